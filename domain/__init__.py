@@ -1,0 +1,1 @@
+"""What may happen in a therapeutic relationship, and what must not."""

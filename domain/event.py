@@ -1,0 +1,389 @@
+"""The grammar of the record: events, entries, histories, commands and refusals.
+
+An *event* is a plain fact in the past tense. An *entry* (`RecordedEvent`) is that fact in its
+envelope: where it stands in the log, when it happened, when it was recorded and by whom. A
+*command* looks at what is given and answers with new events, or raises a `Refusal`. Nothing here
+knows of bytes, keys or PostgreSQL.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, overload
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+
+
+class Model(BaseModel):
+    """A frozen value that knows all its fields; its errors never repeat what was sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+# --- Values that every concept uses ---------------------------------------------------------
+
+# Control characters other than tab, line feed and carriage return, and lone surrogates: no
+# person writes them, PostgreSQL or RFC 8785 cannot carry some of them, and logs choke on others.
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def _storable(text: str) -> str:
+    if _UNSTORABLE.search(text):
+        raise PydanticCustomError(
+            "unstorable_text", "The text holds a control character or a lone surrogate; remove it."
+        )
+    if not text.strip():
+        raise PydanticCustomError("blank_text", "The text is blank; write something or leave out.")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_storable)]
+"""Free text of at most 20,000 characters."""
+
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+"""A name or a short phrase of at most 200 characters."""
+
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_STORED_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
+
+
+def _from_stored_form(value: Any) -> Any:
+    """Reads `{"at": UTC, "offset": "+02:00"}`, the form a time has in stored content."""
+    if isinstance(value, datetime | str):
+        return value
+    if isinstance(value, dict) and value.keys() == {"at", "offset"}:
+        sign = _STORED_OFFSET.fullmatch(str(value["offset"]))
+        if sign:
+            minutes = int(sign[2]) * 60 + int(sign[3])
+            zone = timezone(timedelta(minutes=minutes if sign[1] == "+" else -minutes))
+            return datetime.fromisoformat(str(value["at"])).astimezone(zone)
+    raise PydanticCustomError(
+        "not_a_moment", "Give a date and time with its offset, as in 2026-03-01T14:00:00+01:00."
+    )
+
+
+def _within_the_calendar(moment: datetime) -> datetime:
+    if not _EARLIEST <= moment <= _LATEST:
+        raise PydanticCustomError("moment_out_of_range", "The year must lie within 1900 and 2200.")
+    offset = moment.utcoffset()
+    assert offset is not None, "AwareDatetime gives an offset"
+    if offset.total_seconds() % 60 or abs(offset) > timedelta(hours=14):
+        raise PydanticCustomError("offset_out_of_range", "The offset must be whole minutes to 14 h.")
+    return moment.replace(tzinfo=timezone(offset))
+
+
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_from_stored_form), AfterValidator(_within_the_calendar)
+]
+"""A point in time with the offset it was given in; compared in UTC."""
+
+
+class Stream(NamedTuple):
+    """The name of a stream: a category and the random id of what the stream is about."""
+
+    category: str
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.category}-{self.id}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The stream with that name; ValueError if it is no stream's name."""
+        category, _, id_ = name.partition("-")
+        stream = cls(category, UUID(id_))
+        if str(stream) != name or not category.isalpha():
+            raise ValueError("not a stream name")
+        return stream
+
+
+class Source(StrEnum):
+    """How an entry came into the record."""
+
+    ENTERED = "entered"
+    IMPORT = "import"
+    SYSTEM = "system"
+
+
+# --- Facts ----------------------------------------------------------------------------------
+
+
+class Event(Model):
+    """A fact about a relationship, a person or the clinic, in the past tense.
+
+    `topic` and `schema_version` are stored forever; `domain/topics.py` lists every topic. What a
+    class may read but no longer writes is brought up to date by `upcast`.
+    """
+
+    topic: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+    correctable: ClassVar[bool] = True
+
+    late_reason: Text | None = None
+    """Why it was recorded late (rule 3)."""
+    import_id: UUID | None = None
+    """The ImportDeclared it stands on (rule 45)."""
+    reported: tuple[str, ...] = ()
+    """Codes of refusals that an import reports instead of raising (rule 45)."""
+
+    def subject(self) -> UUID | None:
+        """The one person whose key seals this content; None: joint, the stream's own key."""
+        return None
+
+    def amends(self) -> "Amendment | None":
+        """What this entry changes in how an earlier entry of its stream reads; most: nothing."""
+        return None
+
+    @classmethod
+    def upcast(cls, content: dict[str, Any], schema_version: int) -> dict[str, Any]:
+        """Content of an older `schema_version` in the shape of the current one."""
+        raise ValueError(f"{cls.topic} has no schema version {schema_version}")
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Content whose key was destroyed. That the entry existed is still proven."""
+
+
+ERASED = Erased()
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """Entry `version` reads as `content` from now on, or, without content, not at all."""
+
+    version: int
+    content: dict[str, Any] | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An entry: the fact in its envelope. Two times: it *happened* and it *was recorded*."""
+
+    clinic: UUID
+    position: int
+    stream: Stream
+    version: int
+    topic: str
+    schema_version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: UUID
+    on_behalf_of: UUID | None
+    source: Source
+    command_id: UUID
+    command_index: int
+    key_id: UUID
+    event: Event | Erased
+    amended_at: int | None = None
+    """Position of the entry that corrected this one, in a standing history."""
+
+    def is_late(self, policy: "Policy") -> bool:
+        """Rule 3: recorded more than the policy's delay after it occurred."""
+        return self.recorded_at - self.occurred_at > policy.late_after
+
+
+class History(Sequence[RecordedEvent]):
+    """The entries of one stream in order of version.
+
+    Iterating gives them as recorded; `standing` gives them as they read today: corrected entries
+    with their replacement, entries made in error left out (rule 1: nothing is changed in place).
+    """
+
+    def __init__(self, entries: Iterable[RecordedEvent] = ()) -> None:
+        self._entries = tuple(entries)
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RecordedEvent, ...]: ...
+    def __getitem__(self, index: int | slice) -> RecordedEvent | tuple[RecordedEvent, ...]:
+        return self._entries[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return iter(self._entries)
+
+    @property
+    def version(self) -> int:
+        """The version of the last entry; 0 for a stream that does not exist."""
+        return self._entries[-1].version if self._entries else 0
+
+    def entry(self, version: int) -> RecordedEvent | None:
+        """The entry of that version as it was recorded, if it is in this history."""
+        if 0 < version <= len(self._entries) and self._entries[version - 1].version == version:
+            return self._entries[version - 1]
+        return next((entry for entry in self._entries if entry.version == version), None)
+
+    @cached_property
+    def standing(self) -> tuple[RecordedEvent, ...]:
+        """The entries as they read today, in their order, amendments themselves left out."""
+        standing: dict[int, RecordedEvent] = {}
+        for entry in self._entries:
+            amendment = None if isinstance(entry.event, Erased) else entry.event.amends()
+            if amendment is None:
+                standing[entry.version] = entry
+                continue
+            amended = standing.get(amendment.version)
+            if amended is None or isinstance(amended.event, Erased):
+                continue
+            if amendment.content is None:
+                del standing[amendment.version]
+                continue
+            standing[amendment.version] = replace(
+                amended,
+                event=type(amended.event).model_validate(amendment.content),
+                occurred_at=amendment.occurred_at or amended.occurred_at,
+                amended_at=entry.position,
+            )
+        return tuple(standing.values())
+
+    def of(self, kind: type[E]) -> Iterator[tuple[RecordedEvent, E]]:
+        """Standing entries of one kind of event, each with its content."""
+        for entry in self.standing:
+            if isinstance(entry.event, kind):
+                yield entry, entry.event
+
+    def as_of(
+        self, *, known_at: datetime | None = None, happened_by: datetime | None = None
+    ) -> "History":
+        """What was known at one time of what had happened by another (rule 5)."""
+        return History(
+            entry
+            for entry in self._entries
+            if (known_at is None or entry.recorded_at <= known_at)
+            and (happened_by is None or entry.occurred_at <= happened_by)
+        )
+
+
+# --- Decisions ------------------------------------------------------------------------------
+
+
+class Refusal(Exception):
+    """A command that must not become an entry. Its text holds a code and ids, never content."""
+
+    code: ClassVar[str]
+    """Stable, for programs; the class name in kebab-case unless a class says otherwise."""
+    rule: ClassVar[int | None] = None
+    """The number of the rule in docs/reference/rules.md."""
+    status: ClassVar[int] = 409
+    """What HTTP answers: 409 against the record's state, 404 unknown, 422 never possible."""
+    says: ClassVar[str]
+    """One sentence for a person: what is wrong and what mends it. `{name}` names an id."""
+
+    def __init_subclass__(cls) -> None:
+        if "code" not in cls.__dict__:
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+    def __init__(self, **ids: UUID | int | str) -> None:
+        self.ids = ids
+        super().__init__(self.code, ids)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """The sentence with its ids filled in."""
+        return self.says.format(**self.ids)
+
+
+class OccursInTheFuture(Refusal):
+    rule = 4
+    status = 422
+    says = "occurred_at lies in the future; only what is scheduled may, by its own times."
+
+
+class LateReasonMissing(Refusal):
+    rule = 3
+    status = 422
+    says = "This is recorded more than {hours} h after it occurred: give a late_reason."
+
+
+class EntryUnknown(Refusal):
+    status = 404
+    says = "There is no such {what} in this record."
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a clinic may set for itself."""
+
+    late_after: timedelta = timedelta(hours=24)
+    clock_tolerance: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """An event that a decision adds to a stream; without a time of its own, the command's."""
+
+    stream: Stream
+    event: Event
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """All that a decision may look at. The same given always gives the same decision.
+
+    Every stream that is read through it becomes a read guard: the append holds only if none of
+    them has moved since.
+    """
+
+    clinic: UUID
+    now: datetime
+    """The clock, UTC."""
+    at: datetime
+    """When what the command tells of occurred."""
+    actor: UUID
+    history: Callable[[Stream], History]
+    on_behalf_of: UUID | None = None
+    source: Source = Source.ENTERED
+    import_id: UUID | None = None
+    policy: Policy = Policy()
+    reported: list[str] = field(default_factory=list)
+
+    def unless_imported(self, refusal: Refusal) -> None:
+        """Raises the refusal; for an imported entry reports it instead (rule 45)."""
+        if self.source is not Source.IMPORT:
+            raise refusal
+        if refusal.code not in self.reported:
+            self.reported.append(refusal.code)
+
+
+class Command(Model):
+    """What somebody asks to be recorded. The body of a request *is* the command."""
+
+    name: ClassVar[str]
+    """The verb in kebab-case, as it stands in routes and on the command line."""
+
+    occurred_at: Moment | None = None
+    """When it happened; left out: now."""
+    late_reason: Text | None = None
+    """Why it is recorded late, where it is (rule 3)."""
+
+    def effective_at(self) -> datetime | None:
+        """When it happened, by the command's own times where it has some; None: now."""
+        return self.occurred_at
+
+    def decide(self, given: Given) -> Iterable[New]:
+        """The events that follow, or a Refusal. Reads nothing but what is given."""
+        raise NotImplementedError
