@@ -1,0 +1,189 @@
+"""Canonical JSON (RFC 8785) for everything that is hashed, sealed or compared.
+
+Two programs that hold the same value must produce the same bytes, today and in ten years, in any
+language. RFC 8785 gives that for JSON; this module narrows it further to what never surprises:
+no floats, integers below 2^53, ASCII names, no lone surrogates, no Unicode normalisation.
+
+`encode` is RFC 8785 by way of orjson: within the narrowed values both give the same bytes, which a
+property test proves against the reference implementation. Source: RFC 8785; docs/formats/entry.md.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+INTEGER_LIMIT: Final = 2**53
+"""Integers must lie strictly between -2^53 and 2^53, so that every JSON reader keeps them exact."""
+
+DEPTH_LIMIT: Final = 64
+"""How many objects and arrays may stand inside each other; a cycle ends here too."""
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_OFFSET: Final = re.compile(r"([+-])([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+
+
+class CanonicalError(ValueError):
+    """A value or a text that has no canonical form here.
+
+    `code` says why; `path` leads to the place by field names and indices. The value itself is
+    never carried: it may be clinical.
+    """
+
+    def __init__(self, code: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(code, path)
+        self.code = code
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.code} at /{'/'.join(map(str, self.path))}"
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of `value`.
+
+    Takes str, int, bool, None, list, tuple and dict with str names, and converts UUID → text,
+    aware datetime → {"at", "offset"}, date → "YYYY-MM-DD", Enum → its value. Raises
+    `CanonicalError` for anything else: codes `float`, `type`, `integer_range`, `naive_datetime`,
+    `offset_precision`, `time_range`, `name`, `surrogate`, `depth`.
+    """
+    return orjson.dumps(_plain(value, DEPTH_LIMIT), option=orjson.OPT_SORT_KEYS)
+
+
+def decode(data: bytes) -> Any:
+    """The value whose canonical bytes are exactly `data`.
+
+    Raises `CanonicalError` `not_json`, `not_canonical` (other order, white space, escapes, a name
+    given twice …) or what `encode` raises (a float, an integer out of range).
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise CanonicalError("not_json") from None
+    if encode(value) != data:
+        raise CanonicalError("not_canonical")
+    return value
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with six digits: "2026-11-23T02:53:41.000000Z"."""
+    if moment.utcoffset() is None:
+        raise CanonicalError("naive_datetime")
+    try:
+        utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError:
+        raise CanonicalError("time_range") from None
+    return utc.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def offset_text(moment: datetime) -> str:
+    """The offset from UTC that `moment` was given in: "+02:00", "+00:00"; whole minutes only."""
+    offset = moment.utcoffset()
+    if offset is None:
+        raise CanonicalError("naive_datetime")
+    return _offset_text(offset)
+
+
+def parse_time(at: str, offset: str) -> datetime:
+    """The moment `at` (as `time_text` writes it), told in `offset` (as `offset_text` writes it).
+
+    Raises `CanonicalError` `time_text` or `offset_text` for any other spelling, `time_range` where
+    the year would leave 1–9999.
+    """
+    match = _OFFSET.fullmatch(offset)
+    if match is None or offset == "-00:00":
+        raise CanonicalError("offset_text")
+    if _TIME.fullmatch(at) is None:
+        raise CanonicalError("time_text")
+    try:
+        utc = datetime.fromisoformat(at)
+    except ValueError:
+        raise CanonicalError("time_text") from None
+    sign, hours, minutes = match.groups()
+    shift = timedelta(hours=int(hours), minutes=int(minutes))
+    try:
+        return utc.astimezone(timezone(-shift if sign == "-" else shift))
+    except OverflowError:
+        raise CanonicalError("time_range") from None
+
+
+@lru_cache(1024)
+def _offset_text(offset: timedelta) -> str:
+    minutes, rest = divmod(offset, timedelta(minutes=1))
+    if rest:
+        raise CanonicalError("offset_precision")
+    hours, minutes_left = divmod(abs(minutes), 60)
+    return f"{'-' if minutes < 0 else '+'}{hours:02}:{minutes_left:02}"
+
+
+def _plain(value: object, depth: int) -> object:
+    """`value` in JSON's own types, or `CanonicalError` with the path to what has none."""
+    kind = type(value)
+    if kind is str:
+        return _text(value)  # type: ignore[arg-type]
+    if kind is int:
+        if -INTEGER_LIMIT < value < INTEGER_LIMIT:  # type: ignore[operator]
+            return value
+        raise CanonicalError("integer_range")
+    if kind is bool or value is None or kind is UUID:
+        return value  # orjson writes a UUID as its lower-case text
+    # Exact types: a named tuple would lose its names without a word.
+    if kind is dict:
+        return _object(value, depth)  # type: ignore[arg-type]
+    if kind is list or kind is tuple:
+        return _array(value, depth)  # type: ignore[arg-type]
+    return _converted(value, depth)
+
+
+def _text(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise CanonicalError("surrogate") from None
+    return text
+
+
+def _object(fields: dict[Any, Any], depth: int) -> dict[str, object]:
+    if not depth:
+        raise CanonicalError("depth")
+    plain: dict[str, object] = {}
+    for name, item in fields.items():
+        # An Enum member as a name could meet a plain name of the same text: str and nothing else.
+        if type(name) is not str or not name.isascii():
+            raise CanonicalError("name")
+        try:
+            plain[name] = _plain(item, depth - 1)
+        except CanonicalError as error:
+            raise CanonicalError(error.code, (name, *error.path)) from None
+    return plain
+
+
+def _array(items: list[Any] | tuple[Any, ...], depth: int) -> list[object]:
+    if not depth:
+        raise CanonicalError("depth")
+    plain: list[object] = []
+    for index, item in enumerate(items):
+        try:
+            plain.append(_plain(item, depth - 1))
+        except CanonicalError as error:
+            raise CanonicalError(error.code, (index, *error.path)) from None
+    return plain
+
+
+def _converted(value: object, depth: int) -> object:
+    match value:
+        case Enum():
+            return _plain(value.value, depth)
+        case datetime():
+            return {"at": time_text(value), "offset": offset_text(value)}
+        case date():
+            return value.isoformat()
+        case float():
+            raise CanonicalError("float")
+        case _:
+            raise CanonicalError("type")

@@ -1,0 +1,93 @@
+"""The Merkle tree of RFC 6962 section 2.1, as a frontier that grows.
+
+A leaf's hash is SHA-256(0x00 ‖ leaf input), an inner node's SHA-256(0x01 ‖ left ‖ right), and the
+root of nothing is SHA-256 of the empty string. A log of n entries needs no more than the roots of
+its complete subtrees (one for each bit set in n) to take further leaves and to tell its root.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Self
+
+HASH_BYTES: Final = 32
+EMPTY_ROOT: Final = sha256(b"").digest()
+_SIZE_BYTES: Final = 8
+
+
+class FrontierBroken(ValueError):
+    """Bytes or parts that cannot be the frontier of any tree."""
+
+
+def leaf_hash(leaf_input: bytes) -> bytes:
+    """SHA-256(0x00 ‖ leaf input), 32 bytes."""
+    return sha256(b"\x00" + leaf_input).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 ‖ left ‖ right), 32 bytes."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """The complete subtrees of a tree of `size` leaves, the largest (leftmost) first.
+
+    Immutable: `append` gives the next frontier and leaves this one as it was, so a lost race
+    costs nothing.
+    """
+
+    size: int = 0
+    subtrees: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or len(self.subtrees) != self.size.bit_count():
+            raise FrontierBroken("a frontier holds one hash for each bit set in its size")
+        if any(len(subtree) != HASH_BYTES for subtree in self.subtrees):
+            raise FrontierBroken("a hash has 32 bytes")
+
+    def append(self, leaf_hashes: Iterable[bytes]) -> Self:
+        """The frontier after `leaf_hashes`, in their order."""
+        size, subtrees = self.size, list(self.subtrees)
+        for leaf in leaf_hashes:
+            # Like carrying in binary addition: each bit set at the end of the size is a subtree
+            # as large as the one in hand, and the two make one of twice the size.
+            node, carry = leaf, size
+            while carry & 1:
+                node = node_hash(subtrees.pop(), node)
+                carry >>= 1
+            subtrees.append(node)
+            size += 1
+        return type(self)(size, tuple(subtrees))
+
+    def root(self) -> bytes:
+        """The tree's root, 32 bytes."""
+        if not self.subtrees:
+            return EMPTY_ROOT
+        *larger, root = self.subtrees
+        for subtree in reversed(larger):
+            root = node_hash(subtree, root)
+        return root
+
+    def to_bytes(self) -> bytes:
+        """8 bytes of size, big-endian, then the hashes, the largest subtree first."""
+        return self.size.to_bytes(_SIZE_BYTES, "big") + b"".join(self.subtrees)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` wrote; raises `FrontierBroken` for anything else."""
+        if len(data) < _SIZE_BYTES:
+            raise FrontierBroken("a frontier begins with 8 bytes of size")
+        hashes = data[_SIZE_BYTES:]
+        parts = (hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
+        return cls(int.from_bytes(data[:_SIZE_BYTES], "big"), tuple(parts))
+
+
+def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
+    """The root over all leaves at once, as RFC 6962 defines it: the measure of `Frontier`."""
+    if not leaf_hashes:
+        return EMPTY_ROOT
+    if len(leaf_hashes) == 1:
+        return leaf_hashes[0]
+    split = 1 << ((len(leaf_hashes) - 1).bit_length() - 1)
+    return node_hash(root_of(leaf_hashes[:split]), root_of(leaf_hashes[split:]))

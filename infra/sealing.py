@@ -1,0 +1,208 @@
+"""Sealing content, committing to it, and the leaf of the log that holds both.
+
+The format `rapport-entry/1` is written down in docs/formats/entry.md with MUST and SHOULD, a worked
+example and test vectors. What is stored here is read for decades: nothing in this module changes
+without a new format name.
+"""
+
+import hmac
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from infra.canonical import encode, offset_text, time_text
+
+FORMAT: Final = "rapport-entry/1"
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+TAG_BYTES: Final = 16
+LEAF_INPUT_LIMIT: Final = 16 * 1024
+_COMMITMENT_PREFIX: Final = b"rapport-commitment/1"
+_SHORTEST_ENTRY: Final = NONCE_BYTES + SALT_BYTES + TAG_BYTES
+
+
+class SealBroken(Exception):
+    """Sealed bytes that do not open: `code` is `truncated`, `not_authentic` or `commitment`.
+
+    Either the bytes or what they are bound to (the AAD) were changed, or the key is another one.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class LeafRefused(ValueError):
+    """An envelope that cannot be a leaf: `code` is `not_placed` or `too_large`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Sealed(NamedTuple):
+    """Sealed content: nonce ‖ AES-256-GCM ciphertext ‖ tag, and the 32 bytes that commit to it."""
+
+    ciphertext: bytes
+    commitment: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """All that is known of an entry without its key. Position and recorded_at come last.
+
+    `stream` and `source` are the text that is stored; versions and positions begin at 1.
+    """
+
+    clinic: UUID
+    stream: str
+    stream_version: int
+    topic: str
+    schema_version: int
+    occurred_at: datetime
+    actor: UUID
+    on_behalf_of: UUID | None
+    source: str
+    command_id: UUID
+    command_index: int
+    key_id: UUID
+    position: int | None = None
+    recorded_at: datetime | None = None
+
+
+def subkey(key: bytes, purpose: str) -> bytes:
+    """HKDF-SHA-256 of a 32-byte data key with info `rapport/<purpose>/1` and no salt: 32 bytes.
+
+    Purposes: `log` for entries, `view/<name>` and `snapshot/<name>`, `mac/<what>`, `digest`.
+    """
+    if len(key) != KEY_BYTES:
+        raise ValueError("a data key has 32 bytes")
+    info = f"rapport/{purpose}/1".encode("ascii")
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
+
+
+class Sealer:
+    """Seals and opens with ciphers that it keeps ready; safe to share between threads.
+
+    Call `forget` when a key was destroyed (`Keyring.generation` moved), so that no cipher of it
+    stays in memory.
+    """
+
+    def __init__(self, capacity: int = 16_384) -> None:
+        self._cipher = lru_cache(capacity)(lambda key, purpose: AESGCM(subkey(key, purpose)))
+        self._mac_key = lru_cache(capacity)(subkey)
+
+    def forget(self) -> None:
+        """Drops every cipher and subkey that was kept ready."""
+        self._cipher.cache_clear()
+        self._mac_key.cache_clear()
+
+    def seal_entry(self, key: bytes, aad: bytes, content: bytes) -> Sealed:
+        """Seals an entry's canonical content under fresh salt and nonce and commits to it."""
+        fresh = os.urandom(SALT_BYTES + NONCE_BYTES)
+        salt, nonce = fresh[:SALT_BYTES], fresh[SALT_BYTES:]
+        ciphertext = self._cipher(key, "log").encrypt(nonce, salt + content, aad)
+        return Sealed(nonce + ciphertext, commitment(salt, content))
+
+    def open_entry(self, key: bytes, aad: bytes, sealed: Sealed) -> bytes:
+        """The canonical content, after checking the seal and the commitment; or `SealBroken`."""
+        return self.open_disclosable(key, aad, sealed)[1]
+
+    def open_disclosable(self, key: bytes, aad: bytes, sealed: Sealed) -> tuple[bytes, bytes]:
+        """Salt and content: what lets one entry be shown alone against its commitment."""
+        if len(sealed.ciphertext) < _SHORTEST_ENTRY:
+            raise SealBroken("truncated")
+        salted = self._open(key, "log", aad, sealed.ciphertext)
+        salt, content = salted[:SALT_BYTES], salted[SALT_BYTES:]
+        # GCM does not commit to its key: other keys may open the same bytes to other content.
+        if not hmac.compare_digest(commitment(salt, content), sealed.commitment):
+            raise SealBroken("commitment")
+        return salt, content
+
+    def seal(self, key: bytes, purpose: str, aad: bytes, plaintext: bytes) -> bytes:
+        """Nonce ‖ ciphertext ‖ tag, for `view/<name>` and `snapshot/<name>`."""
+        _require(purpose, "view/", "snapshot/")
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher(key, purpose).encrypt(nonce, plaintext, aad)
+
+    def open(self, key: bytes, purpose: str, aad: bytes, sealed: bytes) -> bytes:
+        """What `seal` sealed for the same purpose and AAD; or `SealBroken`."""
+        _require(purpose, "view/", "snapshot/")
+        if len(sealed) < NONCE_BYTES + TAG_BYTES:
+            raise SealBroken("truncated")
+        return self._open(key, purpose, aad, sealed)
+
+    def mac(self, key: bytes, purpose: str, message: bytes) -> bytes:
+        """HMAC-SHA-256 for `mac`, `mac/<what>` or `digest`: 32 bytes."""
+        _require(purpose, "mac", "digest")
+        return hmac.digest(self._mac_key(key, purpose), message, "sha256")
+
+    def _open(self, key: bytes, purpose: str, aad: bytes, sealed: bytes) -> bytes:
+        nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            return self._cipher(key, purpose).decrypt(nonce, ciphertext, aad)
+        except InvalidTag:
+            raise SealBroken("not_authentic") from None
+
+
+def commitment(salt: bytes, content: bytes) -> bytes:
+    """HMAC-SHA-256(salt, "rapport-commitment/1" ‖ content): 32 bytes that tell nothing alone."""
+    return hmac.digest(salt, _COMMITMENT_PREFIX + content, "sha256")
+
+
+def entry_aad(envelope: Envelope) -> bytes:
+    """What an entry's seal is bound to: the fields known before it has a place in the log."""
+    return encode(_bound(envelope))
+
+
+def leaf_input(envelope: Envelope, sealed: Sealed) -> bytes:
+    """The bytes whose RFC 6962 leaf hash stands in the log, at most 16 KiB."""
+    if envelope.position is None or envelope.recorded_at is None:
+        raise LeafRefused("not_placed")
+    leaf = encode(
+        _bound(envelope)
+        | {
+            "ciphertext_sha256": sha256(sealed.ciphertext).hexdigest(),
+            "commitment": sealed.commitment.hex(),
+            "position": envelope.position,
+            "recorded_at": time_text(envelope.recorded_at),
+        }
+    )
+    if len(leaf) > LEAF_INPUT_LIMIT:
+        raise LeafRefused("too_large")
+    return leaf
+
+
+def _bound(envelope: Envelope) -> dict[str, object]:
+    return {
+        "actor": envelope.actor,
+        "clinic": envelope.clinic,
+        "command_id": envelope.command_id,
+        "command_index": envelope.command_index,
+        "format": FORMAT,
+        "key_id": envelope.key_id,
+        "occurred_at": time_text(envelope.occurred_at),
+        "occurred_offset": offset_text(envelope.occurred_at),
+        "on_behalf_of": envelope.on_behalf_of,
+        "schema_version": envelope.schema_version,
+        "source": envelope.source,
+        "stream": envelope.stream,
+        "stream_version": envelope.stream_version,
+        "topic": envelope.topic,
+    }
+
+
+def _require(purpose: str, *kinds: str) -> None:
+    # Keeps apart what must never share a subkey: entries, views, MACs.
+    if not purpose.startswith(kinds):
+        raise ValueError(f"not a purpose for this use: {purpose}")
