@@ -20,7 +20,7 @@ run: $(VENV)/.installed ## Install, then start the demonstration clinic on http:
 	$(BIN)/rapport serve --demo
 
 test: lint types imports chromium ## Everything that must hold: lint, types, imports, tests
-	@CHROMIUM="$$(cat $(VENV)/.chromium)" $(BIN)/pytest -n 2 --dist loadfile
+	@CHROMIUM="$$(cat $(VENV)/.chromium)" $(BIN)/pytest -n 2
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	$(BIN)/ruff check
@@ -56,12 +56,14 @@ clean: ## Remove .venv, caches and build output; never the record
 
 # The stamps make a second `make run` start at once.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml requirements/run.txt requirements/build.txt
-	$(PIP) install --quiet --require-hashes -r requirements/run.txt -r requirements/build.txt
-	$(INSTALL_SELF)
+	@echo "Installing the locked dependencies into $(VENV)"
+	@$(PIP) install --quiet --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(INSTALL_SELF)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
-	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@echo "Installing the locked development tools into $(VENV)"
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(VENV)/.created:
