@@ -1,0 +1,232 @@
+"""Corrections: a new entry that says how an earlier one reads from now on, or that it was an error.
+
+Nothing is changed in place (rule 1). `History.standing` applies what is recorded here; iterating
+a history still gives every entry as it was first written.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from domain.event import (
+    Amendment,
+    Command,
+    EntryUnknown,
+    Erased,
+    Event,
+    Given,
+    Moment,
+    New,
+    OccursInTheFuture,
+    RecordedEvent,
+    Refusal,
+    Stream,
+    Text,
+)
+
+Version = Annotated[int, Field(ge=1, lt=2**53)]
+"""The version of an entry in its stream."""
+
+
+def _stream(name: Any) -> Any:
+    if isinstance(name, Stream):
+        return name
+    try:
+        return Stream.parse(name)
+    except (ValueError, TypeError, AttributeError):
+        raise PydanticCustomError(
+            "not_a_stream",
+            "Name a stream as category-uuid, as in relationship-….",
+        ) from None
+
+
+StreamName = Annotated[
+    Stream,
+    BeforeValidator(_stream),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]+-[0-9a-f-]{36}$"}),
+]
+"""A stream by its name."""
+
+
+# --- What happened --------------------------------------------------------------------------
+
+
+class EntryCorrected(Event):
+    """The entry reads as `content` from now on; what it said before stays in the record."""
+
+    topic: ClassVar[str] = "entry.corrected"
+    correctable: ClassVar[bool] = False
+
+    entry: Version
+    reason: Text
+    of_topic: str
+    """Topic and schema version of `content`: an old correction is upcast like an old entry."""
+    of_schema_version: int
+    content: dict[str, Any]
+    occurred: Moment | None = None
+    """When it really happened, where that was wrong too."""
+    about: UUID | None = None
+    """The person whose key seals the corrected entry: the same key seals its correction."""
+
+    def subject(self) -> UUID | None:
+        return self.about
+
+    def amends(self) -> Amendment:
+        return Amendment(self.entry, self.content, self.occurred)
+
+
+class EnteredInError(Event):
+    """The entry should never have been made: it reads as if it were not there."""
+
+    topic: ClassVar[str] = "entry.entered_in_error"
+    correctable: ClassVar[bool] = False
+
+    entry: Version
+    reason: Text
+    about: UUID | None = None
+
+    def subject(self) -> UUID | None:
+        return self.about
+
+    def amends(self) -> Amendment:
+        return Amendment(self.entry)
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class AmendsAnAmendment(Refusal):
+    rule = 1
+    says = "Entry {entry} is itself a correction: name the entry that it corrects."
+
+
+class NotCorrectable(Refusal):
+    rule = 1
+    says = "An entry {topic} is not corrected in this way: record what follows from the mistake."
+
+
+class AlreadyEnteredInError(Refusal):
+    rule = 1
+    says = "Entry {entry} was marked as entered in error; record the fact anew."
+
+
+class ContentErased(Refusal):
+    rule = 9
+    says = "The content of entry {entry} was erased; there is nothing left to correct."
+
+
+class ReplacementInvalid(Refusal):
+    """Names the fields that do not fit, never what was sent."""
+
+    rule = 1
+    status = 422
+    says = "The content does not fit {topic}; look at: {fields}."
+
+
+class IdentityChanged(Refusal):
+    rule = 1
+    status = 422
+    says = "A correction keeps {field}: mark the entry as entered in error and record it anew."
+
+
+class NothingCorrected(Refusal):
+    rule = 1
+    status = 422
+    says = "Entry {entry} already reads like this."
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class CorrectEntry(Command):
+    """Give an entry the content, and where needed the time, it should have had."""
+
+    name: ClassVar[str] = "correct-entry"
+
+    stream: StreamName
+    entry: Version
+    reason: Text
+    content: dict[str, Any]
+    """The whole content as it should read, not only what changes."""
+    occurred: Moment | None = None
+
+    def decide(self, given: Given) -> Iterable[New]:
+        if self.occurred is not None and self.occurred > given.now + given.policy.clock_tolerance:
+            raise OccursInTheFuture
+        entry, original = _standing(given, self.stream, self.entry)
+        if not original.correctable:
+            raise NotCorrectable(topic=original.topic)
+        replacement = _replacement(original, self.content)
+        moved = self.occurred is not None and self.occurred != entry.occurred_at
+        if replacement == original and not moved:
+            raise NothingCorrected(entry=self.entry)
+        corrected = EntryCorrected(
+            entry=self.entry,
+            reason=self.reason,
+            of_topic=original.topic,
+            of_schema_version=original.schema_version,
+            content=replacement.model_dump(exclude_none=True),
+            occurred=self.occurred,
+            about=original.subject(),
+        )
+        yield New(self.stream, corrected)
+
+
+class MarkEnteredInError(Command):
+    """Say that an entry should never have been made."""
+
+    name: ClassVar[str] = "mark-entered-in-error"
+
+    stream: StreamName
+    entry: Version
+    reason: Text
+
+    def decide(self, given: Given) -> Iterable[New]:
+        _, original = _standing(given, self.stream, self.entry)
+        yield New(
+            self.stream,
+            EnteredInError(entry=self.entry, reason=self.reason, about=original.subject()),
+        )
+
+
+def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent, Event]:
+    """The entry as it reads today, if it may be amended at all."""
+    history = given.history(stream)
+    recorded = history.entry(version)
+    if recorded is None:
+        raise EntryUnknown(what="entry")
+    if isinstance(recorded.event, Erased):
+        raise ContentErased(entry=version)
+    if recorded.event.amends() is not None:
+        raise AmendsAnAmendment(entry=version)
+    for entry in history.standing:
+        if entry.version == version and not isinstance(entry.event, Erased):
+            return entry, entry.event
+    raise AlreadyEnteredInError(entry=version)
+
+
+_OF_THE_RECORDING = frozenset({"late_reason", "import_id", "reported"})
+
+
+def _replacement(original: Event, content: dict[str, Any]) -> Event:
+    """`content` as an event of the original's class, about the same things and the same person.
+
+    A plain UUID field is what an entry is about: another id would be another fact.
+    """
+    kind = type(original)
+    kept = original.model_dump(include=set(_OF_THE_RECORDING))
+    try:
+        replacement = kind.model_validate({**content, **kept})
+    except ValidationError as error:
+        fields = sorted({".".join(map(str, e["loc"])) or "content" for e in error.errors()})
+        raise ReplacementInvalid(topic=kind.topic, fields=", ".join(fields)) from None
+    for field, info in kind.model_fields.items():
+        if info.annotation is UUID and getattr(replacement, field) != getattr(original, field):
+            raise IdentityChanged(field=field)
+    if replacement.subject() != original.subject():
+        raise IdentityChanged(field="whom it is about")
+    return replacement

@@ -1,0 +1,73 @@
+"""Every kind of entry and every command there is: two closed lists.
+
+A stored topic is looked up here and nowhere else; nothing is imported because a row names it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from domain import access, correction
+from domain.correction import EntryCorrected
+from domain.event import Command, Event
+
+_EVENTS: tuple[type[Event], ...] = (
+    correction.EntryCorrected,
+    correction.EnteredInError,
+    access.RecordRead,
+)
+
+_COMMANDS: tuple[type[Command], ...] = (
+    correction.CorrectEntry,
+    correction.MarkEnteredInError,
+    access.ReadRecord,
+)
+
+EVENTS: Mapping[str, type[Event]] = MappingProxyType({kind.topic: kind for kind in _EVENTS})
+"""The class of each topic."""
+
+COMMANDS: Mapping[str, type[Command]] = MappingProxyType({kind.name: kind for kind in _COMMANDS})
+"""The class of each command, by the verb that stands in routes and on the command line."""
+
+
+class UnknownTopic(LookupError):
+    """A stored entry names a topic, or a schema version of one, that this release cannot read."""
+
+    def __init__(self, topic: str, schema_version: int) -> None:
+        self.topic, self.schema_version = topic, schema_version
+        super().__init__(
+            f"This release cannot read {topic} in schema version {schema_version}: "
+            "the record was written by a newer one."
+        )
+
+
+def read(topic: str, schema_version: int, content: Mapping[str, Any]) -> Event:
+    """The event that stored content tells of, brought up to the current schema version.
+
+    Raises UnknownTopic, or pydantic's ValidationError if the content is not of that topic.
+    """
+    kind = EVENTS.get(topic)
+    if kind is None:
+        raise UnknownTopic(topic, schema_version)
+    current = _current(kind, schema_version, dict(content))
+    if kind is EntryCorrected:
+        current = _with_current_replacement(current)
+    return kind.model_validate(current)
+
+
+def _current(kind: type[Event], schema_version: int, content: dict[str, Any]) -> dict[str, Any]:
+    if schema_version == kind.schema_version:
+        return content
+    if not 0 < schema_version < kind.schema_version:
+        raise UnknownTopic(kind.topic, schema_version)
+    return kind.upcast(content, schema_version)
+
+
+def _with_current_replacement(correction: dict[str, Any]) -> dict[str, Any]:
+    """A correction whose replacement has the shape that the corrected entry has today."""
+    topic, version = correction["of_topic"], correction["of_schema_version"]
+    kind = EVENTS.get(topic)
+    if kind is None:
+        raise UnknownTopic(topic, version)
+    content = _current(kind, version, correction["content"])
+    return {**correction, "content": content, "of_schema_version": kind.schema_version}
