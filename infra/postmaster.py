@@ -1,0 +1,205 @@
+"""The running server process of an embedded PostgreSQL, and who is using it.
+
+Users are counted by the kernel: each holds a shared `flock` on one file, which a `kill -9` releases
+too. Whoever finds that file free stops the server: the user who leaves last, or, after a crash, the
+watchdog, which is this file run as a program. It imports nothing of the product, so it stays small.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+Progress = Callable[[str], None]
+Status = Literal["starting", "stopping", "ready", "standby", "unknown"]
+
+POLL_SECONDS = 0.05
+TELL_EVERY_SECONDS = 2.0
+
+
+def quiet(_: str) -> None:
+    """The progress callback of those who do not want to hear."""
+
+
+class Waiting:
+    """A wait without an end of its own: sleeps in small steps, and says now and then how long."""
+
+    def __init__(self, what: str, progress: Progress) -> None:
+        self._what = what
+        self._progress = progress
+        self._begin = self._told = time.monotonic()
+
+    def step(self) -> None:
+        """Sleep once; tell every `TELL_EVERY_SECONDS`."""
+        time.sleep(POLL_SECONDS)
+        now = time.monotonic()
+        if now - self._told >= TELL_EVERY_SECONDS:
+            self._told = now
+            self._progress(f"{self._what} … {now - self._begin:.0f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """What `postmaster.pid` says of a server process that is really alive."""
+
+    pid: int
+    port: int
+    socket_dir: Path | None
+    status: Status
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; a zombie does not."""
+        try:
+            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def find_postmaster(data: Path) -> Postmaster | None:
+    """The server process of the data folder `data`, or None where none is alive.
+
+    A pid alone proves nothing, because another process may have been given it since: the process
+    must be a `postgres` and have the data folder as its working directory, as a postmaster does.
+    """
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        # Lines: pid, data folder, start time, port, socket folder, TCP address, shared memory,
+        # status. The file grows line by line while a server starts.
+        lines += [""] * (8 - len(lines))
+        found = Postmaster(
+            pid=int(lines[0]),
+            port=int(lines[3] or 0),
+            socket_dir=Path(lines[4]) if lines[4] else None,
+            status=_status(lines[7].strip()),
+        )
+        process = psutil.Process(found.pid)
+        at_home = process.name().startswith("postgres") and Path(process.cwd()) == data.resolve()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return found if at_home else None
+
+
+def _status(word: str) -> Status:
+    match word:
+        case "starting" | "stopping" | "ready" | "standby":
+            return word
+    return "unknown"
+
+
+def stop_postmaster(data: Path, progress: Progress = quiet) -> None:
+    """Stop the server of `data` by a fast shutdown, and wait until it is gone."""
+    postmaster = find_postmaster(data)
+    if postmaster is None:
+        return
+    waiting = Waiting("The database is shutting down", progress)
+    try:
+        os.kill(postmaster.pid, signal.SIGINT)
+    except ProcessLookupError:
+        return
+    while postmaster.alive:
+        waiting.step()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The files under one home by which its users and its server find each other."""
+
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        """The data folder of PostgreSQL."""
+        return self.home / "postgres" / "data"
+
+    @contextmanager
+    def exclusive(self, progress: Progress = quiet) -> Iterator[None]:
+        """Hold the only right to start or stop the server; waits for whoever has it."""
+        waiting = Waiting("Another process is starting or stopping the database", progress)
+        with _opened(self.home / "postgres.lock") as lock:
+            while not _taken(lock, fcntl.LOCK_EX):
+                waiting.step()
+            yield
+
+    def join(self) -> int:
+        """Be a user from now on; returns the descriptor to close when leaving.
+
+        Only inside `exclusive`, so that nobody joins while the server is being stopped.
+        """
+        descriptor = _open(self.home / "postgres.users")
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def unused(self) -> bool:
+        """Whether no living process is a user."""
+        with _opened(self.home / "postgres.users") as users:
+            return _taken(users, fcntl.LOCK_EX)
+
+    def stop_if_unused(self, progress: Progress = quiet) -> bool:
+        """Stop the server unless somebody uses it; whether nobody does."""
+        if not self.unused():
+            return False
+        with self.exclusive(progress):
+            if not self.unused():
+                return False
+            stop_postmaster(self.data, progress)
+            return True
+
+    def watched(self) -> bool:
+        """Whether a watchdog is at work."""
+        with _opened(self.home / "postgres.watchdog") as lock:
+            return not _taken(lock, fcntl.LOCK_EX)
+
+    def watch(self) -> None:
+        """Stop the server when its last user is gone, however it went. One watchdog a home."""
+        with ExitStack() as stack:
+            lock = stack.enter_context(_opened(self.home / "postgres.watchdog"))
+            if not _taken(lock, fcntl.LOCK_EX):
+                return
+            while True:
+                with _opened(self.home / "postgres.users") as users:
+                    fcntl.flock(users, fcntl.LOCK_EX)  # blocks while anybody is a user
+                with self.exclusive():
+                    if self.unused():
+                        stop_postmaster(self.data)
+                        # Before `exclusive` ends, or the next start would think it is watched.
+                        stack.close()
+                        return
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = _open(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    # The parent of the watchdog is nobody: whoever started it neither waits for it nor reaps it.
+    if os.fork() == 0:
+        with suppress(FileNotFoundError):  # the home was removed
+            Place(Path(sys.argv[1])).watch()
