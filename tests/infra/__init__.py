@@ -1,0 +1,1 @@
+"""Tests of bytes, keys, hashes and processes."""
