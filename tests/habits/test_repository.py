@@ -42,7 +42,8 @@ def test_the_top_level_holds_what_it_always_held() -> None:
 def test_every_decision_is_in_the_index() -> None:
     """House style: docs/decisions/README.md lists each decision record, in order."""
     decisions = ROOT / "docs" / "decisions"
-    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (decisions / "README.md").read_text("utf-8"))
+    index = (decisions / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[.*\]\((\d{4}-[\w-]+\.md)\)$", index, flags=re.MULTILINE)
     assert listed == sorted(path.name for path in decisions.glob("[0-9]*.md"))
 
 
