@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,56 +68,18 @@ WAI_ROWS = [
 # Rows of survey_srs_logs_with_total.csv of the same repository (Apache-2.0).
 SRS_ROWS = [(("7.0", "2.5", "3.0", "3.5"), "16.0"), (("8.5", "9.0", "8.0", "8.8"), "34.3")]
 
-# An instrument of nobody's, for what no shipped definition needs yet: means times ten, a missing
-# rule that changed on a date, a cut-off that ended and one that holds for some people.
-TOY = """
-format = "rapport-instrument/1"
-id = "TOY-4"
-version = "2.1"
-name = "Toy"
-citation = "nobody"
-measures = "outcome"
-forms = { client = "TOY-4" }
-items = { count = 4, confidence = "read", source = ["S"] }
-response = { kind = "choice", min = 0, max = 4, confidence = "read", source = ["S"] }
-reverse = { items = [2], confidence = "read", source = ["S"] }
-scoring = { metric = "mean", multiplier = 10, confidence = "read", source = ["S"] }
-scales.total = { items = [1, 2, 3, 4], range = [0, 40], confidence = "read", source = ["S"] }
-licence = { state = "unknown", statement = "-", ship_item_text = false, confidence = "unknown" }
-sources.S = "a book"
+# The worked example of the format: means times ten, a missing rule that changed on a date, cut-offs
+# that ended or hold for some people.
+FORMAT = Path(__file__).parents[2] / "docs" / "formats" / "instrument.md"
 
-[[missing]]
-effective_from = "publication"
-prorate_up_to = { total = 1 }
-confidence = "read"
-source = ["S"]
 
-[[missing]]
-effective_from = 2023-04-17
-prorate_up_to = { total = 2 }
-confidence = "read"
-source = ["S"]
+def example(language: str) -> str:
+    """The one code block of that language in the description of the format."""
+    (block,) = re.findall(f"```{language}\n(.*?)```", FORMAT.read_text("utf-8"), re.DOTALL)
+    return str(block)
 
-[[cutoffs]]
-scale = "total"
-operator = ">="
-value = 12.5
-meaning = "old"
-effective_from = "publication"
-effective_until = 2023-04-17
-confidence = "read"
-source = ["S"]
 
-[[cutoffs]]
-scale = "total"
-operator = ">"
-value = 12.5
-meaning = "new"
-population = "adults"
-effective_from = 2023-04-17
-confidence = "read"
-source = ["S"]
-"""
+TOY = example("toml")
 
 
 def toy(text: str = TOY) -> Definition:
@@ -627,11 +591,8 @@ def test_a_report_is_json_without_floats_and_names_its_key() -> None:
 
 def test_a_report_reads_as_a_table() -> None:
     """Rule 36: flags, missing items, operators and sources stand beside the numbers."""
-    lines = report_text(score_report("SRS", ["8.5", 9, 8, "8.8"], perspective="client"))
-    assert "total                  34.3  0 to 40" in lines
-    assert "total < 36: yes (alliance concern; S7)" in lines
-    assert "total <= 36: yes (alliance concern; S6)" in lines
-    assert "total: between two bands (vendor convention; S8)" in lines
+    report = score_report("SRS", ["8.5", 9, 8, "8.8"], perspective="client")
+    assert report_text(report) == example("text").rstrip("\n")
     table = report_text(score_report("WAI-36", [1] * 35 + [""], perspective="therapist"))
     assert "therapist form WAI-36-T" in table
     assert "31.64  12 to 84    prorated, missing_rule_product_default" in table
