@@ -8,13 +8,14 @@ The file version serves one host: one SQLite file, several processes and threads
 its handling are written down in docs/formats/keyring.md.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from infra.canonical import encode, time_text
 
 FORMAT: Final = "rapport-keyring/1"
+RING_FILE: Final = "keyring.db"
 MASTER_FORMAT: Final = "rapport-master-key/1"
+MASTER_FILE: Final = "master.key"
 KEY_BYTES: Final = 32
 REFRESH_SECONDS: Final = 0.25
 """How long a process may go on with what it knows before it asks the file again."""
@@ -35,6 +38,7 @@ REFRESH_SECONDS: Final = 0.25
 _NONCE_BYTES: Final = 12
 _CACHE_LIMIT: Final = 100_000
 _BUSY_SECONDS: Final = 30.0
+_AS_IT_IS: Final[Mapping[str, str]] = {}
 
 _SCHEMA: Final = """
 CREATE TABLE ring (
@@ -42,7 +46,7 @@ CREATE TABLE ring (
     format TEXT NOT NULL,
     proof BLOB NOT NULL,          -- opens under the master key and under no other
     generation INTEGER NOT NULL,  -- moves whenever a key is destroyed
-    scrub_due INTEGER NOT NULL    -- 1 while destroyed bytes may still lie in the file's free space
+    scrubbed INTEGER NOT NULL     -- the generation up to which no destroyed byte is in the file
 ) STRICT;
 CREATE TABLE keys (
     clinic TEXT NOT NULL,
@@ -66,6 +70,8 @@ _SAYS: Final = {
     "disk_full": "The disk that holds the keyring is full; no key was created.",
     "exists": "The destination exists already; backups are never overwritten.",
     "forked": "A keyring must be opened again after a fork.",
+    "key_destroyed": "The key of this owner was destroyed; nothing more can be sealed for it.",
+    "key_unknown": "This keyring never held the key; the ring that did must be restored.",
     "master_key_damaged": "master.key is not a whole master key: put back your copy of it.",
     "master_key_missing": "There is a keyring but no master.key: put back your copy of it.",
     "master_key_wrong": "The master key is not the one this keyring was made under.",
@@ -90,20 +96,20 @@ class KeyringError(Exception):
         return _SAYS[self.code] + (f" (key {self.key_id})" if self.key_id else "")
 
 
-class KeyDestroyed(Exception):
-    """The owner's key was destroyed: nothing further can be sealed for this owner."""
-
-    def __init__(self, clinic: UUID, stream: str, subject: str) -> None:
-        super().__init__(clinic, stream, subject)
-        self.clinic, self.stream, self.subject = clinic, stream, subject
-
-
-class KeyUnknown(Exception):
+class KeyUnknown(KeyringError):
     """The key was never in this ring: the ring is lost, old or another's. Not an erasure."""
 
     def __init__(self, clinic: UUID, key_id: UUID) -> None:
-        super().__init__(clinic, key_id)
-        self.clinic, self.key_id = clinic, key_id
+        super().__init__("key_unknown", key_id)
+        self.clinic = clinic
+
+
+class KeyDestroyed(KeyringError):
+    """The owner's key was destroyed: nothing further can be sealed for this owner."""
+
+    def __init__(self, clinic: UUID, stream: str, subject: str) -> None:
+        super().__init__("key_destroyed")
+        self.clinic, self.stream, self.subject = clinic, stream, subject
 
 
 class Keyring(Protocol):
@@ -157,11 +163,12 @@ class FileKeyring:
         self._keys: dict[tuple[UUID, UUID], bytes | None] = {}
         self._owners: dict[tuple[UUID, str, str], UUID] = {}
         self._fresh_until = 0.0
-        if not path.exists():
-            raise KeyringError("ring_missing")
-        _refuse_open_to_others(path)
-        self._inode = path.stat().st_ino
+        self._closed = False
         with _told():
+            if not path.exists():
+                raise KeyringError("ring_missing")
+            _refuse_open_to_others(path)
+            self._inode = path.stat().st_ino
             self._db = _connect(path)
         try:
             self._generation = self._open_ring()
@@ -172,9 +179,7 @@ class FileKeyring:
     @classmethod
     def create(cls, path: Path, master: bytes) -> Self:
         """Makes a new, empty ring at `path` (0600), whole or not at all, and opens it."""
-        draft = path.with_name(path.name + ".new")
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        draft = _empty_draft(path)
         nonce = os.urandom(_NONCE_BYTES)
         proof = nonce + AESGCM(master).encrypt(nonce, b"", FORMAT.encode())
         with _told():
@@ -191,6 +196,8 @@ class FileKeyring:
     def close(self) -> None:
         """Lets go of the file and forgets every key."""
         with self._lock:
+            self._closed = True
+            self._fresh_until = 0.0
             self._forget()
             self._db.close()
 
@@ -212,10 +219,13 @@ class FileKeyring:
         key_id = self._owners.get((clinic, stream, subject))
         key = self._keys.get((clinic, key_id)) if key_id else None
         if key_id is None or key is None:
-            with self._writing():
-                key_id, key = self._found_or_created(clinic, stream, subject)
-            self._remember(clinic, key_id, key)
-            self._owners[clinic, stream, subject] = key_id
+            with self._lock:
+                with self._writing():
+                    key_id, key = self._found_or_created(clinic, stream, subject)
+                # Only now is it on disk; and only under the lock can no destruction have been
+                # noticed, and the key forgotten, since it was read.
+                self._remember(clinic, key_id, key)
+                self._owners[clinic, stream, subject] = key_id
         return key_id, key
 
     def get(self, clinic: UUID, key_id: UUID) -> bytes | None:
@@ -225,7 +235,7 @@ class FileKeyring:
             return self._keys[clinic, key_id]
         except KeyError:
             pass
-        with self._lock, _told():
+        with self._reading():
             row = self._db.execute(
                 "SELECT stream, subject, wrapped FROM keys WHERE clinic = ? AND key_id = ?",
                 (str(clinic), str(key_id)),
@@ -238,7 +248,7 @@ class FileKeyring:
 
     def destroyed(self, clinic: UUID) -> frozenset[UUID]:
         """The ids of all destroyed keys of the clinic."""
-        with self._lock, _told():
+        with self._reading():
             rows = self._db.execute(
                 "SELECT key_id FROM keys WHERE clinic = ? AND wrapped IS NULL", (str(clinic),)
             )
@@ -251,7 +261,7 @@ class FileKeyring:
 
     def verify(self) -> int:
         """Reads the whole file and opens every key; the number of live keys, or `KeyringError`."""
-        with self._lock, _told():
+        with self._reading():
             if self._db.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise KeyringError("damaged")
             return sum(1 for row in self._rows(self._db) if self._opens(row))
@@ -283,21 +293,27 @@ class FileKeyring:
     ) -> None:
         changed = self._db.execute(
             "INSERT INTO keys (clinic, key_id, stream, subject, destroyed_at)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-            " SET wrapped = NULL, destroyed_at = excluded.destroyed_at WHERE wrapped IS NOT NULL",
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET wrapped = NULL,"
+            " destroyed_at = coalesce(destroyed_at, excluded.destroyed_at),"
+            " stream = coalesce(stream, excluded.stream),"
+            " subject = coalesce(subject, excluded.subject)"
+            " WHERE wrapped IS NOT NULL OR (stream IS NULL AND excluded.stream IS NOT NULL)",
             (clinic, key_id, stream, subject, at),
         ).rowcount
         if changed:
-            self._db.execute("UPDATE ring SET generation = generation + 1, scrub_due = 1")
+            self._db.execute("UPDATE ring SET generation = generation + 1")
 
     def _scrub_if_due(self) -> None:
         # Freed space is overwritten with zeros (secure_delete), but a page that was split may
         # still hold a stale copy of a row: VACUUM writes the file anew from live rows alone.
-        with self._lock, _told(disk_full="scrub_failed", busy="scrub_failed"):
-            (due,) = self._db.execute("SELECT scrub_due FROM ring").fetchone()
-            if due:
+        failed = dict.fromkeys(("disk_full", "busy", "unwritable"), "scrub_failed")
+        with self._reading(failed):
+            ask = "SELECT generation, scrubbed FROM ring"
+            generation, scrubbed = self._db.execute(ask).fetchone()
+            if scrubbed < generation:
                 self._db.execute("VACUUM")
-                self._db.execute("UPDATE ring SET scrub_due = 0")
+                # Not more than was destroyed before it: another process may have gone on.
+                self._db.execute("UPDATE ring SET scrubbed = max(scrubbed, ?)", (generation,))
 
     # --- Backup and restore ---------------------------------------------------------------
 
@@ -305,10 +321,8 @@ class FileKeyring:
         """Writes a copy (0600) that is whole or not there. Useless without the master key."""
         if dest.exists():
             raise KeyringError("exists")
-        draft = dest.with_name(dest.name + ".new")
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with self._lock, _told():
+        draft = _empty_draft(dest)
+        with self._reading():
             # From live rows alone: nothing of a destroyed key can ride along in free space.
             self._db.execute("VACUUM INTO ?", (str(draft),))
         _sync(draft)
@@ -326,7 +340,7 @@ class FileKeyring:
         try:
             with _told():
                 self._require_master(backup)
-                rows = list(self._rows(backup))
+                rows = self._rows(backup)
         finally:
             backup.close()
         for row in rows:
@@ -335,20 +349,28 @@ class FileKeyring:
             (held,) = self._db.execute("SELECT count(*) FROM keys").fetchone()
             if held and not merge:
                 raise KeyringError("not_empty")
-            for clinic, key_id, stream, subject, wrapped, _, destroyed_at in rows:
-                if wrapped is None and destroyed_at is not None:
-                    self._entomb(clinic, key_id, stream, subject, destroyed_at)
-            added = self._db.executemany(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [row for row in rows if row[4] is not None],
-            ).rowcount
+            added = sum(1 for row in rows if self._took_over(row))
         self._scrub_if_due()
         return added
+
+    def _took_over(self, row: "_Row") -> bool:
+        """Whether the row brought a key; if not, what it knows of a destroyed one is kept."""
+        clinic, key_id, stream, subject, wrapped, _, destroyed_at = row
+        known = self._db.execute(
+            "SELECT destroyed_at FROM keys WHERE clinic = ? AND key_id = ?", (clinic, key_id)
+        ).fetchone()
+        if known is None and wrapped is not None:
+            self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            return True
+        buried_at = destroyed_at or (known and known[0])
+        if buried_at is not None:  # on either side; the other may know whose key it was
+            self._entomb(clinic, key_id, stream, subject, buried_at)
+        return False
 
     # --- Inside ---------------------------------------------------------------------------
 
     def _open_ring(self) -> int:
-        with _told():
+        with self._reading():
             self._require_master(self._db)
             (generation,) = self._db.execute("SELECT generation FROM ring").fetchone()
         self._scrub_if_due()
@@ -367,20 +389,18 @@ class FileKeyring:
         """Forgets every opened key if, as of 0.25 s ago at the latest, one was destroyed."""
         if time.monotonic() < self._fresh_until:
             return
-        with self._lock:
-            self._require_same_file()
+        with self._reading():
             started = time.monotonic()
-            with _told():
-                (generation,) = self._db.execute("SELECT generation FROM ring").fetchone()
+            (generation,) = self._db.execute("SELECT generation FROM ring").fetchone()
             if generation != self._generation:
                 self._forget()
                 self._generation = generation
             self._fresh_until = started + REFRESH_SECONDS
 
-    def _require_same_file(self) -> None:
+    def _require_usable(self) -> None:
+        if self._closed:
+            raise KeyringError("closed")
         # A key written to a file that was moved away is a key lost with the process.
-        if os.getpid() != self._pid:
-            raise KeyringError("forked")
         try:
             if self._path.stat().st_ino == self._inode:
                 return
@@ -389,13 +409,13 @@ class FileKeyring:
         raise KeyringError("replaced")
 
     def _found_or_created(self, clinic: UUID, stream: str, subject: str) -> tuple[UUID, bytes]:
-        rows = self._db.execute(
+        row = self._db.execute(
             "SELECT key_id, wrapped FROM keys WHERE clinic = ? AND stream = ? AND subject = ?"
-            " ORDER BY wrapped IS NOT NULL, created_at, key_id",
+            " ORDER BY wrapped IS NOT NULL, created_at, key_id LIMIT 1",
             (str(clinic), stream, subject),
         ).fetchone()
-        if rows is not None:
-            key_id, wrapped = UUID(rows[0]), rows[1]
+        if row is not None:
+            key_id, wrapped = UUID(row[0]), row[1]
             if wrapped is None:
                 raise KeyDestroyed(clinic, stream, subject)
             return key_id, self._unwrapped(clinic, key_id, stream, subject, wrapped)
@@ -413,21 +433,26 @@ class FileKeyring:
         nonce, ciphertext = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
         try:
             return self._wrap.decrypt(nonce, ciphertext, _aad(clinic, key_id, stream, subject))
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError):  # ValueError: too short to be sealed at all
             raise KeyringError("damaged", key_id) from None
 
     def _opens(self, row: "_Row") -> bool:
         clinic, key_id, stream, subject, wrapped, _, _ = row
         if wrapped is None or stream is None or subject is None:
             return False
-        self._unwrapped(UUID(clinic), UUID(key_id), stream, subject, wrapped)
+        try:
+            ids = UUID(clinic), UUID(key_id)
+        except ValueError:
+            raise KeyringError("damaged") from None
+        self._unwrapped(*ids, stream, subject, wrapped)
         return True
 
     @staticmethod
-    def _rows(db: sqlite3.Connection) -> "Iterator[_Row]":
-        yield from db.execute(
+    def _rows(db: sqlite3.Connection) -> "list[_Row]":
+        # All at once: a half-read answer would hold the file's lock until it is collected.
+        return db.execute(
             "SELECT clinic, key_id, stream, subject, wrapped, created_at, destroyed_at FROM keys"
-        )
+        ).fetchall()
 
     def _remember(self, clinic: UUID, key_id: UUID, key: bytes | None) -> None:
         if len(self._keys) >= _CACHE_LIMIT:
@@ -439,10 +464,17 @@ class FileKeyring:
         self._owners.clear()
 
     @contextmanager
+    def _reading(self, instead: Mapping[str, str] = _AS_IT_IS) -> Iterator[None]:
+        if os.getpid() != self._pid:  # before the lock: another thread's may have been copied
+            raise KeyringError("forked")
+        with self._lock, _told(instead):
+            self._require_usable()
+            yield
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction, alone among all processes; on disk when it ends, or undone."""
-        with self._lock, _told():
-            self._require_same_file()
+        with self._reading():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -458,31 +490,51 @@ class FileKeyring:
 _Row = tuple[str, str, str | None, str | None, bytes | None, str | None, str | None]
 
 
-def open_keyring(directory: Path, *, new_ring: bool = False) -> FileKeyring:
+def open_keyring(
+    directory: Path, *, new_ring: bool = False, clock: Callable[[], datetime] = _system_clock
+) -> FileKeyring:
     """Opens master.key and keyring.db in `directory`, making all three (0700, 0600) on first use.
 
     Never makes half of it anew: a keyring without its master key and a master key without its
     keyring are refused, since going on would bury that keys were lost. `new_ring` makes an empty
     ring beside an existing master key, to restore a backup into.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_open_to_others(directory)
-    master_path, ring_path = directory / "master.key", directory / "keyring.db"
-    draft = directory / "master.key.new"
-    with _alone(directory):
-        if not master_path.exists():
-            if not ring_path.exists():
-                _write_master(draft)
-                FileKeyring.create(ring_path, _read_master(draft)).close()
-            elif not draft.exists():
-                raise KeyringError("master_key_missing")
-            # The ring comes first, so that a master.key alone always tells of a lost ring.
-            FileKeyring(ring_path, _read_master(draft)).close()
-            draft.rename(master_path)
-            _sync(directory)
-        elif new_ring and not ring_path.exists():
-            FileKeyring.create(ring_path, _read_master(master_path)).close()
-    return FileKeyring(ring_path, _read_master(master_path))
+    with _told():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_open_to_others(directory)
+        with _alone(directory):
+            _complete(directory, new_ring=new_ring)
+        master = _read_master(directory / MASTER_FILE)
+        return FileKeyring(directory / RING_FILE, master, clock=clock)
+
+
+def _complete(directory: Path, *, new_ring: bool) -> None:
+    """Makes what is missing, where it is missing because this is the first use."""
+    master, ring = directory / MASTER_FILE, directory / RING_FILE
+    draft = directory / f"{MASTER_FILE}.new"
+    if master.exists():
+        if new_ring and not ring.exists():
+            FileKeyring.create(ring, _read_master(master)).close()
+        return
+    # The ring takes its place before the master key does. So a master key alone always tells of
+    # a lost ring, and a ring beside a draft of its master key of a first use that was cut short.
+    if not ring.exists():
+        _write_master(draft)
+        FileKeyring.create(ring, _read_master(draft)).close()
+    elif not draft.exists():
+        raise KeyringError("master_key_missing")
+    FileKeyring(ring, _read_master(draft)).close()
+    draft.rename(master)
+    _sync(directory)
+
+
+def _empty_draft(path: Path) -> Path:
+    """An empty file (0600) beside `path`, to be filled and then renamed to it."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    draft.with_name(draft.name + "-journal").unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return draft
 
 
 def _write_master(path: Path) -> None:
@@ -508,9 +560,14 @@ def _read_master(path: Path) -> bytes:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "secure_delete=ON"):
+    for pragma in (
+        "journal_mode=DELETE",
+        "synchronous=EXTRA",
+        "fullfsync=ON",  # macOS: through the drive's own cache
+        "secure_delete=ON",
+        "temp_store=MEMORY",  # VACUUM leaves nothing in a temporary directory
+    ):
         db.execute(f"PRAGMA {pragma}")
-    db.execute("PRAGMA temp_store=MEMORY")  # VACUUM leaves nothing in a temporary directory
     return db
 
 
@@ -560,12 +617,13 @@ _SQLITE_CODES: Final = {
 
 
 @contextmanager
-def _told(**instead: str) -> Iterator[None]:
-    """Turns what SQLite raises into a `KeyringError` that says what to do."""
+def _told(instead: Mapping[str, str] = _AS_IT_IS) -> Iterator[None]:
+    """Turns what SQLite and the disk raise into a `KeyringError` that says what to do."""
     try:
         yield
-    except sqlite3.ProgrammingError:
-        raise KeyringError("closed") from None
+    except OSError as error:
+        code = "disk_full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "unwritable"
+        raise KeyringError(instead.get(code, code)) from error
     except sqlite3.Error as error:
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF
         code = _SQLITE_CODES.get(primary, "unwritable")
