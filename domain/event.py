@@ -81,7 +81,9 @@ def _within_the_calendar(moment: datetime) -> datetime:
     offset = moment.utcoffset()
     assert offset is not None, "AwareDatetime gives an offset"
     if offset.total_seconds() % 60 or abs(offset) > timedelta(hours=14):
-        raise PydanticCustomError("offset_out_of_range", "An offset is whole minutes, 14 h at most.")
+        raise PydanticCustomError(
+            "offset_out_of_range", "An offset is whole minutes, 14 h at most."
+        )
     return moment.replace(tzinfo=timezone(offset))
 
 

@@ -4,10 +4,11 @@ Commands come in, entries go to the store. The store is a port: `infra/event_sto
 stands behind it.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from domain.event import (
@@ -91,14 +92,18 @@ class Proposal:
     command_id: UUID = field(default_factory=uuid4)
     expected: Mapping[Stream, int] = field(default_factory=dict)
 
-    def body(self) -> dict[str, Any]:
-        """What is compared when the same command id comes again: the command and its author."""
-        return {
+    def body(self) -> bytes:
+        """What is compared when the same command id comes again: the command and its author.
+
+        Only what was sent counts: an id that the command gave itself differs at each attempt.
+        """
+        said = {
             "command": self.command.name,
-            "body": self.command.model_dump(exclude_none=True),
-            "actor": self.author.actor,
-            "on_behalf_of": self.author.on_behalf_of,
+            "body": self.command.model_dump(mode="json", exclude_unset=True),
+            "actor": str(self.author.actor),
+            "on_behalf_of": str(self.author.on_behalf_of),
         }
+        return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
     def decide(
         self,

@@ -12,7 +12,7 @@ CREATE TABLE rapport.heads (
 CREATE TABLE rapport.entries (
     clinic          uuid        NOT NULL,
     position        bigint      NOT NULL CHECK (position > 0),
-    stream          text        NOT NULL,
+    stream          text        COLLATE "C" NOT NULL,
     version         bigint      NOT NULL CHECK (version > 0),
     topic           text        NOT NULL,
     schema_version  integer     NOT NULL,

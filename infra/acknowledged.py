@@ -1,0 +1,63 @@
+"""The last acknowledged head of each clinic's log, kept outside PostgreSQL.
+
+A database that was rolled back, restored from an old backup or rewritten can be perfectly
+consistent in itself. What was once acknowledged to somebody is remembered here, so that such a
+log is noticed at the next start and nothing is appended to it.
+
+The file is written after each commit without waiting for the disk: it survives any crash of the
+process. After a crash of the machine it may be some commits behind, never ahead.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+
+class AcknowledgedHead:
+    """One clinic's file `<clinic>.head`: one line, `<size> <root in hex>`."""
+
+    def __init__(self, directory: Path, clinic: UUID) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = directory / f"{clinic}.head"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def read(self) -> tuple[int, bytes] | None:
+        """(size, root) of the largest head acknowledged by any process; None before the first."""
+        with self._locked():
+            return self._read()
+
+    def advance(self, size: int, root: bytes) -> None:
+        """Remembers a head that is known durable, unless a larger one is remembered already."""
+        with self._locked():
+            known = self._read()
+            if known is None or known[0] < size:
+                os.pwrite(self._file, f"{size:020} {root.hex()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Lets go of the file; what was written stays."""
+        os.close(self._file)
+
+    def _read(self) -> tuple[int, bytes] | None:
+        line = os.pread(self._file, 128, 0)
+        if not line:
+            return None
+        try:
+            size, root = line.split()
+            return int(size), bytes.fromhex(root.decode())
+        except ValueError:
+            raise AcknowledgedHeadBroken(self._path.name) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+class AcknowledgedHeadBroken(Exception):
+    """The file is not what this code writes; its text is the file's name."""

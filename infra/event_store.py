@@ -1,0 +1,573 @@
+"""The record's log of one clinic: decide, seal and append, many commands to a commit.
+
+Callers queue; whoever holds the writer's lock decides for all that wait, in order, over the
+pending state, and appends the batch in one statement (`infra/recorder.py`). An unchanged head
+proves that everything read before it still holds: versions, read guards, command ids. A moved
+head means: look again and decide again. Nothing is answered before its commit is known.
+"""
+
+import hmac
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import InfrastructureFactory, InterfaceError, OperationalError
+from eventsourcing.utils import Environment
+
+from domain.event import History, New, Policy, RecordedEvent, Refusal, Source, Stream
+from domain.records import (
+    Clock,
+    CommandIdReused,
+    Proposal,
+    Receipt,
+    ReceiptEntry,
+    system_clock,
+)
+from infra import canonical
+from infra.acknowledged import AcknowledgedHead
+from infra.keyring import KeyDestroyed, Keyring
+from infra.mapper import EntryMapper, KeyGone, Unsealed
+from infra.merkle import leaf_hash
+from infra.recorder import (
+    Appended,
+    Batch,
+    ClinicDatastore,
+    CommandRow,
+    CommandSeen,
+    EntryFactory,
+    EntryRecorder,
+    Head,
+    LostRace,
+)
+from infra.sealing import Envelope, Sealer
+
+_log = logging.getLogger("rapport.log")
+
+_COMMANDS_PER_BATCH = 256
+_ENTRIES_HELD = 50_000
+_ATTEMPTS = 100
+_SKEW_ALARM = timedelta(seconds=5)
+_SKEW_LIMIT = timedelta(seconds=60)
+
+
+class LogDiverged(Exception):
+    """The log is shorter than, or different from, what was acknowledged before. Appends stop."""
+
+    def __init__(self, clinic: UUID, acknowledged: int, found: int) -> None:
+        self.clinic, self.acknowledged, self.found = clinic, acknowledged, found
+        super().__init__(
+            f"The log of clinic {clinic} has {found} entries, but {acknowledged} were acknowledged "
+            "and their tree does not stand in it. Nothing will be appended. Most likely an older "
+            "backup was restored, or the log was rewritten. Run `rapport verify`, then restore the "
+            "newest backup (docs/operate/backup.md)."
+        )
+
+
+class StoreUnavailable(Exception):
+    """PostgreSQL could not be reached, or did not answer in time. The command may be repeated."""
+
+
+class ClockSkew(Refusal):
+    rule = 2
+    status = 503
+    says = "This machine's clock is {seconds} s behind the record's last entry: set the clock."
+
+
+class SubjectErased(Refusal):
+    rule = 9
+    says = "The content of {stream} was erased; nothing can be added to it."
+
+
+class Contended(Refusal):
+    status = 503
+    says = "Other writers were first {attempts} times in a row; send the command again."
+
+
+class RecordApplication(Application[str]):
+    """The library's application with our recorder and mapper in it."""
+
+    name = "rapport"
+    recorder: EntryRecorder
+    mapper: EntryMapper
+
+    def __init__(self, datastore: ClinicDatastore, keyring: Keyring) -> None:
+        self._datastore = datastore
+        self._keyring = keyring
+        super().__init__(env={"CREATE_TABLE": "n"})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        return EntryFactory(env, self._datastore)
+
+    def construct_mapper(self) -> EntryMapper:
+        return EntryMapper(self._datastore.clinic, self._keyring)
+
+
+@dataclass
+class _Turn:
+    """Proposals that one caller waits for."""
+
+    proposals: Sequence[Proposal]
+    verdicts: list[Receipt | Refusal | None] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.verdicts = [None] * len(self.proposals)
+
+    @property
+    def done(self) -> bool:
+        return self.failure is not None or None not in self.verdicts
+
+
+@dataclass(slots=True)
+class _Decided:
+    """One proposal whose entries stand in the pending batch."""
+
+    turn: _Turn
+    index: int
+    proposal: Proposal
+    row: CommandRow
+
+
+class _Pending:
+    """A batch in the making, on top of one head."""
+
+    def __init__(self, head: Head, recorded_at: datetime, generation: int) -> None:
+        self.head = head
+        self.recorded_at = recorded_at
+        self.generation = generation
+        self.unsealed: list[Unsealed] = []
+        self.decided: dict[UUID, _Decided] = {}
+        self.histories: dict[Stream, History] = {}
+
+
+class ClinicLog:
+    """One clinic's log. Safe to share between threads; one per clinic and process."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        clinic: UUID,
+        keyring: Keyring,
+        acknowledged: AcknowledgedHead,
+        *,
+        clock: Clock = system_clock,
+        policy: Policy | None = None,
+        pool_size: int = 4,
+    ) -> None:
+        """Opens the log; raises NoSuchClinic, or LogDiverged (see `check_acknowledged`)."""
+        self.clinic = clinic
+        self.policy = policy or Policy()
+        self._datastore = ClinicDatastore(conninfo, clinic, pool_size=pool_size)
+        self._application = RecordApplication(self._datastore, keyring)
+        self._recorder = self._application.recorder
+        self._mapper = self._application.mapper
+        self._keyring = keyring
+        self._sealer = Sealer()
+        self._acknowledged = acknowledged
+        self._clock = clock
+        self._writing = Lock()
+        self._queueing = Lock()
+        self._waiting: list[_Turn] = []
+        self._cache = _Histories(_ENTRIES_HELD, keyring.generation())
+        self._complete: set[Stream] = set()
+        self._head = self.check_acknowledged()
+
+    def close(self) -> None:
+        """Closes the connections. Entries that were acknowledged are durable already."""
+        self._application.close()
+        self._acknowledged.close()
+
+    # --- Reading ---------------------------------------------------------------------------
+
+    def history(self, stream: Stream) -> History:
+        """The stream as of now: what is cached, and what came since."""
+        generation = self._forget_erased()
+        known = self._cache.get(stream) or History()
+        news = tuple(self._application.events.get(str(stream), gt=known.version))
+        history = History((*known, *news)) if news else known  # type: ignore[arg-type]
+        self._cache.put(stream, history, generation)
+        return history
+
+    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+        """Up to `limit` entries past position `after`, in the order of the log."""
+        self._forget_erased()
+        entries = self._recorder.select_positions(after, limit)
+        return [self._mapper.to_domain_event(entry) for entry in entries]
+
+    def streams(self, category: str) -> Iterator[Stream]:
+        """Every stream of a category, by name."""
+        return map(Stream.parse, self._recorder.stream_names(category))
+
+    def head(self) -> Head:
+        """The head as committed."""
+        return self._recorder.head()
+
+    def head_size(self) -> int:
+        """The position of the last entry; 0 for an empty log."""
+        return self._recorder.head().size
+
+    def receipt(self, command_id: UUID) -> Receipt | None:
+        """The receipt that a command was acknowledged with, if it is in the record."""
+        row = self._recorder.command_rows([command_id]).get(command_id)
+        return None if row is None else self._stored_receipt(row)
+
+    def command_id(self, *natural_key: str) -> UUID:
+        """A keyed id of something outside (an import's source and row), the same every time.
+
+        Keyed, so that nobody can tell from the table what was imported by guessing keys.
+        """
+        mac = self._mac("command-id", canonical.encode(list(natural_key)))
+        return UUID(bytes=mac[:16])
+
+    def check_acknowledged(self) -> Head:
+        """The head, if what was acknowledged before stands in this log; or LogDiverged."""
+        head = self._recorder.head()
+        known = self._acknowledged.read()
+        if known is not None:
+            size, root = known
+            found = head.frontier.root() if size == head.size else self._recorder.root_at(size)
+            if size > head.size or found != root:
+                raise LogDiverged(self.clinic, size, head.size)
+        return head
+
+    # --- Appending -------------------------------------------------------------------------
+
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]:
+        """Decides and appends each proposal; one verdict each, in order. Durable on return.
+
+        Raises StoreUnavailable where the outcome cannot be told now; the same command ids may be
+        sent again.
+        """
+        verdicts: list[Receipt | Refusal] = []
+        for start in range(0, len(proposals), _COMMANDS_PER_BATCH):
+            turn = _Turn(proposals[start : start + _COMMANDS_PER_BATCH])
+            with self._queueing:
+                self._waiting.append(turn)
+            with self._writing:
+                while not turn.done:
+                    self._write(self._next_turns())
+            if turn.failure is not None:
+                raise turn.failure
+            verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
+        return verdicts
+
+    def _next_turns(self) -> list[_Turn]:
+        with self._queueing:
+            taken, commands = 0, 0
+            for turn in self._waiting:
+                commands += len(turn.proposals)
+                if taken and commands > _COMMANDS_PER_BATCH:
+                    break
+                taken += 1
+            turns, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return turns
+
+    def _write(self, turns: list[_Turn]) -> None:
+        try:
+            for _ in range(_ATTEMPTS):
+                if self._write_once(turns):
+                    return
+            self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
+        except (OperationalError, InterfaceError) as error:
+            _log.warning("log of clinic %s unavailable: %s", self.clinic, type(error).__name__)
+            self._fail(turns, StoreUnavailable())
+        except BaseException as error:
+            self._fail(turns, error)
+
+    @staticmethod
+    def _fail(turns: list[_Turn], failure: BaseException) -> None:
+        for turn in turns:
+            if not turn.done:
+                turn.failure = failure
+
+    def _write_once(self, turns: list[_Turn]) -> bool:
+        """One attempt at all that is still open; False where it must be decided again."""
+        generation = self._forget_erased()
+        recorded_at = max(self._clock(), self._head.recorded_at)
+        pending = _Pending(self._head, recorded_at, generation)
+        skew = pending.recorded_at - self._clock()
+        if skew > _SKEW_LIMIT:
+            self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
+            return True
+        if skew > _SKEW_ALARM:
+            _log.error("clock is %d s behind the log's last entry", skew.total_seconds())
+        refused: list[tuple[_Turn, int, Refusal]] = []
+        try:
+            self._decide_open(turns, pending, refused)
+            appended = self._commit(pending)
+        except (LostRace, KeyGone):
+            self._look_again()
+            return False
+        except CommandSeen:
+            self._look_again()
+            self._settle_seen(turns)
+            return False
+        if refused and not self._refusals_hold(turns, refused, moved=appended is not None):
+            return False
+        return all(turn.done for turn in turns)
+
+    def _decide_open(
+        self, turns: list[_Turn], pending: _Pending, refused: list[tuple[_Turn, int, Refusal]]
+    ) -> None:
+        for turn in turns:
+            for index, proposal in enumerate(turn.proposals):
+                # The same id twice in one batch waits for the first's receipt in the next round.
+                if turn.verdicts[index] is not None or proposal.command_id in pending.decided:
+                    continue
+                try:
+                    self._decide(pending, turn, index, proposal)
+                except Refusal as refusal:
+                    refused.append((turn, index, refusal))
+                except (LostRace, OperationalError, InterfaceError):
+                    raise
+                except Exception as error:  # a fault of one command is not its neighbours' fault
+                    turn.failure = error
+                    break
+
+    def _decide(self, pending: _Pending, turn: _Turn, index: int, proposal: Proposal) -> None:
+        def history(stream: Stream) -> History:
+            found = pending.histories.get(stream)
+            return self._as_of_head(stream, pending.head) if found is None else found
+
+        news = proposal.decide(self.clinic, pending.recorded_at, history, self.policy)
+        touched: dict[Stream, History] = {}
+        unsealed: list[Unsealed] = []
+        for command_index, new in enumerate(news):
+            before = touched.get(new.stream) or history(new.stream)
+            placed = self._place(pending, proposal, new, before.version + 1, command_index)
+            position = pending.head.size + len(pending.unsealed) + len(unsealed) + 1
+            unsealed.append(placed)
+            touched[new.stream] = History((*before, _recorded(placed, pending, position)))
+        assert unsealed, f"{proposal.command.name} decided on nothing"
+        row = CommandRow(
+            proposal.command_id,
+            self._body_mac(proposal),
+            first=len(pending.unsealed),
+            entries=len(unsealed),
+        )
+        pending.unsealed.extend(unsealed)
+        pending.histories.update(touched)
+        pending.decided[proposal.command_id] = _Decided(turn, index, proposal, row)
+
+    def _place(
+        self, pending: _Pending, proposal: Proposal, new: New, version: int, command_index: int
+    ) -> Unsealed:
+        try:
+            key_id = self._mapper.key_id_for(new.stream, new.event, pending.head.size)
+        except KeyDestroyed:
+            raise SubjectErased(stream=str(new.stream)) from None
+        assert new.occurred_at is not None, "Proposal.decide gives every event its time"
+        envelope = Envelope(
+            clinic=self.clinic,
+            stream=str(new.stream),
+            stream_version=version,
+            topic=new.event.topic,
+            schema_version=new.event.schema_version,
+            occurred_at=new.occurred_at,
+            actor=proposal.author.actor,
+            on_behalf_of=proposal.author.on_behalf_of,
+            source=proposal.author.source.value,
+            command_id=proposal.command_id,
+            command_index=command_index,
+            key_id=key_id,
+        )
+        return Unsealed(envelope, new.event)
+
+    def _commit(self, pending: _Pending) -> Appended | None:
+        """Appends the batch and gives every decided proposal its receipt."""
+        if not pending.decided:
+            return None
+        rows = [decided.row for decided in pending.decided.values()]
+        outcome: list[Appended] = []
+        self._application.save(
+            *pending.unsealed,
+            batch=Batch(pending.head, pending.recorded_at, rows),
+            outcome=outcome,
+        )
+        appended = outcome[0]
+        self._acknowledged.advance(appended.head.size, appended.head.frontier.root())
+        self._head = appended.head
+        for stream, history in pending.histories.items():
+            self._cache.put(stream, history, pending.generation)
+            self._complete.add(stream)
+        root = appended.head.frontier.root().hex()
+        for decided in pending.decided.values():
+            first = decided.row.first
+            placed = range(first, first + decided.row.entries)
+            decided.turn.verdicts[decided.index] = Receipt(
+                command_id=decided.proposal.command_id,
+                recorded_at=pending.recorded_at,
+                tree_size=appended.head.size,
+                root=root,
+                entries=tuple(
+                    ReceiptEntry(
+                        stream=Stream.parse(pending.unsealed[at].envelope.stream),
+                        version=pending.unsealed[at].envelope.stream_version,
+                        position=pending.head.size + at + 1,
+                        leaf_hash=appended.leaf_hashes[at].hex(),
+                    )
+                    for at in placed
+                ),
+            )
+        return appended
+
+    # --- When others write too ---------------------------------------------------------------
+
+    def _as_of_head(self, stream: Stream, head: Head) -> History:
+        """The stream's history, complete as of `head`; LostRace where the log is past it."""
+        known = self._cache.get(stream) if stream in self._complete else None
+        if known is not None:
+            return known
+        history = self.history(stream)
+        if history and history[-1].position > head.size:
+            raise LostRace
+        self._complete.add(stream)
+        return history
+
+    def _look_again(self) -> None:
+        self._complete.clear()
+        self._head = self._recorder.head()
+
+    def _refusals_hold(
+        self, turns: list[_Turn], refused: list[tuple[_Turn, int, Refusal]], *, moved: bool
+    ) -> bool:
+        """Gives refusals as verdicts if nothing they were decided on has changed meanwhile.
+
+        A command that comes again with its id has its receipt, whatever it would be told now.
+        """
+        self._settle_seen(turns)
+        if not moved and self._recorder.head().size != self._head.size:
+            self._look_again()
+            return False
+        for turn, index, refusal in refused:
+            if turn.verdicts[index] is None:
+                turn.verdicts[index] = refusal
+        return True
+
+    def _settle_seen(self, turns: list[_Turn]) -> None:
+        """Answers commands whose id is in the record already."""
+        open_ = [
+            (turn, index, proposal)
+            for turn in turns
+            for index, proposal in enumerate(turn.proposals)
+            if turn.verdicts[index] is None
+        ]
+        rows = self._recorder.command_rows([proposal.command_id for _, _, proposal in open_])
+        for turn, index, proposal in open_:
+            row = rows.get(proposal.command_id)
+            if row is None:
+                continue
+            if hmac.compare_digest(row["body_mac"], self._body_mac(proposal)):
+                turn.verdicts[index] = self._stored_receipt(row)
+            else:
+                turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
+
+    def _stored_receipt(self, row: Any) -> Receipt:
+        entries = self._recorder.select_command(row["first_position"], row["entries"])
+        return Receipt(
+            command_id=row["command_id"],
+            recorded_at=row["recorded_at"],
+            tree_size=row["tree_size"],
+            root=row["root"].hex(),
+            entries=tuple(
+                ReceiptEntry(
+                    stream=Stream.parse(entry.envelope.stream),
+                    version=entry.envelope.stream_version,
+                    position=entry.id,
+                    leaf_hash=leaf_hash(entry.leaf_input).hex(),
+                )
+                for entry in entries
+            ),
+        )
+
+    @staticmethod
+    def _refuse_open(turns: list[_Turn], refusal: Refusal) -> None:
+        for turn in turns:
+            turn.verdicts = [verdict or refusal for verdict in turn.verdicts]
+
+    # --- Keys --------------------------------------------------------------------------------
+
+    def _body_mac(self, proposal: Proposal) -> bytes:
+        return self._mac("body", proposal.body())
+
+    def _mac(self, purpose: str, message: bytes) -> bytes:
+        _, key = self._keyring.key_for(self.clinic, f"clinic-{self.clinic}", "mac/0")
+        return self._sealer.mac(key, f"mac/{purpose}", message)
+
+    def _forget_erased(self) -> int:
+        """Drops opened content from memory when any process destroyed a key."""
+        generation = self._keyring.generation()
+        if generation != self._cache.generation:
+            self._complete.clear()
+            self._cache.clear(generation)
+            self._mapper.forget()
+        return generation
+
+
+def _recorded(unsealed: Unsealed, pending: _Pending, position: int) -> RecordedEvent:
+    """The entry as it will read once the batch is committed."""
+    envelope = unsealed.envelope
+    return RecordedEvent(
+        clinic=envelope.clinic,
+        position=position,
+        stream=Stream.parse(envelope.stream),
+        version=envelope.stream_version,
+        topic=envelope.topic,
+        schema_version=envelope.schema_version,
+        occurred_at=envelope.occurred_at,
+        recorded_at=pending.recorded_at,
+        actor=envelope.actor,
+        on_behalf_of=envelope.on_behalf_of,
+        source=Source(envelope.source),
+        command_id=envelope.command_id,
+        command_index=envelope.command_index,
+        key_id=envelope.key_id,
+        event=unsealed.event,
+    )
+
+
+class _Histories:
+    """Opened histories, the least recently used dropped first; each is a prefix of its stream.
+
+    `generation` is the keyring's when it was last emptied: what was opened under an older one is
+    not taken in, because a key may have been destroyed since.
+    """
+
+    def __init__(self, limit: int, generation: int) -> None:
+        self.generation = generation
+        self._limit = limit
+        self._held = 0
+        self._lock = Lock()
+        self._histories: OrderedDict[Stream, History] = OrderedDict()
+
+    def get(self, stream: Stream) -> History | None:
+        with self._lock:
+            history = self._histories.get(stream)
+            if history is not None:
+                self._histories.move_to_end(stream)
+            return history
+
+    def put(self, stream: Stream, history: History, generation: int) -> None:
+        """Keeps `history` unless a longer one is kept; drops others while too many are held."""
+        with self._lock:
+            known = self._histories.get(stream)
+            if generation != self.generation or (known and known.version >= history.version):
+                return
+            self._histories[stream] = history
+            self._histories.move_to_end(stream)
+            self._held += len(history) - len(known or ())
+            while self._held > self._limit and len(self._histories) > 1:
+                _, dropped = self._histories.popitem(last=False)
+                self._held -= len(dropped)
+
+    def clear(self, generation: int) -> None:
+        with self._lock:
+            self.generation = generation
+            self._histories.clear()
+            self._held = 0

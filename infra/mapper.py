@@ -1,0 +1,148 @@
+"""Entries on their way to the table and back: sealed by the mapper, whole in the domain.
+
+`eventsourcing` hands its mapper one event at a time, without its position in the log. That is
+enough: the AAD of an entry is known before the append (docs/formats/entry.md), so sealing needs
+no lock, and only the recorder, which gives out positions, completes the leaf input.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, StoredEvent
+
+from domain import topics
+from domain.event import ERASED, Event, RecordedEvent, Source, Stream
+from infra import canonical
+from infra.keyring import Keyring
+from infra.sealing import Envelope, Sealed, Sealer, entry_aad
+
+# Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
+# of who read what outlives the erasure of whom it was about.
+_CLINIC_KEYS: Mapping[str, str] = {"clinic": "clinic", "access": "access"}
+
+# A clinic-wide key is replaced after 2^30 positions of the log, long before 2^32 seals.
+_POSITIONS_PER_KEY_BITS = 30
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """An event in its envelope, not yet sealed; position and recorded_at are still to come."""
+
+    envelope: Envelope
+    event: Event
+
+    @property
+    def originator_id(self) -> str:
+        return self.envelope.stream
+
+    @property
+    def originator_version(self) -> int:
+        return self.envelope.stream_version
+
+
+@dataclass(frozen=True)
+class SealedEntry(Notification):
+    """An entry as the table holds it: `state` is the ciphertext, `id` the position (0: none)."""
+
+    envelope: Envelope
+    commitment: bytes
+    leaf_input: bytes = b""
+
+    @property
+    def sealed(self) -> Sealed:
+        return Sealed(self.state, self.commitment)
+
+
+class EntryMapper(Mapper[str]):
+    """Seals events into stored entries and opens stored entries into recorded events."""
+
+    def __init__(self, clinic: UUID, keyring: Keyring) -> None:
+        super().__init__(transcoder=JSONTranscoder())
+        self._clinic = clinic
+        self._keyring = keyring
+        self._sealer = Sealer()
+
+    def forget(self) -> None:
+        """Drops every cipher kept ready; called when a key was destroyed."""
+        self._sealer.forget()
+
+    def key_id_for(self, stream: Stream, event: Event, size: int) -> UUID:
+        """The key that seals `event` in `stream` of a log of `size`; made durable if it is new."""
+        purpose = _CLINIC_KEYS.get(stream.category)
+        if purpose is not None:
+            owner, subject = (
+                f"clinic-{self._clinic}",
+                f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}",
+            )
+        else:
+            owner, subject = str(stream), str(event.subject() or "joint")
+        key_id, _ = self._keyring.key_for(self._clinic, owner, subject)
+        return key_id
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        unsealed: Unsealed = domain_event
+        envelope = unsealed.envelope
+        key = self._keyring.get(self._clinic, envelope.key_id)
+        if key is None:
+            raise KeyGone(envelope.key_id)
+        sealed = self._sealer.seal_entry(
+            key, entry_aad(envelope), canonical.encode(content_of(unsealed.event))
+        )
+        return SealedEntry(
+            originator_id=envelope.stream,
+            originator_version=envelope.stream_version,
+            topic=envelope.topic,
+            state=sealed.ciphertext,
+            id=0,
+            envelope=envelope,
+            commitment=sealed.commitment,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        assert isinstance(stored_event, SealedEntry)
+        envelope = stored_event.envelope
+        assert envelope.position is not None
+        assert envelope.recorded_at is not None
+        return RecordedEvent(
+            clinic=envelope.clinic,
+            position=envelope.position,
+            stream=Stream.parse(envelope.stream),
+            version=envelope.stream_version,
+            topic=envelope.topic,
+            schema_version=envelope.schema_version,
+            occurred_at=envelope.occurred_at,
+            recorded_at=envelope.recorded_at,
+            actor=envelope.actor,
+            on_behalf_of=envelope.on_behalf_of,
+            source=Source(envelope.source),
+            command_id=envelope.command_id,
+            command_index=envelope.command_index,
+            key_id=envelope.key_id,
+            event=self._open(stored_event),
+        )
+
+    def _open(self, entry: SealedEntry) -> Any:
+        key = self._keyring.get(self._clinic, entry.envelope.key_id)
+        if key is None:
+            return ERASED
+        content = self._sealer.open_entry(key, entry_aad(entry.envelope), entry.sealed)
+        return topics.read(
+            entry.envelope.topic, entry.envelope.schema_version, canonical.decode(content)
+        )
+
+
+class KeyGone(Exception):
+    """A key was destroyed between the decision and the seal; its text is the key's id."""
+
+    def __init__(self, key_id: UUID) -> None:
+        super().__init__(str(key_id))
+
+
+def content_of(event: Event) -> dict[str, Any]:
+    """The event's fields as stored: what is None is left out, and `reported` where it is empty."""
+    content = event.model_dump(exclude_none=True)
+    if not event.reported:
+        del content["reported"]
+    return content

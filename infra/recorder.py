@@ -1,0 +1,391 @@
+"""Where entries meet PostgreSQL: one statement per batch, gapless positions per clinic.
+
+The stock recorder of `eventsourcing` locks the table and takes positions from a sequence. Here
+the clinic's head row is compared and swapped in the statement that inserts the batch: no row back
+means that somebody else was first, and nothing was written.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import (
+    BasePostgresFactory,
+    ConnectionPool,
+    PostgresApplicationRecorder,
+    PostgresDatastore,
+    PostgresFactory,
+)
+from eventsourcing.utils import Environment
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from infra import canonical
+from infra.mapper import SealedEntry
+from infra.merkle import Frontier, leaf_hash
+from infra.sealing import Envelope, leaf_input
+
+# The library silences psycopg when it is imported; an operator wants to hear of lost connections.
+for _name in ("psycopg", "psycopg.pool"):
+    logging.getLogger(_name).setLevel(logging.NOTSET)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A clinic's log at one size."""
+
+    frontier: Frontier
+    recorded_at: datetime
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command of a batch: where its entries begin within the batch, and how many they are."""
+
+    command_id: UUID
+    body_mac: bytes
+    first: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is appended in one statement, on top of `head`."""
+
+    head: Head
+    recorded_at: datetime
+    commands: Sequence[CommandRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What a commit made of a batch."""
+
+    head: Head
+    leaf_hashes: tuple[bytes, ...]
+
+
+class LostRace(Exception):
+    """Another process moved the head first; nothing was written."""
+
+
+class CommandSeen(Exception):
+    """A command id of the batch is in the record already; nothing was written."""
+
+
+class NoSuchClinic(Exception):
+    """The database holds no log of that clinic; its text is the clinic's id."""
+
+
+def found_clinic(owner_conninfo: str, clinic: UUID) -> None:
+    """Begins a clinic's log, as the owner of the tables; repeating it is harmless."""
+    empty = Frontier()
+    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO rapport.heads (clinic, size, root, frontier, recorded_at) "
+            "VALUES (%s, 0, %s, %s, 'epoch') ON CONFLICT DO NOTHING",
+            (clinic, empty.root(), empty.to_bytes()),
+        )
+
+
+def clinics(owner_conninfo: str) -> list[UUID]:
+    """Every clinic that has a log in the database, for the owner of the tables only."""
+    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
+        rows = conn.execute("SELECT clinic FROM rapport.heads ORDER BY clinic").fetchall()
+    return [row[0] for row in rows]
+
+
+class ClinicDatastore(PostgresDatastore):
+    """A pool whose connections can see one clinic only, under one role.
+
+    The clinic is a start-up option of the session, so not even RESET ALL un-pins it, and
+    connections are never handed from one clinic to another.
+    """
+
+    def __init__(self, conninfo: str, clinic: UUID, *, pool_size: int = 4) -> None:
+        super().__init__(
+            dbname="", host="", port="", user="", password="",
+            schema="rapport", originator_id_type="text",
+        )  # fmt: skip
+        self.clinic = clinic
+        self.pool = ConnectionPool(
+            pinned(conninfo, clinic),
+            connection_class=Connection[DictRow],
+            kwargs={"row_factory": dict_row, "autocommit": True},
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            check=ConnectionPool.check_connection,
+        )
+
+    def register_type_adapters(self) -> None:
+        """Nothing: this schema has no composite types."""
+
+
+def pinned(conninfo: str, clinic: UUID) -> str:
+    """`conninfo` with its sessions limited to one clinic by row-level security."""
+    options = conninfo_to_dict(conninfo).get("options") or ""
+    return make_conninfo(conninfo, options=f"{options} -c rapport.clinic={clinic}".strip())
+
+
+class EntryRecorder(PostgresApplicationRecorder):
+    """Inserts and selects entries of one clinic."""
+
+    datastore: ClinicDatastore
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
+        """Appends one batch. Raises LostRace or CommandSeen; positions are in the order given."""
+        batch: Batch = kwargs["batch"]
+        head = batch.head
+        entries = [
+            _completed(stored, position, batch.recorded_at)
+            for position, stored in enumerate(stored_events, start=head.size + 1)
+        ]
+        hashes = tuple(leaf_hash(entry.leaf_input) for entry in entries)
+        after = Head(head.frontier.append(hashes), batch.recorded_at)
+        parameters = _parameters(self.datastore.clinic, batch, after, entries)
+        try:
+            with self.datastore.pool.connection() as conn:
+                row = conn.execute(_APPEND, parameters, prepare=True).fetchone()
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.table_name and error.diag.table_name.startswith("commands"):
+                raise CommandSeen from None
+            raise LostRace from None
+        if row is None:
+            raise LostRace
+        kwargs["outcome"].append(Appended(after, hashes))
+        return range(head.size + 1, after.size + 1)
+
+    def head(self) -> Head:
+        """The clinic's head as committed; raises NoSuchClinic."""
+        with self.datastore.get_connection() as conn:
+            row = conn.execute(_HEAD, (self.datastore.clinic,), prepare=True).fetchone()
+        if row is None:
+            raise NoSuchClinic(str(self.datastore.clinic))
+        return Head(Frontier.from_bytes(row["frontier"]), row["recorded_at"])
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root after the commit that ended at `size`, as the table of batches has it."""
+        with self.datastore.get_connection() as conn:
+            row = conn.execute(
+                "SELECT root FROM rapport.batches WHERE clinic = %s AND size = %s",
+                (self.datastore.clinic, size),
+            ).fetchone()
+        return None if row is None else bytes(row["root"])
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        """A stream's entries by version; without bounds all of them."""
+        return self._select(
+            f"clinic = %s AND stream = %s AND version > %s AND version <= %s "
+            f"ORDER BY version {'DESC' if desc else 'ASC'} LIMIT %s",
+            (self.datastore.clinic, originator_id, gt or 0, _cap(lte), limit),
+        )
+
+    def select_positions(self, after: int, limit: int) -> Sequence[SealedEntry]:
+        """Up to `limit` entries past position `after`, in order."""
+        return self._select(
+            "clinic = %s AND position > %s ORDER BY position LIMIT %s",
+            (self.datastore.clinic, after, limit),
+        )
+
+    def stream_names(self, category: str) -> Iterator[str]:
+        """The names of the category's streams, in order, a page at a time."""
+        last = f"{category}-"
+        while True:
+            with self.datastore.get_connection() as conn:
+                page = (self.datastore.clinic, last, f"{category}.")
+                rows = conn.execute(_STREAMS, page).fetchall()
+            if not rows:
+                return
+            yield from (row["stream"] for row in rows)
+            last = rows[-1]["stream"]
+
+    def command_rows(self, command_ids: Sequence[UUID]) -> dict[UUID, DictRow]:
+        """Those of the commands that are in the record, with the root they were receipted with."""
+        with self.datastore.get_connection() as conn:
+            rows = conn.execute(_COMMANDS, (self.datastore.clinic, list(command_ids))).fetchall()
+        return {row["command_id"]: row for row in rows}
+
+    def select_command(self, first_position: int, entries: int) -> Sequence[SealedEntry]:
+        """The entries of one command."""
+        return self.select_positions(first_position - 1, entries)
+
+    def _select(self, where: str, parameters: tuple[Any, ...]) -> list[SealedEntry]:
+        query = f"SELECT {COLUMNS} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
+        with self.datastore.get_connection() as conn:
+            return [entry_of(row) for row in conn.execute(query, parameters, prepare=True)]
+
+
+class EntryFactory(PostgresFactory):
+    """Gives the application our recorder on a pool that exists already."""
+
+    application_recorder_class = EntryRecorder
+
+    def __init__(self, env: Environment, datastore: ClinicDatastore) -> None:
+        # Past BasePostgresFactory, which would read a DSN from the process environment.
+        super(BasePostgresFactory, self).__init__(env)
+        self.datastore = datastore
+
+
+def entry_of(row: DictRow) -> SealedEntry:
+    """A row of `rapport.entries` as a sealed entry. Raises CanonicalError for a broken offset."""
+    envelope = Envelope(
+        clinic=row["clinic"],
+        position=row["position"],
+        stream=row["stream"],
+        stream_version=row["version"],
+        topic=row["topic"],
+        schema_version=row["schema_version"],
+        occurred_at=canonical.parse_time(
+            canonical.time_text(row["occurred_at"]), row["occurred_offset"]
+        ),
+        recorded_at=row["recorded_at"],
+        actor=row["actor"],
+        on_behalf_of=row["on_behalf_of"],
+        source=row["source"],
+        command_id=row["command_id"],
+        command_index=row["command_index"],
+        key_id=row["key_id"],
+    )
+    return SealedEntry(
+        originator_id=row["stream"],
+        originator_version=row["version"],
+        topic=row["topic"],
+        state=row["ciphertext"],
+        id=row["position"],
+        envelope=envelope,
+        commitment=row["commitment"],
+        leaf_input=row["leaf_input"],
+    )
+
+
+def _completed(stored: StoredEvent, position: int, recorded_at: datetime) -> SealedEntry:
+    assert isinstance(stored, SealedEntry)
+    envelope = replace(stored.envelope, position=position, recorded_at=recorded_at)
+    leaf = leaf_input(envelope, stored.sealed)
+    return replace(stored, id=position, envelope=envelope, leaf_input=leaf)
+
+
+def _cap(bound: int | None) -> int:
+    return 2**53 if bound is None else bound
+
+
+_COLUMN_TYPES = {
+    "position": "bigint",
+    "stream": "text",
+    "version": "bigint",
+    "topic": "text",
+    "schema_version": "integer",
+    "occurred_at": "timestamptz",
+    "occurred_offset": "text",
+    "recorded_at": "timestamptz",
+    "actor": "uuid",
+    "on_behalf_of": "uuid",
+    "source": "text",
+    "command_id": "uuid",
+    "command_index": "integer",
+    "key_id": "uuid",
+    "commitment": "bytea",
+    "ciphertext": "bytea",
+    "leaf_input": "bytea",
+}
+COLUMNS = ", ".join(["clinic", *_COLUMN_TYPES])
+
+
+def _columns_of(entry: SealedEntry) -> tuple[Any, ...]:
+    envelope = entry.envelope
+    return (
+        envelope.position,
+        envelope.stream,
+        envelope.stream_version,
+        envelope.topic,
+        envelope.schema_version,
+        envelope.occurred_at,
+        canonical.offset_text(envelope.occurred_at),
+        envelope.recorded_at,
+        envelope.actor,
+        envelope.on_behalf_of,
+        envelope.source,
+        envelope.command_id,
+        envelope.command_index,
+        envelope.key_id,
+        entry.commitment,
+        entry.state,
+        entry.leaf_input,
+    )
+
+
+def _parameters(
+    clinic: UUID, batch: Batch, after: Head, entries: Sequence[SealedEntry]
+) -> dict[str, Any]:
+    columns = zip(*map(_columns_of, entries), strict=True)
+    return {
+        "clinic": clinic,
+        "old_size": batch.head.size,
+        "old_root": batch.head.frontier.root(),
+        "size": after.size,
+        "root": after.frontier.root(),
+        "frontier": after.frontier.to_bytes(),
+        "recorded_at": after.recorded_at,
+        "command_ids": [command.command_id for command in batch.commands],
+        "body_macs": [command.body_mac for command in batch.commands],
+        "firsts": [batch.head.size + 1 + command.first for command in batch.commands],
+        "counts": [command.entries for command in batch.commands],
+        **{f"all_{name}": list(all_) for name, all_ in zip(_COLUMN_TYPES, columns, strict=True)},
+    }
+
+
+_UNNEST = ", ".join(f"%(all_{name})s::{kind}[]" for name, kind in _COLUMN_TYPES.items())
+
+_APPEND = f"""
+WITH head AS (
+    UPDATE rapport.heads
+    SET size = %(size)s, root = %(root)s, frontier = %(frontier)s, recorded_at = %(recorded_at)s
+    WHERE clinic = %(clinic)s AND size = %(old_size)s AND root = %(old_root)s
+    RETURNING clinic
+), batch AS (
+    INSERT INTO rapport.batches (clinic, size, root, recorded_at)
+    SELECT clinic, %(size)s, %(root)s, %(recorded_at)s FROM head
+), command AS (
+    INSERT INTO rapport.commands
+        (clinic, command_id, body_mac, first_position, entries, tree_size)
+    SELECT head.clinic, c.*, %(size)s FROM head,
+        unnest(%(command_ids)s::uuid[], %(body_macs)s::bytea[], %(firsts)s::bigint[],
+               %(counts)s::integer[]) AS c
+), entry AS (
+    INSERT INTO rapport.entries ({COLUMNS})
+    SELECT head.clinic, e.* FROM head, unnest({_UNNEST}) AS e
+)
+SELECT pg_notify('rapport_log', clinic::text) FROM head
+"""  # noqa: S608  built from constants
+
+_HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
+
+_STREAMS = """
+SELECT DISTINCT stream FROM rapport.entries
+WHERE clinic = %s AND stream > %s AND stream < %s ORDER BY stream LIMIT 1000
+"""
+
+_COMMANDS = """
+SELECT c.command_id, c.body_mac, c.first_position, c.entries, c.tree_size, b.root, b.recorded_at
+FROM rapport.commands c JOIN rapport.batches b ON b.clinic = c.clinic AND b.size = c.tree_size
+WHERE c.clinic = %s AND c.command_id = ANY(%s)
+"""
