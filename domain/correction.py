@@ -4,8 +4,8 @@ Nothing is changed in place (rule 1). `History.standing` applies what is recorde
 a history still gives every entry as it was first written.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
@@ -58,8 +58,8 @@ StreamName = Annotated[
 class EntryCorrected(Event):
     """The entry reads as `content` from now on; what it said before stays in the record."""
 
-    topic: ClassVar[str] = "entry.corrected"
-    correctable: ClassVar[bool] = False
+    topic = "entry.corrected"
+    correctable = False
 
     entry: Version
     reason: Text
@@ -82,8 +82,8 @@ class EntryCorrected(Event):
 class EnteredInError(Event):
     """The entry should never have been made: it reads as if it were not there."""
 
-    topic: ClassVar[str] = "entry.entered_in_error"
-    correctable: ClassVar[bool] = False
+    topic = "entry.entered_in_error"
+    correctable = False
 
     entry: Version
     reason: Text
@@ -145,7 +145,7 @@ class NothingCorrected(Refusal):
 class CorrectEntry(Command):
     """Give an entry the content, and where needed the time, it should have had."""
 
-    name: ClassVar[str] = "correct-entry"
+    name = "correct-entry"
 
     stream: StreamName
     entry: Version
@@ -154,7 +154,7 @@ class CorrectEntry(Command):
     """The whole content as it should read, not only what changes."""
     occurred: Moment | None = None
 
-    def decide(self, given: Given) -> Iterable[New]:
+    def decide(self, given: Given) -> Iterator[New]:
         if self.occurred is not None and self.occurred > given.now + given.policy.clock_tolerance:
             raise OccursInTheFuture
         entry, original = _standing(given, self.stream, self.entry)
@@ -179,13 +179,13 @@ class CorrectEntry(Command):
 class MarkEnteredInError(Command):
     """Say that an entry should never have been made."""
 
-    name: ClassVar[str] = "mark-entered-in-error"
+    name = "mark-entered-in-error"
 
     stream: StreamName
     entry: Version
     reason: Text
 
-    def decide(self, given: Given) -> Iterable[New]:
+    def decide(self, given: Given) -> Iterator[New]:
         _, original = _standing(given, self.stream, self.entry)
         yield New(
             self.stream,
@@ -213,20 +213,38 @@ _OF_THE_RECORDING = frozenset({"late_reason", "import_id", "reported"})
 
 
 def _replacement(original: Event, content: dict[str, Any]) -> Event:
-    """`content` as an event of the original's class, about the same things and the same person.
+    """`content` as an event of the original's class, about the same things and people.
 
-    A plain UUID field is what an entry is about: another id would be another fact.
+    Ids tie entries together under rules that a correction does not look at again. Another id is
+    another fact: mark the entry as entered in error and record that one.
     """
     kind = type(original)
     kept = original.model_dump(include=set(_OF_THE_RECORDING))
     try:
         replacement = kind.model_validate({**content, **kept})
     except ValidationError as error:
-        fields = sorted({".".join(map(str, e["loc"])) or "content" for e in error.errors()})
-        raise ReplacementInvalid(topic=kind.topic, fields=", ".join(fields)) from None
-    for field, info in kind.model_fields.items():
-        if info.annotation is UUID and getattr(replacement, field) != getattr(original, field):
+        raise ReplacementInvalid(topic=kind.topic, fields=_faulty(kind, error)) from None
+    before, after = original.model_dump(), replacement.model_dump()
+    for field in kind.model_fields:
+        named = _names_an_id(before[field]) or _names_an_id(after[field])
+        if named and before[field] != after[field]:
             raise IdentityChanged(field=field)
-    if replacement.subject() != original.subject():
-        raise IdentityChanged(field="whom it is about")
     return replacement
+
+
+def _faulty(kind: type[Event], error: ValidationError) -> str:
+    places = {str(next(iter(part["loc"]), "")) for part in error.errors()}
+    # A name that the class does not know came from the caller; it is not repeated.
+    known = sorted(places & kind.model_fields.keys())
+    return ", ".join(known) or "names of fields, and how they fit together"
+
+
+def _names_an_id(value: object) -> bool:
+    match value:
+        case UUID():
+            return True
+        case dict():
+            return any(map(_names_an_id, value.values()))
+        case list() | tuple():
+            return any(map(_names_an_id, value))
+    return False

@@ -7,17 +7,29 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from domain import access, correction
+from domain import access, clinic, correction, person
 from domain.correction import EntryCorrected
 from domain.event import Command, Event
 
 _EVENTS: tuple[type[Event], ...] = (
+    clinic.ClinicFounded,
+    clinic.ConsentDocumentPublished,
+    clinic.InstrumentLicenceAttested,
+    clinic.ImportDeclared,
+    person.PersonRegistered,
+    person.PractitionerRegistered,
     correction.EntryCorrected,
     correction.EnteredInError,
     access.RecordRead,
 )
 
 _COMMANDS: tuple[type[Command], ...] = (
+    clinic.FoundClinic,
+    clinic.PublishConsentDocument,
+    clinic.AttestInstrumentLicence,
+    clinic.DeclareImport,
+    person.RegisterPerson,
+    person.RegisterPractitioner,
     correction.CorrectEntry,
     correction.MarkEnteredInError,
     access.ReadRecord,
