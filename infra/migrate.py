@@ -233,4 +233,7 @@ def partitioned(script: str, partitions: int) -> str:
         ]
         return "\n".join(parts)
 
-    return _MARKED_TABLE.sub(split, script)
+    result, count = _MARKED_TABLE.subn(split, script)
+    if count != script.count("/*partition by clinic*/"):
+        raise MigrationError("A /*partition by clinic*/ does not close a CREATE TABLE.")
+    return result

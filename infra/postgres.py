@@ -37,7 +37,7 @@ from infra.cluster import (
     Unreachable,
     VersionMismatch,
     make_home,
-    no_room_said,
+    plain_errors,
     write_file,
 )
 from infra.postmaster import Place, Progress, Waiting, find_postmaster, quiet
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
 
     def __enter__(self) -> Database:
         try:
-            with no_room_said(self._place.home):
+            with plain_errors(self._place.home):
                 make_home(self._place.home)
                 with self._place.exclusive(self._progress):
                     self._user = self._place.join()
@@ -183,6 +183,9 @@ class _Server:
             user=user,
             password=self.passwords[user],
             dbname=database,
+            # The wheel speaks no TLS, and needs none: nothing leaves this machine.
+            sslmode="disable",
+            gssencmode="disable",
         )
 
     def database(self, name: str) -> Database:
@@ -253,8 +256,8 @@ class _Server:
 
 
 # What libpq says of a server that is there but takes no connections yet, or none just now.
-_NOT_YET = ("starting up", "in recovery mode", "not yet accepting", "too many clients",
-            "shutting down", "Connection refused", "No such file")
+_NOT_YET = ("starting up", "in recovery mode", "not yet accepting", "shutting down",
+            "too many clients")
 
 _ATTRIBUTES: Mapping[Role, str] = {"owner": "CREATEROLE", "import": "BYPASSRLS"}
 

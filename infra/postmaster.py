@@ -24,6 +24,9 @@ Status = Literal["starting", "stopping", "ready", "standby", "unknown"]
 POLL_SECONDS = 0.05
 TELL_EVERY_SECONDS = 2.0
 
+# A user killed while starting the server leaves one that has not written its pid yet.
+GRACE_SECONDS = 1.0
+
 
 def quiet(_: str) -> None:
     """The progress callback of those who do not want to hear."""
@@ -168,7 +171,8 @@ class Place:
                 return
             while True:
                 with _opened(self.home / "postgres.users") as users:
-                    fcntl.flock(users, fcntl.LOCK_EX)  # blocks while anybody is a user
+                    fcntl.flock(users, fcntl.LOCK_EX)   # blocks while anybody is a user
+                time.sleep(GRACE_SECONDS)
                 with self.exclusive():
                     if self.unused():
                         stop_postmaster(self.data)
@@ -201,5 +205,5 @@ def _taken(descriptor: int, kind: int) -> bool:
 if __name__ == "__main__":
     # The parent of the watchdog is nobody: whoever started it neither waits for it nor reaps it.
     if os.fork() == 0:
-        with suppress(FileNotFoundError):  # the home was removed
+        with suppress(FileNotFoundError):   # the home was removed
             Place(Path(sys.argv[1])).watch()
