@@ -30,7 +30,7 @@ types: $(VENV)/.installed-dev ## mypy --strict, tests included
 	$(BIN)/mypy --strict $(CODE)
 
 imports: $(VENV)/.installed-dev ## The house of imports
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev ## Let ruff format and repair what it can
 	$(BIN)/ruff check --fix
