@@ -35,7 +35,7 @@ from infra.postmaster import Place, Progress, Waiting, find_postmaster
 OLDEST_MAJOR = 15
 SUPERUSER = "postgres"
 SERVICE_USER = "rapport"
-PORT = 5432   # only names the socket's file; over TCP a free port is taken
+PORT = 5432  # only names the socket's file; over TCP a free port is taken
 
 # Longest path of a Unix socket, without its final zero byte.
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
@@ -201,9 +201,19 @@ def service_account(data: Path) -> Account:
         return Account.of(pwd.getpwnam(SERVICE_USER).pw_uid)
     with suppress(OSError):
         subprocess.run(
-            ["useradd", "--system", "--user-group", "--no-create-home",   # noqa: S607
-             "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", SERVICE_USER],
-            check=False, capture_output=True,
+            [
+                "useradd",
+                "--system",
+                "--user-group",
+                "--no-create-home",  # noqa: S607
+                "--home-dir",
+                "/nonexistent",
+                "--shell",
+                "/usr/sbin/nologin",
+                SERVICE_USER,
+            ],
+            check=False,
+            capture_output=True,
         )
     for name in (SERVICE_USER, "postgres", "_postgres", "nobody"):
         with suppress(KeyError):
@@ -373,7 +383,7 @@ class Endpoint:
 def _runtime_dirs() -> list[str]:
     """Short folders for a socket, when the home's path is too long for one."""
     private = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else None
-    return [private, "/tmp"] if private else ["/tmp"]   # noqa: S108 - mkdtemp makes it private
+    return [private, "/tmp"] if private else ["/tmp"]  # noqa: S108 - mkdtemp makes it private
 
 
 def _takes_sockets(folder: Path, account: Account) -> bool:
@@ -398,7 +408,7 @@ def _takes_sockets(folder: Path, account: Account) -> bool:
 # TCP port that was taken since we looked.
 _PASSING = ("shared memory block", "Address already in use")
 START_TRIES = 600
-NO_TIMEOUT = 10_000_000   # seconds; pg_ctl has no word for it
+NO_TIMEOUT = 10_000_000  # seconds; pg_ctl has no word for it
 
 HBA = """\
 local all all              scram-sha-256
@@ -482,15 +492,22 @@ class Cluster:
             return
         self.progress("Creating the database")
         fresh = f"new-{secrets.token_hex(4)}"
-        self.account.shell(f"rm -rf new-* && mkdir {fresh} && cat > {fresh}/password", folder,
-                           given=password)
+        self.account.shell(
+            f"rm -rf new-* && mkdir {fresh} && cat > {fresh}/password", folder, given=password
+        )
         locale = ["--locale=C"]
         if self.major >= 17:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         status, said = self.account.run(
-            self.binaries.program("initdb"), f"--pgdata={fresh}/data", f"--username={SUPERUSER}",
-            f"--pwfile={fresh}/password", "--auth=scram-sha-256", "--encoding=UTF8", *locale,
-            "--data-checksums", cwd=folder,
+            self.binaries.program("initdb"),
+            f"--pgdata={fresh}/data",
+            f"--username={SUPERUSER}",
+            f"--pwfile={fresh}/password",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            *locale,
+            "--data-checksums",
+            cwd=folder,
         )
         if status != 0:
             failure = _failure("The database could not be created", said, folder)
@@ -547,9 +564,15 @@ class Cluster:
         # pg_ctl detaches the server from us and our terminal, and knows whether it lives. It puts
         # the data folder into a shell command unquoted, so it gets a name without surprises.
         control = self.account.popen(
-            self.binaries.program("pg_ctl"), "start", "--silent", "--wait",
-            f"--timeout={NO_TIMEOUT}", "--pgdata=data", "--log=startup.log",
-            f"--options=-c {shlex.quote(f'config_file={configuration}')}", cwd=folder,
+            self.binaries.program("pg_ctl"),
+            "start",
+            "--silent",
+            "--wait",
+            f"--timeout={NO_TIMEOUT}",
+            "--pgdata=data",
+            "--log=startup.log",
+            f"--options=-c {shlex.quote(f'config_file={configuration}')}",
+            cwd=folder,
         )
         with control:
             while control.poll() is None:
@@ -573,7 +596,8 @@ class Cluster:
             _, *rest = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines() or [""]
             if rest:
                 self.account.shell(
-                    "cat > postmaster.new && mv -f postmaster.new postmaster.pid", data,
+                    "cat > postmaster.new && mv -f postmaster.new postmaster.pid",
+                    data,
                     given="\n".join([str(os.getpid()), *rest, ""]),
                 )
             else:

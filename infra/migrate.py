@@ -130,12 +130,14 @@ def ensure_roles(connection: psycopg.Connection) -> None:
     A role that cannot log in is reached by SET ROLE from the owner, who is made its member.
     `rapport_import` gets BYPASSRLS where the owner may give it (COPY needs it).
     """
+    # Since 16 whoever makes a role is its member, but not one that may SET ROLE.
+    kind = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+    query = "SELECT rolcanlogin, pg_has_role(oid, %s) FROM pg_roles WHERE rolname = %s"
     for role in GROUP_ROLES:
-        query = "SELECT rolcanlogin, pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s"
-        row = connection.execute(query, (role,)).fetchone()
+        row = connection.execute(query, (kind, role)).fetchone()
         if row is None:
             _create_role(connection, role)
-            row = connection.execute(query, (role,)).fetchone() or (False, False)
+            row = connection.execute(query, (kind, role)).fetchone() or (False, False)
         can_login, member = row
         if not can_login and not member:
             connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
@@ -144,9 +146,7 @@ def ensure_roles(connection: psycopg.Connection) -> None:
 def _create_role(connection: psycopg.Connection, role: str) -> None:
     attempts = ["NOLOGIN BYPASSRLS", "NOLOGIN"] if role == "rapport_import" else ["NOLOGIN"]
     for attributes in attempts:
-        statement = sql.SQL("CREATE ROLE {} {}").format(
-            sql.Identifier(role), sql.SQL(attributes)
-        )
+        statement = sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role), sql.SQL(attributes))
         try:
             with connection.transaction():
                 connection.execute(statement)
@@ -202,7 +202,7 @@ def _missing(known: Sequence[Migration], applied: Sequence[Applied]) -> list[Mig
                 f"{row.version:04}_{row.name}. An applied migration never changes: restore the "
                 "file, and put the change into a new one."
             )
-    return list(known[len(applied):])
+    return list(known[len(applied) :])
 
 
 def _apply(connection: psycopg.Connection, migration: Migration, partitions: int) -> Applied:

@@ -44,9 +44,20 @@ from infra.postmaster import Place, Progress, Waiting, find_postmaster, quiet
 from infra.settings import Settings
 
 __all__ = [
-    "ROLES", "Binaries", "BinariesMissing", "Database", "DiskFull", "EmbeddedPostgres",
-    "HomeUnusable", "PasswordsUnusable", "PostgresError", "Role", "StartFailed", "Unreachable",
-    "VersionMismatch", "open_database",
+    "ROLES",
+    "Binaries",
+    "BinariesMissing",
+    "Database",
+    "DiskFull",
+    "EmbeddedPostgres",
+    "HomeUnusable",
+    "PasswordsUnusable",
+    "PostgresError",
+    "Role",
+    "StartFailed",
+    "Unreachable",
+    "VersionMismatch",
+    "open_database",
 ]
 
 Role = Literal["owner", "app", "views", "import", "read"]
@@ -60,7 +71,7 @@ class Database:
 
     embedded: bool
     description: str
-    _dsns: Mapping[Role, str] = field(repr=False)   # hold passwords
+    _dsns: Mapping[Role, str] = field(repr=False)  # hold passwords
 
     def dsn(self, role: Role) -> str:
         """The libpq connection string of a role. It holds a password."""
@@ -129,8 +140,12 @@ class EmbeddedPostgres:
             # Returns at once: the watchdog detaches itself.
             subprocess.run(
                 [sys.executable, "-P", postmaster.__file__, str(self._place.home)],
-                check=True, cwd="/", start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                check=True,
+                cwd="/",
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         server = _Server(cluster.run(), cluster.major, passwords)
         with server.enter(cluster) as connection:
@@ -256,8 +271,13 @@ class _Server:
 
 
 # What libpq says of a server that is there but takes no connections yet, or none just now.
-_NOT_YET = ("starting up", "in recovery mode", "not yet accepting", "shutting down",
-            "too many clients")
+_NOT_YET = (
+    "starting up",
+    "in recovery mode",
+    "not yet accepting",
+    "shutting down",
+    "too many clients",
+)
 
 _ATTRIBUTES: Mapping[Role, str] = {"owner": "CREATEROLE", "import": "BYPASSRLS"}
 
@@ -321,5 +341,3 @@ def _external(settings: Settings) -> Database:
 def _as_role(url: str, role: str) -> str:
     options = conninfo_to_dict(url).get("options")
     return make_conninfo(url, options=f"{options or ''} -c role={role}".strip())
-
-

@@ -171,7 +171,7 @@ class Place:
                 return
             while True:
                 with _opened(self.home / "postgres.users") as users:
-                    fcntl.flock(users, fcntl.LOCK_EX)   # blocks while anybody is a user
+                    fcntl.flock(users, fcntl.LOCK_EX)  # blocks while anybody is a user
                 time.sleep(GRACE_SECONDS)
                 with self.exclusive():
                     if self.unused():
@@ -205,5 +205,5 @@ def _taken(descriptor: int, kind: int) -> bool:
 if __name__ == "__main__":
     # The parent of the watchdog is nobody: whoever started it neither waits for it nor reaps it.
     if os.fork() == 0:
-        with suppress(FileNotFoundError):   # the home was removed
+        with suppress(FileNotFoundError):  # the home was removed
             Place(Path(sys.argv[1])).watch()
