@@ -6,6 +6,7 @@ Rules of a clinic are not here: they are entries in its log.
 import os
 from pathlib import Path
 from typing import Literal, Self
+from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,6 +82,10 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of the keyring. Default: `keyring` under `RAPPORT_HOME`. "
         "Keep its backups apart from those of the database.",
+    )
+    clinic: UUID | None = Field(
+        default=None,
+        description="The clinic this process serves. Needed only where a database holds several.",
     )
     host: str = Field(
         default="127.0.0.1",
