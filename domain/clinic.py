@@ -1,0 +1,285 @@
+"""The clinic: what holds for all its relationships.
+
+The consent documents it publishes, the instruments it is licensed to use, and the imports it
+answers for. Stream: `clinic-<clinic>`.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+from uuid import UUID, uuid4
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from domain.event import (
+    Command,
+    Event,
+    Given,
+    History,
+    Line,
+    Model,
+    New,
+    Refusal,
+    Source,
+    Stream,
+    Text,
+)
+
+# --- Values that several concepts use -------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _each_once(items: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(items)) < len(items):
+        raise PydanticCustomError("named_twice", "Name each only once.")
+    return items
+
+
+EachOnce = AfterValidator(_each_once)
+"""For a tuple: nothing in it is named twice."""
+
+Day = Annotated[date, Field(ge=date(1850, 1, 1), le=date(2200, 1, 1))]
+"""A calendar day, where the time of day does not matter."""
+
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+"""The SHA-256 of a document's bytes, in lower-case hex."""
+
+Language = Annotated[
+    str, StringConstraints(pattern="^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)
+]
+"""A BCP 47 language tag: `de`, `pt-BR`."""
+
+
+def in_order(start: str, end: str) -> Any:
+    """A validator for a class: its field `end`, where given, does not lie before `start`."""
+
+    def check(self: Model) -> Model:
+        first, last = getattr(self, start), getattr(self, end)
+        if first is not None and last is not None and last < first:
+            raise PydanticCustomError(
+                "out_of_order", "{end} lies before {start}.", {"start": start, "end": end}
+            )
+        return self
+
+    return model_validator(mode="after")(check)
+
+
+class Scope(StrEnum):
+    """What a consent may allow (rule 19). Each is asked for, given and withdrawn by itself."""
+
+    TREATMENT = "treatment"
+    INFORMATION_SHARING = "information_sharing"
+    RECORDING = "recording"
+    SUPERVISION_DISCLOSURE = "supervision_disclosure"
+    TELEHEALTH = "telehealth"
+    OUTCOME_MEASURES = "outcome_measures"
+    RESEARCH_PARTICIPATION = "research_participation"
+    DATA_REUSE = "data_reuse"
+    QUOTATION = "quotation"
+    RECONTACT = "recontact"
+    INTERPRETER_OR_OBSERVER = "interpreter_or_observer"
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+class ClinicFounded(Event):
+    topic = "clinic.founded"
+
+    name: Line
+
+
+class ConsentDocumentPublished(Event):
+    topic = "consent_document.published"
+    # People consented to exactly these bytes: another wording is another version.
+    correctable = False
+
+    document: UUID
+    version: Annotated[int, Field(ge=1, le=10_000)]
+    title: Line
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1), EachOnce]
+    sha256: Sha256
+    language: Language
+
+
+class InstrumentLicenceAttested(Event):
+    topic = "instrument_licence.attested"
+
+    instrument: Line
+    holder: Line
+    basis: Text
+    valid_from: Day
+    expires: Day | None = None
+    """The last day of the licence; None: it has none."""
+
+    _period = in_order("valid_from", "expires")
+
+
+class ImportDeclared(Event):
+    """What an import stands on. Every imported entry names `declaration` as its `import_id`."""
+
+    topic = "import.declared"
+    correctable = False
+
+    declaration: UUID
+    origin: Text
+    licence: Line
+    declared_by_name: Line
+    legal_basis: Text
+    time_rule: Text
+    """The rule by which what came without a time was given one."""
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def clinic_stream(clinic: UUID) -> Stream:
+    return Stream("clinic", clinic)
+
+
+def document(history: History, document: UUID, version: int) -> ConsentDocumentPublished | None:
+    """That version of a consent document, if the clinic has published it."""
+    for _, published in history.of(ConsentDocumentPublished):
+        if (published.document, published.version) == (document, version):
+            return published
+    return None
+
+
+def licence_in_force(history: History, instrument: str, on: date) -> bool:
+    """Rule 34: whether the clinic has attested a licence for the instrument on that day."""
+    return any(
+        attested.instrument == instrument
+        and attested.valid_from <= on
+        and (attested.expires is None or on <= attested.expires)
+        for _, attested in history.of(InstrumentLicenceAttested)
+    )
+
+
+def import_declared(history: History, import_id: UUID | None) -> bool:
+    """Rule 45: whether the basis of that import is on record."""
+    return any(declared.declaration == import_id for _, declared in history.of(ImportDeclared))
+
+
+def require_declared(given: Given) -> None:
+    """Rule 45: an imported entry stands on a declaration; others on none."""
+    history = given.history(clinic_stream(given.clinic))
+    if given.source is Source.IMPORT and not import_declared(history, given.import_id):
+        raise ImportUndeclared
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class ClinicFoundedAlready(Refusal):
+    says = "The clinic was founded before."
+
+
+class DocumentVersionPublished(Refusal):
+    rule = 17
+    says = "Version {version} of document {document} is published; publish the next version."
+
+
+class ImportDeclaredAlready(Refusal):
+    rule = 45
+    says = "Import {declaration} was declared before; use a new id."
+
+
+class ImportUndeclared(Refusal):
+    rule = 45
+    says = "An import first states its basis: declare it, and give its id as import_id."
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class FoundClinic(Command):
+    name = "found-clinic"
+
+    clinic_name: Line
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = clinic_stream(given.clinic)
+        if given.history(stream).version:
+            raise ClinicFoundedAlready
+        yield New(stream, ClinicFounded(name=self.clinic_name))
+
+
+class PublishConsentDocument(Command):
+    name = "publish-consent-document"
+
+    document: UUID = Field(default_factory=uuid4)
+    version: Annotated[int, Field(ge=1, le=10_000)] = 1
+    title: Line
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1), EachOnce]
+    sha256: Sha256
+    language: Language
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = clinic_stream(given.clinic)
+        if document(given.history(stream), self.document, self.version):
+            raise DocumentVersionPublished(document=self.document, version=self.version)
+        yield New(
+            stream,
+            ConsentDocumentPublished(
+                document=self.document,
+                version=self.version,
+                title=self.title,
+                scopes=self.scopes,
+                sha256=self.sha256,
+                language=self.language,
+            ),
+        )
+
+
+class AttestInstrumentLicence(Command):
+    name = "attest-instrument-licence"
+
+    instrument: Line
+    holder: Line
+    basis: Text
+    valid_from: Day
+    expires: Day | None = None
+
+    _period = in_order("valid_from", "expires")
+
+    def decide(self, given: Given) -> Iterator[New]:
+        yield New(
+            clinic_stream(given.clinic),
+            InstrumentLicenceAttested(
+                instrument=self.instrument,
+                holder=self.holder,
+                basis=self.basis,
+                valid_from=self.valid_from,
+                expires=self.expires,
+            ),
+        )
+
+
+class DeclareImport(Command):
+    name = "declare-import"
+
+    declaration: UUID = Field(default_factory=uuid4)
+    origin: Text
+    licence: Line
+    declared_by_name: Line
+    legal_basis: Text
+    time_rule: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = clinic_stream(given.clinic)
+        if import_declared(given.history(stream), self.declaration):
+            raise ImportDeclaredAlready(declaration=self.declaration)
+        yield New(
+            stream,
+            ImportDeclared(
+                declaration=self.declaration,
+                origin=self.origin,
+                licence=self.licence,
+                declared_by_name=self.declared_by_name,
+                legal_basis=self.legal_basis,
+                time_rule=self.time_rule,
+            ),
+        )

@@ -1,0 +1,450 @@
+"""Consent: informed, given for one scope, relied on by what follows, withdrawn at any time.
+
+All of it stands in the relationship's stream, each entry sealed under the key of the person who
+consents: withdrawal and erasure are that person's alone.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from pydantic import Field
+
+from domain.clinic import EachOnce, Scope, Sha256, clinic_stream, document, in_order
+from domain.event import Command, Event, Given, History, Model, Moment, New, Refusal, Text
+from domain.relationship import (
+    Relationship,
+    relationship_of,
+    relationship_stream,
+    require_open,
+    require_participant,
+)
+
+
+class Capacity(StrEnum):
+    """On what basis the signer may consent (rule 19)."""
+
+    OWN = "own"
+    GUARDIAN = "guardian"
+    LEGAL_REPRESENTATIVE = "legal_representative"
+
+
+class Reliance(Model):
+    """The consent that an entry rests on (rule 24): its id, and its version in the stream."""
+
+    entry: int
+    consent: UUID
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+class InformationGiven(Event):
+    topic = "consent.information_given"
+
+    document: UUID
+    version: int
+    sha256: Sha256
+    to: UUID
+    by: UUID
+
+    def subject(self) -> UUID:
+        return self.to
+
+
+class QuestionsAddressed(Event):
+    topic = "consent.questions_addressed"
+
+    document: UUID
+    version: int
+    party: UUID
+    by: UUID
+
+    def subject(self) -> UUID:
+        return self.party
+
+
+class ConsentGiven(Event):
+    topic = "consent.given"
+
+    consent: UUID
+    scope: Scope
+    party: UUID
+    document: UUID
+    version: int
+    sha256: Sha256
+    signer: UUID
+    capacity: Capacity
+    valid_from: Moment
+    valid_to: Moment | None = None
+    """The first moment at which it no longer holds; None: until it is withdrawn."""
+
+    _period = in_order("valid_from", "valid_to")
+
+    def subject(self) -> UUID:
+        return self.party
+
+
+class ConsentDeclined(Event):
+    topic = "consent.declined"
+
+    scope: Scope
+    party: UUID
+    document: UUID
+    version: int
+
+    def subject(self) -> UUID:
+        return self.party
+
+
+class ConsentWithdrawn(Event):
+    topic = "consent.withdrawn"
+    # A correction could move it back in time (rule 20). Withdrawn by mistake: give it anew.
+    correctable = False
+
+    consent: UUID
+    party: UUID
+    also_ends: tuple[UUID, ...] = ()
+    """The consents that end with it (rule 21)."""
+    reason: Text | None = None
+
+    def subject(self) -> UUID:
+        return self.party
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
+    return next((given for _, given in history.of(ConsentGiven) if given.consent == consent), None)
+
+
+def withdrawals(history: History) -> dict[UUID, datetime]:
+    """Every consent that was withdrawn or ended with another, and since when."""
+    return {
+        ended: entry.occurred_at
+        for entry, withdrawn in history.of(ConsentWithdrawn)
+        for ended in (withdrawn.consent, *withdrawn.also_ends)
+    }
+
+
+def in_force(history: History, scope: Scope, party: UUID, at: datetime) -> Reliance | None:
+    """The newest consent of that party to that scope which holds at that time.
+
+    A withdrawal counts from its own time on: what relied on the consent before stays lawful.
+    """
+    withdrawn = withdrawals(history)
+    for entry, given in reversed(tuple(history.of(ConsentGiven))):
+        if (
+            (given.scope, given.party) == (scope, party)
+            and given.valid_from <= at
+            and (given.valid_to is None or at < given.valid_to)
+            and (given.consent not in withdrawn or at < withdrawn[given.consent])
+        ):
+            return Reliance(entry=entry.version, consent=given.consent)
+    return None
+
+
+def require_consent(
+    given: Given, history: History, scope: Scope, *parties: UUID
+) -> tuple[Reliance, ...]:
+    """The consents of all these parties to the scope at `given.at`, for the entry to cite.
+
+    ConsentMissing where one is not in force (rule 12); an import reports that and cites the rest.
+    """
+    relies_on = []
+    for party in parties:
+        reliance = in_force(history, scope, party, given.at)
+        if reliance is None:
+            given.unless_imported(ConsentMissing(scope=scope, party=party))
+        else:
+            relies_on.append(reliance)
+    return tuple(relies_on)
+
+
+def informed(history: History, person: UUID, document: UUID, version: int, at: datetime) -> bool:
+    """Whether the person had been informed with exactly that version by then."""
+    return any(
+        (info.to, info.document, info.version) == (person, document, version)
+        and entry.occurred_at <= at
+        for entry, info in history.of(InformationGiven)
+    )
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class ConsentMissing(Refusal):
+    rule = 12
+    says = "No consent of {party} to {scope} is in force at that time."
+
+
+class DocumentUnknown(Refusal):
+    rule = 17
+    says = "The clinic has published no version {version} of document {document}."
+
+
+class DocumentDiffers(Refusal):
+    rule = 17
+    says = "The sha256 is not that of the published version {version} of document {document}."
+
+
+class ScopeNotInDocument(Refusal):
+    rule = 17
+    says = "Version {version} of document {document} does not ask for consent to {scope}."
+
+
+class NotInformed(Refusal):
+    rule = 17
+    says = "{person} was not informed with version {version} of document {document} before."
+
+
+class TherapistNotInformedFirst(Refusal):
+    rule = 18
+    says = "In research the therapists are informed before the clients; {therapist} was not."
+
+
+class TherapistCannotConsent(Refusal):
+    rule = 18
+    says = "{signer} treats or supervises here and cannot consent for somebody else."
+
+
+class CapacityUnclear(Refusal):
+    rule = 19
+    status = 422
+    says = "Who consents for {party} signs as guardian or legal representative; others, as own."
+
+
+class ConsentPeriodUnsound(Refusal):
+    rule = 19
+    status = 422
+    says = "A consent holds from when it is given or later, and ends after that."
+
+
+class ConsentExists(Refusal):
+    says = "Consent {consent} exists; use a new id."
+
+
+class ConsentUnknown(Refusal):
+    status = 404
+    says = "There is no consent {consent} in this relationship."
+
+
+class ConsentWithdrawnAlready(Refusal):
+    rule = 20
+    says = "Consent {consent} was withdrawn before."
+
+
+class WithdrawalBackdated(Refusal):
+    rule = 20
+    status = 422
+    says = "A withdrawal takes effect when it is made: leave out occurred_at."
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class GiveInformation(Command):
+    name = "give-information"
+
+    relationship: UUID
+    document: UUID
+    version: int
+    sha256: Sha256
+    to: UUID
+    by: UUID
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        history = given.history(stream)
+        relationship = relationship_of(history)
+        require_open(relationship, given)
+        scopes = _published(given, self.document, self.version, self.sha256)
+        if Scope.RESEARCH_PARTICIPATION in scopes and self.to in relationship.clients:
+            for therapist in relationship.therapists:
+                if not informed(history, therapist, self.document, self.version, given.at):
+                    raise TherapistNotInformedFirst(therapist=therapist)
+        yield New(
+            stream,
+            InformationGiven(
+                document=self.document,
+                version=self.version,
+                sha256=self.sha256,
+                to=self.to,
+                by=self.by,
+            ),
+        )
+
+
+class AddressQuestions(Command):
+    name = "address-questions"
+
+    relationship: UUID
+    document: UUID
+    version: int
+    party: UUID
+    by: UUID
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        require_open(relationship_of(given.history(stream)), given)
+        _published(given, self.document, self.version)
+        yield New(
+            stream,
+            QuestionsAddressed(
+                document=self.document, version=self.version, party=self.party, by=self.by
+            ),
+        )
+
+
+class GiveConsent(Command):
+    name = "give-consent"
+
+    relationship: UUID
+    consent: UUID = Field(default_factory=uuid4)
+    scope: Scope
+    party: UUID
+    document: UUID
+    version: int
+    sha256: Sha256
+    signer: UUID
+    capacity: Capacity = Capacity.OWN
+    valid_from: Moment | None = None
+    """Left out: from when it is given."""
+    valid_to: Moment | None = None
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        history = given.history(stream)
+        relationship = relationship_of(history)
+        require_open(relationship, given)
+        if consent_of(history, self.consent):
+            raise ConsentExists(consent=self.consent)
+        self._require_signer(relationship)
+        self._require_informed(given, history)
+        valid_from = self.valid_from or given.at
+        if valid_from < given.at or (self.valid_to and self.valid_to <= valid_from):
+            raise ConsentPeriodUnsound
+        yield New(
+            stream,
+            ConsentGiven(
+                consent=self.consent,
+                scope=self.scope,
+                party=self.party,
+                document=self.document,
+                version=self.version,
+                sha256=self.sha256,
+                signer=self.signer,
+                capacity=self.capacity,
+                valid_from=valid_from,
+                valid_to=self.valid_to,
+            ),
+        )
+
+    def _require_signer(self, relationship: Relationship) -> None:
+        require_participant(relationship, self.party)
+        signs_for_other = self.signer != self.party
+        if signs_for_other and self.signer in (*relationship.therapists, relationship.supervisor):
+            raise TherapistCannotConsent(signer=self.signer)
+        if signs_for_other == (self.capacity is Capacity.OWN):
+            raise CapacityUnclear(party=self.party)
+
+    def _require_informed(self, given: Given, history: History) -> None:
+        document, version = self.document, self.version
+        scopes = _published(given, document, version, self.sha256)
+        if scopes and self.scope not in scopes:
+            given.unless_imported(
+                ScopeNotInDocument(document=document, version=version, scope=self.scope)
+            )
+        if not informed(history, self.signer, document, version, given.at):
+            given.unless_imported(
+                NotInformed(person=self.signer, document=document, version=version)
+            )
+
+
+class DeclineConsent(Command):
+    name = "decline-consent"
+
+    relationship: UUID
+    scope: Scope
+    party: UUID
+    document: UUID
+    version: int
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        relationship = relationship_of(given.history(stream))
+        require_open(relationship, given)
+        require_participant(relationship, self.party)
+        _published(given, self.document, self.version)
+        yield New(
+            stream,
+            ConsentDeclined(
+                scope=self.scope, party=self.party, document=self.document, version=self.version
+            ),
+        )
+
+
+class WithdrawConsent(Command):
+    """As easy as giving: it needs the consent's id, and no reason.
+
+    A closed relationship takes it too: closing cannot take away the right to withdraw.
+    """
+
+    name = "withdraw-consent"
+
+    relationship: UUID
+    consent: UUID
+    keep: Annotated[tuple[Scope, ...], EachOnce] = ()
+    """Scopes that stay although treatment consent ends (rule 21)."""
+    reason: Text | None = None
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        history = given.history(stream)
+        relationship_of(history)
+        consent = consent_of(history, self.consent)
+        if consent is None:
+            raise ConsentUnknown(consent=self.consent)
+        if self.consent in withdrawals(history):
+            raise ConsentWithdrawnAlready(consent=self.consent)
+        if given.at < given.now - given.policy.clock_tolerance:
+            raise WithdrawalBackdated
+        yield New(
+            stream,
+            ConsentWithdrawn(
+                consent=self.consent,
+                party=consent.party,
+                also_ends=tuple(self._also_ends(history, consent)),
+                reason=self.reason,
+            ),
+        )
+
+    def _also_ends(self, history: History, consent: ConsentGiven) -> Iterator[UUID]:
+        """Rule 21: without treatment there is no recording of it, and no research on it."""
+        if consent.scope is not Scope.TREATMENT:
+            return
+        dependent = {Scope.RECORDING, Scope.RESEARCH_PARTICIPATION} - set(self.keep)
+        withdrawn = withdrawals(history)
+        for _, other in history.of(ConsentGiven):
+            if (
+                other.party == consent.party
+                and other.scope in dependent
+                and other.consent not in withdrawn
+            ):
+                yield other.consent
+
+
+def _published(
+    given: Given, document_: UUID, version: int, sha256: str | None = None
+) -> tuple[Scope, ...]:
+    """Rule 17: the scopes of exactly that published document; an import reports, with none."""
+    published = document(given.history(clinic_stream(given.clinic)), document_, version)
+    if published is None:
+        given.unless_imported(DocumentUnknown(document=document_, version=version))
+        return ()
+    if sha256 not in (None, published.sha256):
+        given.unless_imported(DocumentDiffers(document=document_, version=version))
+    return published.scopes

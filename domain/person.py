@@ -1,0 +1,183 @@
+"""Persons and practitioners: who they are, and what they may do.
+
+Identity stands here and nowhere else: every other entry knows people by their random ids.
+Streams: `person-<person>`, `practitioner-<practitioner>`.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from pydantic import Field
+
+from domain.clinic import Day, EachOnce, in_order
+from domain.event import Command, Event, Given, History, Line, Model, New, Refusal, Stream
+
+
+class ExternalId(Model):
+    """What another system calls this person."""
+
+    system: Line
+    value: Line
+
+
+class Profession(StrEnum):
+    THERAPIST = "therapist"
+    TRAINEE = "trainee"
+    COUNSELLOR = "counsellor"
+    COACH = "coach"
+    SUPERVISOR = "supervisor"
+
+
+class Activity(StrEnum):
+    """What a practitioner may be allowed to do."""
+
+    THERAPY = "therapy"
+    COACHING = "coaching"
+    SUPERVISION = "supervision"
+
+
+Activities = Annotated[tuple[Activity, ...], Field(min_length=1), EachOnce]
+ExternalIds = Annotated[tuple[ExternalId, ...], Field(max_length=50)]
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+class PersonRegistered(Event):
+    topic = "person.registered"
+
+    person: UUID
+    name: Line
+    birth_date: Day | None = None
+    contact: Line | None = None
+    external_ids: ExternalIds = ()
+
+    def subject(self) -> UUID:
+        return self.person
+
+
+class PractitionerRegistered(Event):
+    topic = "practitioner.registered"
+
+    practitioner: UUID
+    name: Line
+    profession: Profession
+    scope: Activities
+    valid_from: Day
+    valid_to: Day | None = None
+    """The last day on which the scope is in force; None: until further notice."""
+
+    _period = in_order("valid_from", "valid_to")
+
+    def subject(self) -> UUID:
+        return self.practitioner
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def person_stream(person: UUID) -> Stream:
+    return Stream("person", person)
+
+
+def practitioner_stream(practitioner: UUID) -> Stream:
+    return Stream("practitioner", practitioner)
+
+
+def in_scope(history: History, activity: Activity, at: datetime) -> bool:
+    """Rule 11: whether the practitioner may do that, on the day of `at` where it happens."""
+    return any(
+        activity in registered.scope
+        and registered.valid_from <= at.date()
+        and (registered.valid_to is None or at.date() <= registered.valid_to)
+        for _, registered in history.of(PractitionerRegistered)
+    )
+
+
+def require_scope(given: Given, practitioner: UUID, activity: Activity) -> None:
+    """Rule 11, at the time the command tells of; an import reports instead."""
+    if not in_scope(given.history(practitioner_stream(practitioner)), activity, given.at):
+        given.unless_imported(OutOfScope(practitioner=practitioner, activity=activity))
+
+
+def require_person(given: Given, person: UUID) -> None:
+    """A person is known by being registered, also when the identity was erased since."""
+    if not given.history(person_stream(person)).version:
+        raise PersonUnknown(person=person)
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class RegisteredAlready(Refusal):
+    says = "{id} is registered; correct that entry instead."
+
+
+class PersonUnknown(Refusal):
+    status = 404
+    says = "There is no person {person}; register the person first."
+
+
+class OutOfScope(Refusal):
+    rule = 11
+    says = "{activity} is not within what {practitioner} may do at that time."
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class RegisterPerson(Command):
+    name = "register-person"
+
+    person: UUID = Field(default_factory=uuid4)
+    full_name: Line
+    birth_date: Day | None = None
+    contact: Line | None = None
+    external_ids: ExternalIds = ()
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = person_stream(self.person)
+        if given.history(stream).version:
+            raise RegisteredAlready(id=self.person)
+        yield New(
+            stream,
+            PersonRegistered(
+                person=self.person,
+                name=self.full_name,
+                birth_date=self.birth_date,
+                contact=self.contact,
+                external_ids=self.external_ids,
+            ),
+        )
+
+
+class RegisterPractitioner(Command):
+    name = "register-practitioner"
+
+    practitioner: UUID = Field(default_factory=uuid4)
+    full_name: Line
+    profession: Profession
+    scope: Activities
+    valid_from: Day
+    valid_to: Day | None = None
+
+    _period = in_order("valid_from", "valid_to")
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = practitioner_stream(self.practitioner)
+        if given.history(stream).version:
+            raise RegisteredAlready(id=self.practitioner)
+        yield New(
+            stream,
+            PractitionerRegistered(
+                practitioner=self.practitioner,
+                name=self.full_name,
+                profession=self.profession,
+                scope=self.scope,
+                valid_from=self.valid_from,
+                valid_to=self.valid_to,
+            ),
+        )

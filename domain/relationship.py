@@ -1,0 +1,385 @@
+"""The relationship: who is in it, when it is open, how it ends and begins again.
+
+Everything between its participants is one stream, `relationship-<relationship>`, so that every
+rule between its entries holds at the moment of writing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+from uuid import UUID, uuid4
+
+from pydantic import Field
+
+from domain.clinic import EachOnce
+from domain.event import (
+    Command,
+    Erased,
+    Event,
+    Given,
+    History,
+    Line,
+    New,
+    RecordedEvent,
+    Refusal,
+    Stream,
+    Text,
+)
+from domain.person import Activity, require_person, require_scope
+
+People = Annotated[tuple[UUID, ...], Field(min_length=1, max_length=100), EachOnce]
+
+
+class Constellation(StrEnum):
+    INDIVIDUAL = "individual"
+    COUPLE = "couple"
+    FAMILY = "family"
+    GROUP = "group"
+    CO_THERAPY = "co_therapy"
+
+    def fits(self, clients: int, therapists: int) -> bool:
+        """Rule 10: one client and one therapist, unless something else is stated."""
+        match self:
+            case Constellation.INDIVIDUAL:
+                return clients == 1 and therapists == 1
+            case Constellation.CO_THERAPY:
+                return clients == 1 and therapists >= 2
+            case Constellation.COUPLE:
+                return clients == 2
+            case Constellation.FAMILY | Constellation.GROUP:
+                return clients >= 2
+
+
+class Initiator(StrEnum):
+    """Who wanted a relationship to end."""
+
+    CLIENT = "client"
+    THERAPIST = "therapist"
+    BOTH = "both"
+    CLINIC = "clinic"
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+class RelationshipOpened(Event):
+    topic = "relationship.opened"
+
+    clients: People
+    therapists: People
+    constellation: Constellation
+    activity: Activity
+    modality: Line
+    setting: Line
+    supervisor: UUID | None = None
+    transferred_from: UUID | None = None
+
+
+class RelationshipTransferred(Event):
+    """The link to the relationship that goes on from here; the closure stands beside it."""
+
+    topic = "relationship.transferred"
+
+    to: UUID
+    reason: Text
+
+
+class RelationshipClosed(Event):
+    topic = "relationship.closed"
+
+    reason: Text
+    initiated_by: Initiator
+    goals: Text
+    """In words: which goals were reached, which were not."""
+    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
+
+
+class RelationshipReopened(Event):
+    topic = "relationship.reopened"
+
+    reason: Text
+
+
+# --- State ----------------------------------------------------------------------------------
+
+
+class Closure(NamedTuple):
+    """A time in which the relationship was closed; `until` None: it still is."""
+
+    since: datetime
+    until: datetime | None
+
+    def covers(self, at: datetime) -> bool:
+        return self.since <= at and (self.until is None or at < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """What its entries come to."""
+
+    id: UUID
+    opened: RelationshipOpened
+    opened_at: datetime
+    closures: tuple[Closure, ...]
+
+    @property
+    def clients(self) -> tuple[UUID, ...]:
+        return self.opened.clients
+
+    @property
+    def therapists(self) -> tuple[UUID, ...]:
+        return self.opened.therapists
+
+    @property
+    def supervisor(self) -> UUID | None:
+        return self.opened.supervisor
+
+    @property
+    def participants(self) -> tuple[UUID, ...]:
+        """Clients and therapists: whose assent counts, whose rating is a perspective."""
+        return (*self.clients, *self.therapists)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.closures or self.closures[-1].until is not None
+
+    @property
+    def last_turn(self) -> datetime:
+        """When it was last opened, closed or reopened."""
+        if not self.closures:
+            return self.opened_at
+        return self.closures[-1].until or self.closures[-1].since
+
+    def was_closed(self, at: datetime) -> bool:
+        return any(closure.covers(at) for closure in self.closures)
+
+
+def relationship_stream(relationship: UUID) -> Stream:
+    return Stream("relationship", relationship)
+
+
+def relationship_of(history: History) -> Relationship:
+    """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
+    opening = next(history.of(RelationshipOpened), None)
+    if opening is None:
+        if any(isinstance(entry.event, Erased) for entry in history[:1]):
+            raise RelationshipErased
+        raise RelationshipUnknown
+    entry, opened = opening
+    return Relationship(entry.stream.id, opened, entry.occurred_at, closures_of(history.standing))
+
+
+def closures_of(entries: tuple[RecordedEvent, ...]) -> tuple[Closure, ...]:
+    """The times in which a relationship with these standing entries was closed."""
+    closures: list[Closure] = []
+    for entry in entries:
+        is_closed = bool(closures) and closures[-1].until is None
+        match entry.event:
+            case RelationshipClosed() if not is_closed:
+                closures.append(Closure(entry.occurred_at, until=None))
+            case RelationshipReopened() if is_closed:
+                closures[-1] = closures[-1]._replace(until=entry.occurred_at)
+    return tuple(closures)
+
+
+def require_open(relationship: Relationship, given: Given, *, follow_up: bool = False) -> None:
+    """Rule 16: nothing happens in a closed relationship but what is marked as follow-up.
+
+    What happened before the closing may still be recorded: that is a late entry.
+    """
+    if relationship.was_closed(given.at) and not follow_up:
+        raise RelationshipNotOpen(relationship=relationship.id)
+
+
+def require_participant(relationship: Relationship, person: UUID) -> None:
+    """Rule 10: only those who are named in the opening take part."""
+    if person not in relationship.participants:
+        raise NotAParticipant(person=person)
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class RelationshipUnknown(Refusal):
+    status = 404
+    says = "There is no such relationship in this clinic."
+
+
+class RelationshipErased(Refusal):
+    rule = 9
+    says = "This relationship was erased: what is left proves that it was, and takes no entry."
+
+
+class RelationshipExists(Refusal):
+    says = "Relationship {relationship} exists; use a new id."
+
+
+class ConstellationDiffers(Refusal):
+    rule = 10
+    status = 422
+    says = (
+        "A relationship has one client and one therapist, unless a couple, family, group or"
+        " co-therapy is stated; {clients} and {therapists} do not make: {constellation}."
+    )
+
+
+class NotAParticipant(Refusal):
+    rule = 10
+    says = "{person} does not take part in this relationship."
+
+
+class RelationshipNotOpen(Refusal):
+    rule = 16
+    says = (
+        "Relationship {relationship} was closed at that time. After closure it takes late"
+        " entries, corrections and follow-up measures; reopen it for more."
+    )
+
+
+class RelationshipClosedAlready(Refusal):
+    rule = 16
+    says = "Relationship {relationship} is closed."
+
+
+class RelationshipOpenAlready(Refusal):
+    rule = 16
+    says = "Relationship {relationship} is open at that time; only a closed one is reopened."
+
+
+class TurnsOutOfOrder(Refusal):
+    rule = 16
+    says = "Relationship {relationship} was opened, closed or reopened after that time."
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class OpenRelationship(Command):
+    name = "open-relationship"
+
+    relationship: UUID = Field(default_factory=uuid4)
+    clients: People
+    therapists: People
+    constellation: Constellation = Constellation.INDIVIDUAL
+    activity: Activity = Activity.THERAPY
+    modality: Line
+    setting: Line
+    supervisor: UUID | None = None
+
+    def decide(self, given: Given) -> Iterator[New]:
+        opened = RelationshipOpened(
+            clients=self.clients,
+            therapists=self.therapists,
+            constellation=self.constellation,
+            activity=self.activity,
+            modality=self.modality,
+            setting=self.setting,
+            supervisor=self.supervisor,
+        )
+        yield _opening(given, self.relationship, opened)
+
+
+class TransferRelationship(Command):
+    """Closes one relationship and opens the one that goes on, with the link, in one decision."""
+
+    name = "transfer-relationship"
+
+    relationship: UUID
+    to: UUID = Field(default_factory=uuid4)
+    therapists: People
+    constellation: Constellation | None = None
+    """Left out: as it was."""
+    supervisor: UUID | None = None
+    reason: Text
+    initiated_by: Initiator
+    goals: Text
+    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        relationship = relationship_of(given.history(stream))
+        closing = RelationshipClosed(
+            reason=self.reason,
+            initiated_by=self.initiated_by,
+            goals=self.goals,
+            open_ruptures=self.open_ruptures,
+        )
+        opening = RelationshipOpened(
+            clients=relationship.clients,
+            therapists=self.therapists,
+            constellation=self.constellation or relationship.opened.constellation,
+            activity=relationship.opened.activity,
+            modality=relationship.opened.modality,
+            setting=relationship.opened.setting,
+            supervisor=self.supervisor,
+            transferred_from=self.relationship,
+        )
+        yield New(stream, RelationshipTransferred(to=self.to, reason=self.reason))
+        yield _closing(given, relationship, closing)
+        yield _opening(given, self.to, opening)
+
+
+class CloseRelationship(Command):
+    name = "close-relationship"
+
+    relationship: UUID
+    reason: Text
+    initiated_by: Initiator
+    goals: Text
+    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
+
+    def decide(self, given: Given) -> Iterator[New]:
+        relationship = relationship_of(given.history(relationship_stream(self.relationship)))
+        closing = RelationshipClosed(
+            reason=self.reason,
+            initiated_by=self.initiated_by,
+            goals=self.goals,
+            open_ruptures=self.open_ruptures,
+        )
+        yield _closing(given, relationship, closing)
+
+
+class ReopenRelationship(Command):
+    name = "reopen-relationship"
+
+    relationship: UUID
+    reason: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        relationship = relationship_of(given.history(stream))
+        if relationship.is_open:
+            raise RelationshipOpenAlready(relationship=self.relationship)
+        if given.at < relationship.last_turn:
+            raise TurnsOutOfOrder(relationship=self.relationship)
+        yield New(stream, RelationshipReopened(reason=self.reason))
+
+
+def _opening(given: Given, relationship: UUID, opened: RelationshipOpened) -> New:
+    stream = relationship_stream(relationship)
+    if given.history(stream).version:
+        raise RelationshipExists(relationship=relationship)
+    clients, therapists = len(opened.clients), len(opened.therapists)
+    if set(opened.clients) & set(opened.therapists) or not opened.constellation.fits(
+        clients, therapists
+    ):
+        raise ConstellationDiffers(
+            constellation=opened.constellation, clients=clients, therapists=therapists
+        )
+    for client in opened.clients:
+        require_person(given, client)
+    for therapist in opened.therapists:
+        require_scope(given, therapist, opened.activity)
+    if opened.supervisor:
+        require_scope(given, opened.supervisor, Activity.SUPERVISION)
+    return New(stream, opened)
+
+
+def _closing(given: Given, relationship: Relationship, closing: RelationshipClosed) -> New:
+    if not relationship.is_open:
+        raise RelationshipClosedAlready(relationship=relationship.id)
+    if given.at < relationship.last_turn:
+        raise TurnsOutOfOrder(relationship=relationship.id)
+    return New(relationship_stream(relationship.id), closing)
