@@ -10,8 +10,7 @@ topic belongs to; `on(stream, fact)` puts it elsewhere, `(fact, moment)` lets it
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import count
-from typing import Any, Self
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import pytest
@@ -27,7 +26,6 @@ from domain.consent import Capacity, ConsentGiven, GiveConsent, InformationGiven
 from domain.event import (
     ERASED,
     Command,
-    Erased,
     Event,
     History,
     New,
@@ -94,7 +92,7 @@ def named(name: str) -> UUID:
 
 # --- Given, when, then ----------------------------------------------------------------------
 
-Fact = Event | Erased | Command | New | tuple[Event, datetime]
+Fact = Event | Command | New | tuple[Event, datetime]
 
 _HOMES = {
     "clinic": clinic_stream(CLINIC),
@@ -147,7 +145,7 @@ class Record:
             return BEGINNING
         return self.entries[-1].recorded_at + timedelta(minutes=1)
 
-    def and_given(self, *facts: Fact) -> Self:
+    def and_given(self, *facts: Fact) -> "Record":
         record = self
         for fact in facts:
             match fact:
@@ -186,7 +184,7 @@ class Record:
             return Outcome(self, clock, author, refusal=refusal)
         return Outcome(self, clock, author, news=tuple(news))
 
-    def erased(self, subject: UUID | None) -> Self:
+    def erased(self, subject: UUID | None) -> "Record":
         """The same record after the key of that person (None: what is joint) was destroyed."""
         return replace(
             self,
@@ -200,7 +198,7 @@ class Record:
 
     def _with(
         self, news: Iterable[New], recorded_at: datetime, author: Author | None = None
-    ) -> Self:
+    ) -> "Record":
         author = author or Author(OFFICE)
         entries = list(self.entries)
         command_id = uuid4()
