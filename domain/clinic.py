@@ -44,6 +44,9 @@ EachOnce = AfterValidator(_each_once)
 Day = Annotated[date, Field(ge=date(1850, 1, 1), le=date(2200, 1, 1))]
 """A calendar day, where the time of day does not matter."""
 
+DocumentVersion = Annotated[int, Field(ge=1, le=10_000)]
+"""Which wording of a consent document, counted from 1."""
+
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """The SHA-256 of a document's bytes, in lower-case hex."""
 
@@ -83,22 +86,26 @@ class Scope(StrEnum):
     INTERPRETER_OR_OBSERVER = "interpreter_or_observer"
 
 
-# --- Events ---------------------------------------------------------------------------------
+# --- What happened --------------------------------------------------------------------------
 
 
 class ClinicFounded(Event):
+    """The first entry of a clinic's record."""
+
     topic = "clinic.founded"
 
     name: Line
 
 
 class ConsentDocumentPublished(Event):
+    """A wording that people may be asked to consent to, and the scopes it asks for."""
+
     topic = "consent_document.published"
     # People consented to exactly these bytes: another wording is another version.
     correctable = False
 
     document: UUID
-    version: Annotated[int, Field(ge=1, le=10_000)]
+    version: DocumentVersion
     title: Line
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1), EachOnce]
     sha256: Sha256
@@ -106,6 +113,8 @@ class ConsentDocumentPublished(Event):
 
 
 class InstrumentLicenceAttested(Event):
+    """Somebody answers for the clinic's right to use an instrument."""
+
     topic = "instrument_licence.attested"
 
     instrument: Line
@@ -119,7 +128,7 @@ class InstrumentLicenceAttested(Event):
 
 
 class ImportDeclared(Event):
-    """What an import stands on. Every imported entry names `declaration` as its `import_id`."""
+    """The basis an import stands on; each imported entry has `declaration` as its import_id."""
 
     topic = "import.declared"
     correctable = False
@@ -140,7 +149,9 @@ def clinic_stream(clinic: UUID) -> Stream:
     return Stream("clinic", clinic)
 
 
-def document(history: History, document: UUID, version: int) -> ConsentDocumentPublished | None:
+def consent_document(
+    history: History, document: UUID, version: int
+) -> ConsentDocumentPublished | None:
     """That version of a consent document, if the clinic has published it."""
     for _, published in history.of(ConsentDocumentPublished):
         if (published.document, published.version) == (document, version):
@@ -164,9 +175,10 @@ def import_declared(history: History, import_id: UUID | None) -> bool:
 
 
 def require_declared(given: Given) -> None:
-    """Rule 45: an imported entry stands on a declaration; others on none."""
-    history = given.history(clinic_stream(given.clinic))
-    if given.source is Source.IMPORT and not import_declared(history, given.import_id):
+    """Rule 45: nothing is imported before the basis of the import is on record."""
+    if given.source is not Source.IMPORT:
+        return
+    if not import_declared(given.history(clinic_stream(given.clinic)), given.import_id):
         raise ImportUndeclared
 
 
@@ -196,6 +208,8 @@ class ImportUndeclared(Refusal):
 
 
 class FoundClinic(Command):
+    """Begin a clinic's record."""
+
     name = "found-clinic"
 
     clinic_name: Line
@@ -208,10 +222,12 @@ class FoundClinic(Command):
 
 
 class PublishConsentDocument(Command):
+    """Publish a consent document, or its next version."""
+
     name = "publish-consent-document"
 
     document: UUID = Field(default_factory=uuid4)
-    version: Annotated[int, Field(ge=1, le=10_000)] = 1
+    version: DocumentVersion = 1
     title: Line
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1), EachOnce]
     sha256: Sha256
@@ -219,7 +235,7 @@ class PublishConsentDocument(Command):
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = clinic_stream(given.clinic)
-        if document(given.history(stream), self.document, self.version):
+        if consent_document(given.history(stream), self.document, self.version):
             raise DocumentVersionPublished(document=self.document, version=self.version)
         yield New(
             stream,
@@ -235,6 +251,8 @@ class PublishConsentDocument(Command):
 
 
 class AttestInstrumentLicence(Command):
+    """Attest that the clinic may use an instrument, and on what basis."""
+
     name = "attest-instrument-licence"
 
     instrument: Line
@@ -259,6 +277,8 @@ class AttestInstrumentLicence(Command):
 
 
 class DeclareImport(Command):
+    """State the basis of an import before its first entry."""
+
     name = "declare-import"
 
     declaration: UUID = Field(default_factory=uuid4)

@@ -12,7 +12,15 @@ from uuid import UUID, uuid4
 
 from pydantic import Field
 
-from domain.clinic import EachOnce, Scope, Sha256, clinic_stream, document, in_order
+from domain.clinic import (
+    DocumentVersion,
+    EachOnce,
+    Scope,
+    Sha256,
+    clinic_stream,
+    consent_document,
+    in_order,
+)
 from domain.event import Command, Event, Given, History, Model, Moment, New, Refusal, Text
 from domain.relationship import (
     Relationship,
@@ -34,18 +42,20 @@ class Capacity(StrEnum):
 class Reliance(Model):
     """The consent that an entry rests on (rule 24): its id, and its version in the stream."""
 
-    entry: int
+    entry: Annotated[int, Field(ge=1, lt=2**53)]
     consent: UUID
 
 
-# --- Events ---------------------------------------------------------------------------------
+# --- What happened --------------------------------------------------------------------------
 
 
 class InformationGiven(Event):
+    """Somebody was shown and told what exactly that version of a document says."""
+
     topic = "consent.information_given"
 
     document: UUID
-    version: int
+    version: DocumentVersion
     sha256: Sha256
     to: UUID
     by: UUID
@@ -55,10 +65,12 @@ class InformationGiven(Event):
 
 
 class QuestionsAddressed(Event):
+    """There was time for the person's questions, and they were answered."""
+
     topic = "consent.questions_addressed"
 
     document: UUID
-    version: int
+    version: DocumentVersion
     party: UUID
     by: UUID
 
@@ -67,13 +79,17 @@ class QuestionsAddressed(Event):
 
 
 class ConsentGiven(Event):
+    """A party agrees to one scope, in the wording of exactly that version."""
+
     topic = "consent.given"
+    # What was agreed to is never reworded: mark it as entered in error, or withdraw it.
+    correctable = False
 
     consent: UUID
     scope: Scope
     party: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
     sha256: Sha256
     signer: UUID
     capacity: Capacity
@@ -88,18 +104,22 @@ class ConsentGiven(Event):
 
 
 class ConsentDeclined(Event):
+    """A party was asked and said no."""
+
     topic = "consent.declined"
 
     scope: Scope
     party: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
 
     def subject(self) -> UUID:
         return self.party
 
 
 class ConsentWithdrawn(Event):
+    """A party takes a consent back, from that moment on."""
+
     topic = "consent.withdrawn"
     # A correction could move it back in time (rule 20). Withdrawn by mistake: give it anew.
     correctable = False
@@ -122,11 +142,15 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
 
 
 def withdrawals(history: History) -> dict[UUID, datetime]:
-    """Every consent that was withdrawn or ended with another, and since when."""
+    """Every consent that was withdrawn or ended with another, and since when.
+
+    Read as recorded, not as it stands: nobody but the party, by consenting anew, undoes it.
+    """
     return {
         ended: entry.occurred_at
-        for entry, withdrawn in history.of(ConsentWithdrawn)
-        for ended in (withdrawn.consent, *withdrawn.also_ends)
+        for entry in history
+        if isinstance(entry.event, ConsentWithdrawn)
+        for ended in (entry.event.consent, *entry.event.also_ends)
     }
 
 
@@ -183,6 +207,7 @@ class ConsentMissing(Refusal):
 
 class DocumentUnknown(Refusal):
     rule = 17
+    status = 404
     says = "The clinic has published no version {version} of document {document}."
 
 
@@ -247,11 +272,13 @@ class WithdrawalBackdated(Refusal):
 
 
 class GiveInformation(Command):
+    """Record that somebody was informed before being asked to consent."""
+
     name = "give-information"
 
     relationship: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
     sha256: Sha256
     to: UUID
     by: UUID
@@ -279,11 +306,13 @@ class GiveInformation(Command):
 
 
 class AddressQuestions(Command):
+    """Record that somebody's questions about a document were answered."""
+
     name = "address-questions"
 
     relationship: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
     party: UUID
     by: UUID
 
@@ -300,6 +329,8 @@ class AddressQuestions(Command):
 
 
 class GiveConsent(Command):
+    """Consent to one scope, in the words of a published document, after being informed."""
+
     name = "give-consent"
 
     relationship: UUID
@@ -307,7 +338,7 @@ class GiveConsent(Command):
     scope: Scope
     party: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
     sha256: Sha256
     signer: UUID
     capacity: Capacity = Capacity.OWN
@@ -365,13 +396,15 @@ class GiveConsent(Command):
 
 
 class DeclineConsent(Command):
+    """Say no to one scope. Nothing follows from it but that it is known."""
+
     name = "decline-consent"
 
     relationship: UUID
     scope: Scope
     party: UUID
     document: UUID
-    version: int
+    version: DocumentVersion
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
@@ -388,7 +421,7 @@ class DeclineConsent(Command):
 
 
 class WithdrawConsent(Command):
-    """As easy as giving: it needs the consent's id, and no reason.
+    """Take a consent back. As easy as giving: it needs the consent's id, and no reason.
 
     A closed relationship takes it too: closing cannot take away the right to withdraw.
     """
@@ -438,13 +471,13 @@ class WithdrawConsent(Command):
 
 
 def _published(
-    given: Given, document_: UUID, version: int, sha256: str | None = None
+    given: Given, document: UUID, version: int, sha256: str | None = None
 ) -> tuple[Scope, ...]:
     """Rule 17: the scopes of exactly that published document; an import reports, with none."""
-    published = document(given.history(clinic_stream(given.clinic)), document_, version)
+    published = consent_document(given.history(clinic_stream(given.clinic)), document, version)
     if published is None:
-        given.unless_imported(DocumentUnknown(document=document_, version=version))
+        given.unless_imported(DocumentUnknown(document=document, version=version))
         return ()
     if sha256 not in (None, published.sha256):
-        given.unless_imported(DocumentDiffers(document=document_, version=version))
+        given.unless_imported(DocumentDiffers(document=document, version=version))
     return published.scopes

@@ -43,10 +43,12 @@ Activities = Annotated[tuple[Activity, ...], Field(min_length=1), EachOnce]
 ExternalIds = Annotated[tuple[ExternalId, ...], Field(max_length=50)]
 
 
-# --- Events ---------------------------------------------------------------------------------
+# --- What happened --------------------------------------------------------------------------
 
 
 class PersonRegistered(Event):
+    """A person, as client or as somebody who signs for one."""
+
     topic = "person.registered"
 
     person: UUID
@@ -60,6 +62,8 @@ class PersonRegistered(Event):
 
 
 class PractitionerRegistered(Event):
+    """Somebody who works with clients, and what they may do from when to when."""
+
     topic = "practitioner.registered"
 
     practitioner: UUID
@@ -130,6 +134,8 @@ class OutOfScope(Refusal):
 
 
 class RegisterPerson(Command):
+    """Register a person; every other entry uses the id alone."""
+
     name = "register-person"
 
     person: UUID = Field(default_factory=uuid4)
@@ -155,6 +161,8 @@ class RegisterPerson(Command):
 
 
 class RegisterPractitioner(Command):
+    """Register a practitioner with the scope of practice."""
+
     name = "register-practitioner"
 
     practitioner: UUID = Field(default_factory=uuid4)

@@ -61,10 +61,12 @@ class Initiator(StrEnum):
     CLINIC = "clinic"
 
 
-# --- Events ---------------------------------------------------------------------------------
+# --- What happened --------------------------------------------------------------------------
 
 
 class RelationshipOpened(Event):
+    """Who meets whom, for what and in which setting."""
+
     topic = "relationship.opened"
 
     clients: People
@@ -87,6 +89,8 @@ class RelationshipTransferred(Event):
 
 
 class RelationshipClosed(Event):
+    """How it ended, and what was left open."""
+
     topic = "relationship.closed"
 
     reason: Text
@@ -97,6 +101,8 @@ class RelationshipClosed(Event):
 
 
 class RelationshipReopened(Event):
+    """A closed relationship goes on, under the same id; its sessions are numbered on."""
+
     topic = "relationship.reopened"
 
     reason: Text
@@ -220,9 +226,15 @@ class ConstellationDiffers(Refusal):
     rule = 10
     status = 422
     says = (
-        "A relationship has one client and one therapist, unless a couple, family, group or"
-        " co-therapy is stated; {clients} and {therapists} do not make: {constellation}."
+        "There is one client and one therapist, unless a couple, family, group or co-therapy is"
+        " stated; {clients} and {therapists} do not make: {constellation}."
     )
+
+
+class TwoPartsAtOnce(Refusal):
+    rule = 10
+    status = 422
+    says = "{person} is named in two parts; client, therapist and supervisor are different people."
 
 
 class NotAParticipant(Refusal):
@@ -257,6 +269,8 @@ class TurnsOutOfOrder(Refusal):
 
 
 class OpenRelationship(Command):
+    """Open a relationship between registered people who may work together."""
+
     name = "open-relationship"
 
     relationship: UUID = Field(default_factory=uuid4)
@@ -322,6 +336,8 @@ class TransferRelationship(Command):
 
 
 class CloseRelationship(Command):
+    """Close a relationship and say where it stands."""
+
     name = "close-relationship"
 
     relationship: UUID
@@ -342,6 +358,8 @@ class CloseRelationship(Command):
 
 
 class ReopenRelationship(Command):
+    """Open a closed relationship again and say why."""
+
     name = "reopen-relationship"
 
     relationship: UUID
@@ -362,12 +380,14 @@ def _opening(given: Given, relationship: UUID, opened: RelationshipOpened) -> Ne
     if given.history(stream).version:
         raise RelationshipExists(relationship=relationship)
     clients, therapists = len(opened.clients), len(opened.therapists)
-    if set(opened.clients) & set(opened.therapists) or not opened.constellation.fits(
-        clients, therapists
-    ):
+    if not opened.constellation.fits(clients, therapists):
         raise ConstellationDiffers(
             constellation=opened.constellation, clients=clients, therapists=therapists
         )
+    participants = (*opened.clients, *opened.therapists)
+    for person in participants:
+        if (*participants, opened.supervisor).count(person) > 1:
+            raise TwoPartsAtOnce(person=person)
     for client in opened.clients:
         require_person(given, client)
     for therapist in opened.therapists:

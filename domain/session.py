@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import count
 from uuid import UUID, uuid4
 
 from pydantic import Field
@@ -58,10 +57,12 @@ class Emergency(Model):
     review_by: Day
 
 
-# --- Events ---------------------------------------------------------------------------------
+# --- What happened --------------------------------------------------------------------------
 
 
 class SessionScheduled(Event):
+    """An appointment."""
+
     topic = "session.scheduled"
 
     session: UUID
@@ -73,7 +74,7 @@ class SessionScheduled(Event):
 
 
 class SessionHeld(Event):
-    """Occurred when it started."""
+    """They met. It occurred when it started."""
 
     topic = "session.held"
 
@@ -92,6 +93,8 @@ class SessionHeld(Event):
 
 
 class SessionMissed(Event):
+    """Somebody did not come."""
+
     topic = "session.missed"
 
     session: UUID
@@ -100,6 +103,8 @@ class SessionMissed(Event):
 
 
 class SessionCancelled(Event):
+    """The appointment was called off."""
+
     topic = "session.cancelled"
 
     session: UUID
@@ -183,8 +188,8 @@ def session_of(history: History, session: UUID) -> Session | None:
 def session_numbers(history: History) -> dict[UUID, int]:
     """Held sessions numbered from 1 in order of their start; a reopening numbers on (rule 16)."""
     held = (session for session in sessions_of(history).values() if session.is_held)
-    in_order_of_start = sorted(held, key=lambda session: (session.started_at, session.id))
-    return dict(zip((session.id for session in in_order_of_start), count(1), strict=False))
+    by_start = sorted(held, key=lambda session: (session.started_at, session.id))
+    return {session.id: number for number, session in enumerate(by_start, start=1)}
 
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -233,6 +238,8 @@ class ReviewBeforeSession(Refusal):
 
 
 class ScheduleSession(Command):
+    """Make an appointment."""
+
     name = "schedule-session"
 
     relationship: UUID
@@ -337,6 +344,8 @@ class HoldSession(Command):
 
 
 class MissSession(Command):
+    """Record that an appointment was missed, by whom and why."""
+
     name = "miss-session"
 
     relationship: UUID
@@ -355,7 +364,7 @@ class MissSession(Command):
 
 
 class CancelSession(Command):
-    """`who` may be anyone: a participant, or the clinic's staff."""
+    """Call an appointment off; `who` is a participant or one of the clinic's staff."""
 
     name = "cancel-session"
 
@@ -407,7 +416,7 @@ def time_taken(given: Given, relationship: Relationship, held: SessionHeld) -> I
 
 def _clash(one: SessionTimeTaken, other: SessionTimeTaken) -> bool:
     return (
-        one.session != other.session
+        (one.relationship, one.session) != (other.relationship, other.session)
         and one.started_at < other.ended_at
         and other.started_at < one.ended_at
         and not (one.joint and other.joint)
