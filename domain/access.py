@@ -3,10 +3,9 @@
 Reads stand in a stream of their own, so that they never move the relationship's own version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
 from uuid import UUID
 
 from domain.event import Command, Event, Given, Line, Moment, New, Stream
@@ -31,8 +30,8 @@ def access_stream(about: UUID) -> Stream:
 class RecordRead(Event):
     """Somebody was given a part of the record."""
 
-    topic: ClassVar[str] = "record.read"
-    correctable: ClassVar[bool] = False
+    topic = "record.read"
+    correctable = False
 
     reader: UUID
     role: Role
@@ -48,7 +47,7 @@ class RecordRead(Event):
 class ReadRecord(Command):
     """Note a read, before anything is shown."""
 
-    name: ClassVar[str] = "read-record"
+    name = "read-record"
 
     role: Role
     purpose: Line
@@ -61,7 +60,7 @@ class ReadRecord(Command):
         """Always now: nobody is shown anything in the past."""
         return None
 
-    def decide(self, given: Given) -> Iterable[New]:
+    def decide(self, given: Given) -> Iterator[New]:
         read = RecordRead(
             reader=given.actor,
             role=self.role,

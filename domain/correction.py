@@ -5,12 +5,15 @@ a history still gives every entry as it was first written.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from domain.alliance import Rating
+from domain.consent import ConsentDeclined, ConsentGiven
 from domain.event import (
     Amendment,
     Command,
@@ -18,6 +21,7 @@ from domain.event import (
     Erased,
     Event,
     Given,
+    History,
     Moment,
     New,
     OccursInTheFuture,
@@ -26,6 +30,9 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.goal import GoalAssented, GoalDissented, GoalProposed, GoalRated, GoalRevised
+from domain.session import HoldSession, SessionHeld
+from domain.task import TaskAssented
 
 Version = Annotated[int, Field(ge=1, lt=2**53)]
 """The version of an entry in its stream."""
@@ -50,6 +57,21 @@ StreamName = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]+-[0-9a-f-]{36}$"}),
 ]
 """A stream by its name."""
+
+
+# What people agreed to, declared or rated is theirs: nobody words it differently afterwards. It can
+# only have been entered in error; a goal is revised and a rating superseded instead.
+_DECLARATIONS = (
+    ConsentGiven,
+    ConsentDeclined,
+    GoalProposed,
+    GoalRevised,
+    GoalAssented,
+    GoalDissented,
+    GoalRated,
+    TaskAssented,
+    Rating,
+)
 
 
 # --- What happened --------------------------------------------------------------------------
@@ -106,7 +128,12 @@ class AmendsAnAmendment(Refusal):
 
 class NotCorrectable(Refusal):
     rule = 1
-    says = "An entry {topic} is not corrected in this way: record what follows from the mistake."
+    says = "{topic} stays as it was recorded; record what follows from the mistake."
+
+
+class IsADeclaration(Refusal):
+    rule = 1
+    says = "{topic} is somebody's word: mark it as entered in error, and record what was said."
 
 
 class AlreadyEnteredInError(Refusal):
@@ -158,11 +185,15 @@ class CorrectEntry(Command):
         if self.occurred is not None and self.occurred > given.now + given.policy.clock_tolerance:
             raise OccursInTheFuture
         entry, original = _standing(given, self.stream, self.entry)
-        if not original.correctable:
-            raise NotCorrectable(topic=original.topic)
+        if isinstance(original, _DECLARATIONS):
+            raise IsADeclaration(topic=original.topic)
         replacement = _replacement(original, self.content)
-        moved = self.occurred is not None and self.occurred != entry.occurred_at
-        if replacement == original and not moved:
+        occurred = self.occurred or entry.occurred_at
+        time_taken: list[New] = []
+        if isinstance(replacement, SessionHeld):
+            replacement, time_taken = _held_again(given, entry, replacement)
+            occurred = replacement.started_at
+        if replacement == original and occurred == entry.occurred_at:
             raise NothingCorrected(entry=self.entry)
         corrected = EntryCorrected(
             entry=self.entry,
@@ -170,10 +201,11 @@ class CorrectEntry(Command):
             of_topic=original.topic,
             of_schema_version=original.schema_version,
             content=replacement.model_dump(exclude_none=True),
-            occurred=self.occurred,
+            occurred=None if occurred == entry.occurred_at else occurred,
             about=original.subject(),
         )
         yield New(self.stream, corrected)
+        yield from time_taken
 
 
 class MarkEnteredInError(Command):
@@ -203,13 +235,16 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
         raise ContentErased(entry=version)
     if recorded.event.amends() is not None:
         raise AmendsAnAmendment(entry=version)
+    if not recorded.event.correctable:
+        raise NotCorrectable(topic=recorded.topic)
     for entry in history.standing:
         if entry.version == version and not isinstance(entry.event, Erased):
             return entry, entry.event
     raise AlreadyEnteredInError(entry=version)
 
 
-_OF_THE_RECORDING = frozenset({"late_reason", "import_id", "reported"})
+# Fields that nobody enters: they say how the entry came about, and stay.
+_NOT_ENTERED = frozenset({"late_reason", "import_id", "reported", "relies_on"})
 
 
 def _replacement(original: Event, content: dict[str, Any]) -> Event:
@@ -219,7 +254,7 @@ def _replacement(original: Event, content: dict[str, Any]) -> Event:
     another fact: mark the entry as entered in error and record that one.
     """
     kind = type(original)
-    kept = original.model_dump(include=set(_OF_THE_RECORDING))
+    kept = original.model_dump(include=set(_NOT_ENTERED))
     try:
         replacement = kind.model_validate({**content, **kept})
     except ValidationError as error:
@@ -230,6 +265,54 @@ def _replacement(original: Event, content: dict[str, Any]) -> Event:
         if named and before[field] != after[field]:
             raise IdentityChanged(field=field)
     return replacement
+
+
+def _held_again(
+    given: Given, entry: RecordedEvent, held: SessionHeld
+) -> tuple[SessionHeld, list[New]]:
+    """A session is corrected by deciding it again, as though the old entry were not there.
+
+    So every rule about holding a session also holds for its correction. Gives the session with
+    the consents it now relies on, and the hours it takes where they have changed.
+    """
+
+    def history(stream: Stream) -> History:
+        found = given.history(stream)
+        if stream != entry.stream:
+            return found
+        return History(other for other in found if other.version != entry.version)
+
+    again = replace(
+        given,
+        at=held.started_at,
+        source=entry.source,
+        import_id=held.import_id,
+        history=history,
+        reported=[],
+    )
+    hold = HoldSession(
+        relationship=entry.stream.id,
+        session=held.session,
+        medium=held.medium,
+        present=held.present,
+        started_at=held.started_at,
+        ended_at=held.ended_at,
+        emergency=held.emergency,
+        location_confirmed=held.location_confirmed,
+        joint=held.joint,
+    )
+    decided, *time_taken = hold.decide(again)
+    assert isinstance(decided.event, SessionHeld)
+    kept = {"late_reason": held.late_reason, "import_id": held.import_id}
+    anew = decided.event.model_copy(update={**kept, "reported": tuple(again.reported)})
+    before = entry.event
+    assert isinstance(before, SessionHeld)
+    same_hour = (anew.started_at, anew.ended_at, anew.joint) == (
+        before.started_at,
+        before.ended_at,
+        before.joint,
+    )
+    return anew, [] if same_hour else time_taken
 
 
 def _faulty(kind: type[Event], error: ValidationError) -> str:

@@ -1,0 +1,535 @@
+"""Goals: proposed, agreed by everyone in the room on the same wording, rated, reached.
+
+A goal has *revisions*. Assent and dissent belong to one revision, so a new wording starts without
+any, and what was agreed before stays where it was said (rule 25). Entries about a goal count in
+the order in which they happened; a late entry takes its place among them.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from domain.event import (
+    Command,
+    EntryUnknown,
+    Event,
+    Given,
+    History,
+    Line,
+    Model,
+    New,
+    RecordedEvent,
+    Refusal,
+    Source,
+    Text,
+)
+from domain.instrument import Perspective
+from domain.relationship import (
+    Relationship,
+    relationship_of,
+    relationship_stream,
+    require_open,
+    require_participant,
+)
+
+RevisionNumber = Annotated[int, Field(ge=1, lt=2**53)]
+
+
+# --- Values ---------------------------------------------------------------------------------
+
+
+class Attainment(Model):
+    """How a goal is scaled for Goal Attainment Scaling; part of the revision, so fixed with it.
+
+    Source: Kiresuk & Sherman 1968.
+    """
+
+    weight: Annotated[int, Field(ge=1, le=100)]
+    levels: Annotated[tuple[Line, ...], Field(min_length=5, max_length=5)]
+    """What the client's life looks like at −2, −1, 0 (expected), +1 and +2, in that order."""
+
+
+class GoalScale(StrEnum):
+    """By what a goal is rated."""
+
+    GAS = "gas"
+    """Goal Attainment Scaling: −2 … +2 around the expected level."""
+    GBO = "gbo"
+    """Goal-Based Outcomes: 0 (no progress) … 10 (reached fully)."""
+
+    @property
+    def levels(self) -> range:
+        return range(-2, 3) if self is GoalScale.GAS else range(11)
+
+
+class Level(Model):
+    """How far a goal was attained; a number means nothing without its scale."""
+
+    scale: GoalScale
+    value: int
+
+    @model_validator(mode="after")
+    def _on_its_scale(self) -> "Level":
+        if self.value not in self.scale.levels:
+            raise PydanticCustomError(
+                "level_out_of_range", "GAS runs from -2 to 2, GBO from 0 to 10."
+            )
+        return self
+
+
+# --- What happened --------------------------------------------------------------------------
+
+
+class GoalProposed(Event):
+    """A goal in its first wording: revision 1."""
+
+    topic = "goal.proposed"
+
+    goal: UUID
+    statement: Text
+    by: UUID
+    attainment: Attainment | None = None
+
+
+class GoalRevised(Event):
+    """Another wording; it starts without assents."""
+
+    topic = "goal.revised"
+
+    goal: UUID
+    revision: RevisionNumber
+    statement: Text
+    by: UUID
+    attainment: Attainment | None = None
+
+
+class GoalAssented(Event):
+    """A party agrees to one revision."""
+
+    topic = "goal.assented"
+
+    goal: UUID
+    revision: RevisionNumber
+    party: UUID
+
+
+class GoalDissented(Event):
+    """A party does not, or no longer, agree to one revision."""
+
+    topic = "goal.dissented"
+
+    goal: UUID
+    revision: RevisionNumber
+    party: UUID
+    reason: Text
+
+    def subject(self) -> UUID:
+        # A reason in somebody's own words is theirs; the bare assents are everybody's.
+        return self.party
+
+
+class GoalRated(Event):
+    """How far somebody sees an agreed revision attained."""
+
+    topic = "goal.rated"
+
+    goal: UUID
+    revision: RevisionNumber
+    by: UUID
+    perspective: Perspective
+    level: Level
+
+    def subject(self) -> UUID | None:
+        return self.by if self.perspective is Perspective.CLIENT else None
+
+
+class GoalReached(Event):
+    """The goal is reached; it takes no more ratings."""
+
+    topic = "goal.reached"
+
+    goal: UUID
+
+
+class GoalRetired(Event):
+    """The goal is no longer pursued; it takes no more ratings."""
+
+    topic = "goal.retired"
+
+    goal: UUID
+    reason: Text
+
+
+class GoalReopened(Event):
+    """A goal that was reached or retired is pursued again."""
+
+    topic = "goal.reopened"
+
+    goal: UUID
+    reason: Text
+
+
+# --- State ----------------------------------------------------------------------------------
+
+
+class GoalStatus(StrEnum):
+    OPEN = "open"
+    REACHED = "reached"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One wording and where everybody stands on it."""
+
+    number: int
+    statement: str
+    by: UUID
+    attainment: Attainment | None
+    entry: int
+    """Version of the entry that brought it."""
+    stances: Mapping[UUID, RecordedEvent] = field(default_factory=dict)
+    """By party: the entry of the last assent or dissent."""
+
+    def assents(self) -> frozenset[UUID]:
+        """Who agrees to this wording."""
+        return frozenset(
+            party for party, entry in self.stances.items() if isinstance(entry.event, GoalAssented)
+        )
+
+    def agreed_by(self, required: Collection[UUID]) -> bool:
+        """Rule 25: whether every required party assents to this very wording."""
+        return bool(required) and self.assents() >= set(required)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A goal as its entries leave it."""
+
+    id: UUID
+    revisions: tuple[Revision, ...]
+    """In the order in which they were worded; the last is current."""
+    status: GoalStatus = GoalStatus.OPEN
+    ratings: tuple[RecordedEvent, ...] = ()
+
+    @property
+    def current(self) -> Revision:
+        return self.revisions[-1]
+
+    def revision(self, number: int) -> Revision | None:
+        return next((r for r in self.revisions if r.number == number), None)
+
+
+def goals_of(history: History) -> dict[UUID, Goal]:
+    """Every goal of a relationship by its id, in the order of proposal.
+
+    What refers to a goal or revision that is erased or was entered in error is passed over.
+    """
+    goals: dict[UUID, Goal] = {}
+    for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
+        match entry.event:
+            case GoalProposed(goal=id_) as proposed if id_ not in goals:
+                goals[id_] = Goal(id_, (_revision(entry, proposed, 1),))
+            case (
+                GoalRevised(goal=id_)
+                | GoalAssented(goal=id_)
+                | GoalDissented(goal=id_)
+                | GoalRated(goal=id_)
+                | GoalReached(goal=id_)
+                | GoalRetired(goal=id_)
+                | GoalReopened(goal=id_)
+            ) if id_ in goals:
+                goals[id_] = _after(goals[id_], entry)
+    return goals
+
+
+def _revision(entry: RecordedEvent, worded: GoalProposed | GoalRevised, number: int) -> Revision:
+    return Revision(number, worded.statement, worded.by, worded.attainment, entry.version)
+
+
+def _after(goal: Goal, entry: RecordedEvent) -> Goal:
+    match entry.event:
+        case GoalRevised() as revised:
+            revisions = (*goal.revisions, _revision(entry, revised, revised.revision))
+            return replace(goal, revisions=revisions)
+        case GoalAssented() | GoalDissented() as said:
+            return replace(
+                goal,
+                revisions=tuple(
+                    replace(revision, stances={**revision.stances, said.party: entry})
+                    if revision.number == said.revision
+                    else revision
+                    for revision in goal.revisions
+                ),
+            )
+        case GoalRated():
+            return replace(goal, ratings=(*goal.ratings, entry))
+        case GoalReached():
+            return replace(goal, status=GoalStatus.REACHED)
+        case GoalRetired():
+            return replace(goal, status=GoalStatus.RETIRED)
+        case GoalReopened():
+            return replace(goal, status=GoalStatus.OPEN)
+    return goal
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class GoalExists(Refusal):
+    says = "There is a goal {goal} already; choose another id."
+
+
+class GoalNotYetProposed(Refusal):
+    status = 422
+    says = "Goal {goal} was proposed after that: look at occurred_at."
+
+
+class NotInTheirName(Refusal):
+    rule = 33
+    says = "Only {person} can say that, or somebody who records it on behalf of {person}."
+
+
+class NotTheRevisionAtIssue(Refusal):
+    rule = 25
+    says = "Revision {revision} of goal {goal} was not the wording in force; {current} was."
+
+
+class StanceUnchanged(Refusal):
+    rule = 25
+    says = "{party} stands like this on revision {revision} of goal {goal} already."
+
+
+class GoalNotAgreed(Refusal):
+    rule = 26
+    says = "Revision {revision} of goal {goal} is not agreed by all: it takes no rating yet."
+
+
+class GoalIsClosed(Refusal):
+    rule = 26
+    says = "Goal {goal} is {status}: reopen it first."
+
+
+class GoalIsOpen(Refusal):
+    rule = 26
+    says = "Goal {goal} is open; there is nothing to reopen."
+
+
+class LevelsNotDescribed(Refusal):
+    rule = 26
+    says = "Revision {revision} of goal {goal} has no levels and weight: revise it with them."
+
+
+def require_voice(person: UUID, given: Given) -> None:
+    """What a person says is recorded by that person, or visibly on that person's behalf.
+
+    An import only relates what was said elsewhere, and is marked as such.
+    """
+    if given.source is Source.ENTERED and person not in (given.actor, given.on_behalf_of):
+        raise NotInTheirName(person=person)
+
+
+# --- Commands -------------------------------------------------------------------------------
+
+
+class _GoalCommand(Command):
+    relationship: UUID
+    goal: UUID
+
+    def _found(self, given: Given) -> tuple[Relationship, Goal]:
+        """The relationship, and the goal as it stood when this occurred."""
+        history = given.history(relationship_stream(self.relationship))
+        relationship = relationship_of(history)
+        require_open(relationship, given)
+        goal = goals_of(history.as_of(happened_by=given.at)).get(self.goal)
+        if goal is not None:
+            return relationship, goal
+        if self.goal in goals_of(history):
+            raise GoalNotYetProposed(goal=self.goal)
+        raise EntryUnknown(what="goal")
+
+    def _found_open(self, given: Given) -> tuple[Relationship, Goal]:
+        relationship, goal = self._found(given)
+        if goal.status is not GoalStatus.OPEN:
+            raise GoalIsClosed(goal=goal.id, status=goal.status)
+        return relationship, goal
+
+    def _new(self, event: Event) -> New:
+        return New(relationship_stream(self.relationship), event)
+
+
+class ProposeGoal(_GoalCommand):
+    """Put a goal into words. It is not agreed before every party has assented."""
+
+    name = "propose-goal"
+
+    goal: UUID = Field(default_factory=uuid4)
+    statement: Text
+    by: UUID
+    attainment: Attainment | None = None
+
+    def decide(self, given: Given) -> Iterator[New]:
+        history = given.history(relationship_stream(self.relationship))
+        relationship = relationship_of(history)
+        require_open(relationship, given)
+        require_participant(relationship, self.by)
+        # Also where the first proposal was entered in error: an id is used once.
+        if any(isinstance(e.event, GoalProposed) and e.event.goal == self.goal for e in history):
+            raise GoalExists(goal=self.goal)
+        yield self._new(
+            GoalProposed(
+                goal=self.goal,
+                statement=self.statement,
+                by=self.by,
+                attainment=self.attainment,
+            )
+        )
+
+
+class ReviseGoal(_GoalCommand):
+    """Put an open goal into other words; everybody is asked again."""
+
+    name = "revise-goal"
+
+    statement: Text
+    by: UUID
+    attainment: Attainment | None = None
+
+    def decide(self, given: Given) -> Iterator[New]:
+        relationship, _ = self._found_open(given)
+        require_participant(relationship, self.by)
+        history = given.history(relationship_stream(self.relationship))
+        # Numbered past every wording ever recorded, also one marked as entered in error.
+        numbers = [
+            entry.event.revision
+            for entry in history
+            if isinstance(entry.event, GoalRevised) and entry.event.goal == self.goal
+        ]
+        yield self._new(
+            GoalRevised(
+                goal=self.goal,
+                revision=max(numbers, default=1) + 1,
+                statement=self.statement,
+                by=self.by,
+                attainment=self.attainment,
+            )
+        )
+
+
+class _StanceCommand(_GoalCommand):
+    revision: RevisionNumber
+    party: UUID
+
+    def _require_change(self, given: Given, kind: type[GoalAssented | GoalDissented]) -> None:
+        relationship, goal = self._found_open(given)
+        require_participant(relationship, self.party)
+        require_voice(self.party, given)
+        current = goal.current
+        if self.revision != current.number:
+            raise NotTheRevisionAtIssue(
+                goal=goal.id, revision=self.revision, current=current.number
+            )
+        stance = current.stances.get(self.party)
+        if stance is not None and isinstance(stance.event, kind):
+            raise StanceUnchanged(goal=goal.id, revision=self.revision, party=self.party)
+
+
+class AssentToGoal(_StanceCommand):
+    """Agree to a goal as it is worded in one revision."""
+
+    name = "assent-to-goal"
+
+    def decide(self, given: Given) -> Iterator[New]:
+        self._require_change(given, GoalAssented)
+        yield self._new(GoalAssented(goal=self.goal, revision=self.revision, party=self.party))
+
+
+class DissentFromGoal(_StanceCommand):
+    """Disagree with a goal as it is worded, or take an assent back."""
+
+    name = "dissent-from-goal"
+
+    reason: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        self._require_change(given, GoalDissented)
+        yield self._new(
+            GoalDissented(
+                goal=self.goal, revision=self.revision, party=self.party, reason=self.reason
+            )
+        )
+
+
+class RateGoal(_GoalCommand):
+    """Say how far an agreed goal is attained."""
+
+    name = "rate-goal"
+
+    revision: RevisionNumber
+    by: UUID
+    level: Level
+
+    def decide(self, given: Given) -> Iterator[New]:
+        relationship, goal = self._found_open(given)
+        require_participant(relationship, self.by)
+        require_voice(self.by, given)
+        current = goal.current
+        if self.revision != current.number:
+            raise NotTheRevisionAtIssue(
+                goal=goal.id, revision=self.revision, current=current.number
+            )
+        if not current.agreed_by(relationship.participants):
+            raise GoalNotAgreed(goal=goal.id, revision=self.revision)
+        if self.level.scale is GoalScale.GAS and current.attainment is None:
+            raise LevelsNotDescribed(goal=goal.id, revision=self.revision)
+        client = self.by in relationship.clients
+        yield self._new(
+            GoalRated(
+                goal=self.goal,
+                revision=self.revision,
+                by=self.by,
+                perspective=Perspective.CLIENT if client else Perspective.THERAPIST,
+                level=self.level,
+            )
+        )
+
+
+class ReachGoal(_GoalCommand):
+    """Say that a goal is reached."""
+
+    name = "reach-goal"
+
+    def decide(self, given: Given) -> Iterator[New]:
+        self._found_open(given)
+        yield self._new(GoalReached(goal=self.goal))
+
+
+class RetireGoal(_GoalCommand):
+    """Say that a goal is no longer pursued, and why."""
+
+    name = "retire-goal"
+
+    reason: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        self._found_open(given)
+        yield self._new(GoalRetired(goal=self.goal, reason=self.reason))
+
+
+class ReopenGoal(_GoalCommand):
+    """Take a goal up again that was reached or retired."""
+
+    name = "reopen-goal"
+
+    reason: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        _, goal = self._found(given)
+        if goal.status is GoalStatus.OPEN:
+            raise GoalIsOpen(goal=goal.id)
+        yield self._new(GoalReopened(goal=self.goal, reason=self.reason))
