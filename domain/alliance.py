@@ -82,6 +82,9 @@ Answers = Annotated[tuple[Answer, ...], Field(min_length=1, max_length=500)]
 class Rating(Event):
     """What every rating holds, whether it is the first of its kind or supersedes one."""
 
+    # Rule 29: superseded, never edited.
+    correctable = False
+
     rating: UUID
     instrument: Line
     instrument_version: Line | None = None

@@ -12,8 +12,8 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from domain.alliance import Rating
-from domain.consent import ConsentDeclined, ConsentGiven
+from domain.clinic import ConsentDocumentPublished, ImportDeclared
+from domain.consent import ConsentWithdrawn
 from domain.event import (
     Amendment,
     Command,
@@ -30,9 +30,7 @@ from domain.event import (
     Stream,
     Text,
 )
-from domain.goal import GoalAssented, GoalDissented, GoalProposed, GoalRated, GoalRevised
-from domain.session import HoldSession, SessionHeld
-from domain.task import TaskAssented
+from domain.session import HoldSession, SessionHeld, SessionTimeTaken
 
 Version = Annotated[int, Field(ge=1, lt=2**53)]
 """The version of an entry in its stream."""
@@ -59,19 +57,8 @@ StreamName = Annotated[
 """A stream by its name."""
 
 
-# What people agreed to, declared or rated is theirs: nobody words it differently afterwards. It can
-# only have been entered in error; a goal is revised and a rating superseded instead.
-_DECLARATIONS = (
-    ConsentGiven,
-    ConsentDeclined,
-    GoalProposed,
-    GoalRevised,
-    GoalAssented,
-    GoalDissented,
-    GoalRated,
-    TaskAssented,
-    Rating,
-)
+# Others rest on these, or nobody but the person concerned may undo them: they stay for ever.
+_FINAL = (ConsentDocumentPublished, ImportDeclared, ConsentWithdrawn, SessionTimeTaken)
 
 
 # --- What happened --------------------------------------------------------------------------
@@ -128,12 +115,12 @@ class AmendsAnAmendment(Refusal):
 
 class NotCorrectable(Refusal):
     rule = 1
-    says = "{topic} stays as it was recorded; record what follows from the mistake."
+    says = "{topic} is never reworded: mark it as entered in error and record it anew."
 
 
-class IsADeclaration(Refusal):
+class StaysAsRecorded(Refusal):
     rule = 1
-    says = "{topic} is somebody's word: mark it as entered in error, and record what was said."
+    says = "{topic} stays as it was recorded; record what follows from the mistake."
 
 
 class AlreadyEnteredInError(Refusal):
@@ -185,8 +172,8 @@ class CorrectEntry(Command):
         if self.occurred is not None and self.occurred > given.now + given.policy.clock_tolerance:
             raise OccursInTheFuture
         entry, original = _standing(given, self.stream, self.entry)
-        if isinstance(original, _DECLARATIONS):
-            raise IsADeclaration(topic=original.topic)
+        if not original.correctable:
+            raise NotCorrectable(topic=original.topic)
         replacement = _replacement(original, self.content)
         occurred = self.occurred or entry.occurred_at
         time_taken: list[New] = []
@@ -235,8 +222,9 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
         raise ContentErased(entry=version)
     if recorded.event.amends() is not None:
         raise AmendsAnAmendment(entry=version)
-    if not recorded.event.correctable:
-        raise NotCorrectable(topic=recorded.topic)
+    # The trail of who read what is nobody's to mend.
+    if isinstance(recorded.event, _FINAL) or stream.category == "access":
+        raise StaysAsRecorded(topic=recorded.topic)
     for entry in history.standing:
         if entry.version == version and not isinstance(entry.event, Erased):
             return entry, entry.event

@@ -196,6 +196,10 @@ class RecordedEvent:
     amended_at: int | None = None
     """Position of the entry that corrected this one, in a standing history."""
 
+    def amends(self) -> Amendment | None:
+        """What it changes in how an earlier entry reads; an erased one changes nothing any more."""
+        return None if isinstance(self.event, Erased) else self.event.amends()
+
     def is_late(self, policy: "Policy") -> bool:
         """Rule 3: recorded more than the policy's delay after it occurred."""
         return self.recorded_at - self.occurred_at > policy.late_after
@@ -240,7 +244,7 @@ class History(Sequence[RecordedEvent]):
         """The entries as they read today, in their order, amendments themselves left out."""
         standing: dict[int, RecordedEvent] = {}
         for entry in self._entries:
-            amendment = None if isinstance(entry.event, Erased) else entry.event.amends()
+            amendment = entry.amends()
             if amendment is None:
                 standing[entry.version] = entry
                 continue
@@ -267,13 +271,24 @@ class History(Sequence[RecordedEvent]):
     def as_of(
         self, *, known_at: datetime | None = None, happened_by: datetime | None = None
     ) -> "History":
-        """What was known at one time of what had happened by another (rule 5)."""
-        return History(
-            entry
-            for entry in self._entries
-            if (known_at is None or entry.recorded_at <= known_at)
-            and (happened_by is None or entry.occurred_at <= happened_by)
+        """What was known at one time of what had happened by another (rule 5).
+
+        An amendment belongs to the time of the entry that it amends: what is known today of
+        January includes what was set right in March.
+        """
+        known = History(
+            entry for entry in self._entries if known_at is None or entry.recorded_at <= known_at
         )
+        if happened_by is None:
+            return known
+        when = {entry.version: entry.occurred_at for entry in (*known, *known.standing)}
+
+        def happened(entry: RecordedEvent) -> bool:
+            amendment = entry.amends()
+            version = entry.version if amendment is None else amendment.version
+            return when.get(version, entry.occurred_at) <= happened_by
+
+        return History(filter(happened, known))
 
 
 # --- Decisions ------------------------------------------------------------------------------

@@ -89,6 +89,8 @@ class GoalProposed(Event):
     """A goal in its first wording: revision 1."""
 
     topic = "goal.proposed"
+    # Another wording is a revision: reworded in place it would keep assents nobody gave.
+    correctable = False
 
     goal: UUID
     statement: Text
@@ -100,6 +102,7 @@ class GoalRevised(Event):
     """Another wording; it starts without assents."""
 
     topic = "goal.revised"
+    correctable = False
 
     goal: UUID
     revision: RevisionNumber
@@ -112,6 +115,7 @@ class GoalAssented(Event):
     """A party agrees to one revision."""
 
     topic = "goal.assented"
+    correctable = False
 
     goal: UUID
     revision: RevisionNumber
@@ -122,6 +126,7 @@ class GoalDissented(Event):
     """A party does not, or no longer, agree to one revision."""
 
     topic = "goal.dissented"
+    correctable = False
 
     goal: UUID
     revision: RevisionNumber
@@ -137,6 +142,7 @@ class GoalRated(Event):
     """How far somebody sees an agreed revision attained."""
 
     topic = "goal.rated"
+    correctable = False
 
     goal: UUID
     revision: RevisionNumber

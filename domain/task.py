@@ -79,6 +79,7 @@ class TaskAssented(Event):
     """A party agrees to a task."""
 
     topic = "task.assented"
+    correctable = False
 
     task: UUID
     party: UUID
