@@ -15,7 +15,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,15 +38,13 @@ REFRESH_SECONDS: Final = 0.25
 _NONCE_BYTES: Final = 12
 _CACHE_LIMIT: Final = 100_000
 _BUSY_SECONDS: Final = 30.0
-_AS_IT_IS: Final[Mapping[str, str]] = {}
 
 _SCHEMA: Final = """
 CREATE TABLE ring (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     format TEXT NOT NULL,
     proof BLOB NOT NULL,          -- opens under the master key and under no other
-    generation INTEGER NOT NULL,  -- moves whenever a key is destroyed
-    scrubbed INTEGER NOT NULL     -- the generation up to which no destroyed byte is in the file
+    generation INTEGER NOT NULL   -- moves whenever a key is destroyed
 ) STRICT;
 CREATE TABLE keys (
     clinic TEXT NOT NULL,
@@ -79,7 +77,6 @@ _SAYS: Final = {
     "permissions": "Others may read the keyring: set 0700 on its directory, 0600 on its files.",
     "replaced": "The keyring's file was moved or replaced while in use: start again.",
     "ring_missing": "There is a master.key but no keyring: restore a backup of it.",
-    "scrub_failed": "The key is destroyed, but its bytes may still lie in the file: repeat.",
     "unwritable": "The keyring cannot be read or written; look at its disk and permissions.",
 }
 
@@ -186,7 +183,7 @@ class FileKeyring:
             db = _connect(draft)
             try:
                 db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-                db.execute("INSERT INTO ring VALUES (1, ?, ?, 0, 0)", (FORMAT, proof))
+                db.execute("INSERT INTO ring VALUES (1, ?, ?, 0)", (FORMAT, proof))
             finally:
                 db.close()
         draft.rename(path)
@@ -275,7 +272,6 @@ class FileKeyring:
         """
         if self.get(clinic, key_id) is not None:
             self.destroy_again(clinic, [key_id])
-        self._scrub_if_due()
 
     def destroy_again(self, clinic: UUID, key_ids: Iterable[UUID]) -> None:
         """Makes destroyed what the log says is destroyed, known to this ring or not.
@@ -286,7 +282,6 @@ class FileKeyring:
         with self._writing():
             for key_id in key_ids:
                 self._entomb(str(clinic), str(key_id), None, None, now)
-        self._scrub_if_due()
 
     def _entomb(
         self, clinic: str, key_id: str, stream: str | None, subject: str | None, at: str
@@ -303,18 +298,6 @@ class FileKeyring:
         if changed:
             self._db.execute("UPDATE ring SET generation = generation + 1")
 
-    def _scrub_if_due(self) -> None:
-        # Freed space is overwritten with zeros (secure_delete), but a page that was split may
-        # still hold a stale copy of a row: VACUUM writes the file anew from live rows alone.
-        failed = dict.fromkeys(("disk_full", "busy", "unwritable"), "scrub_failed")
-        with self._reading(failed):
-            ask = "SELECT generation, scrubbed FROM ring"
-            generation, scrubbed = self._db.execute(ask).fetchone()
-            if scrubbed < generation:
-                self._db.execute("VACUUM")
-                # Not more than was destroyed before it: another process may have gone on.
-                self._db.execute("UPDATE ring SET scrubbed = max(scrubbed, ?)", (generation,))
-
     # --- Backup and restore ---------------------------------------------------------------
 
     def backup(self, dest: Path) -> None:
@@ -323,7 +306,6 @@ class FileKeyring:
             raise KeyringError("exists")
         draft = _empty_draft(dest)
         with self._reading():
-            # From live rows alone: nothing of a destroyed key can ride along in free space.
             self._db.execute("VACUUM INTO ?", (str(draft),))
         _sync(draft)
         draft.rename(dest)
@@ -349,9 +331,7 @@ class FileKeyring:
             (held,) = self._db.execute("SELECT count(*) FROM keys").fetchone()
             if held and not merge:
                 raise KeyringError("not_empty")
-            added = sum(1 for row in rows if self._took_over(row))
-        self._scrub_if_due()
-        return added
+            return sum(1 for row in rows if self._took_over(row))
 
     def _took_over(self, row: "_Row") -> bool:
         """Whether the row brought a key; if not, what it knows of a destroyed one is kept."""
@@ -373,7 +353,6 @@ class FileKeyring:
         with self._reading():
             self._require_master(self._db)
             (generation,) = self._db.execute("SELECT generation FROM ring").fetchone()
-        self._scrub_if_due()
         return int(generation)
 
     def _require_master(self, db: sqlite3.Connection) -> None:
@@ -464,10 +443,10 @@ class FileKeyring:
         self._owners.clear()
 
     @contextmanager
-    def _reading(self, instead: Mapping[str, str] = _AS_IT_IS) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         if os.getpid() != self._pid:  # before the lock: another thread's may have been copied
             raise KeyringError("forked")
-        with self._lock, _told(instead):
+        with self._lock, _told():
             self._require_usable()
             yield
 
@@ -564,8 +543,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         "journal_mode=DELETE",
         "synchronous=EXTRA",
         "fullfsync=ON",  # macOS: through the drive's own cache
-        "secure_delete=ON",
-        "temp_store=MEMORY",  # VACUUM leaves nothing in a temporary directory
+        "secure_delete=ON",  # a destroyed key is overwritten with zeros, not only let go of
     ):
         db.execute(f"PRAGMA {pragma}")
     return db
@@ -617,14 +595,14 @@ _SQLITE_CODES: Final = {
 
 
 @contextmanager
-def _told(instead: Mapping[str, str] = _AS_IT_IS) -> Iterator[None]:
+def _told() -> Iterator[None]:
     """Turns what SQLite and the disk raise into a `KeyringError` that says what to do."""
     try:
         yield
     except OSError as error:
         code = "disk_full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "unwritable"
-        raise KeyringError(instead.get(code, code)) from error
+        raise KeyringError(code) from error
     except sqlite3.Error as error:
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF
         code = _SQLITE_CODES.get(primary, "unwritable")
-        raise KeyringError(instead.get(code, code)) from error
+        raise KeyringError(code) from error
