@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
@@ -281,7 +282,7 @@ class History(Sequence[RecordedEvent]):
         )
         if happened_by is None:
             return known
-        when = {entry.version: entry.occurred_at for entry in (*known, *known.standing)}
+        when = {entry.version: entry.occurred_at for entry in chain(known, known.standing)}
 
         def happened(entry: RecordedEvent) -> bool:
             amendment = entry.amends()
