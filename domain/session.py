@@ -44,10 +44,12 @@ class Medium(StrEnum):
     VIDEO = "video"
     TELEPHONE = "telephone"
     CHAT = "chat"
+    NOT_STATED = "not_stated"
+    """Only from an import whose source does not say."""
 
     @property
     def is_telehealth(self) -> bool:
-        return self is not Medium.IN_PERSON
+        return self not in (Medium.IN_PERSON, Medium.NOT_STATED)
 
 
 class Emergency(Model):
@@ -228,6 +230,12 @@ class LocationUnconfirmed(Refusal):
     says = "Before a session at a distance, confirm where the client is: location_confirmed."
 
 
+class MediumNotStated(Refusal):
+    rule = 45
+    status = 422
+    says = "Say by which medium the session was held; only an import may leave that open."
+
+
 class ReviewBeforeSession(Refusal):
     rule = 12
     status = 422
@@ -306,6 +314,8 @@ class HoldSession(Command):
             raise NobodyToMeet
         for therapist in therapists:
             require_scope(given, therapist, relationship.opened.activity)
+        if self.medium is Medium.NOT_STATED:
+            given.unless_imported(MediumNotStated())
         if self.medium.is_telehealth and not self.location_confirmed:
             raise LocationUnconfirmed
         if self.emergency and self.emergency.review_by < self.started_at.date():

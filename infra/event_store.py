@@ -9,7 +9,7 @@ head means: look again and decide again. Nothing is answered before its commit i
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -20,7 +20,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory, InterfaceError, OperationalError
 from eventsourcing.utils import Environment
 
-from domain.event import History, New, Policy, RecordedEvent, Refusal, Source, Stream
+from domain.event import Event, History, New, Policy, RecordedEvent, Refusal, Source, Stream
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -108,6 +108,9 @@ class RecordApplication(Application[str]):
         return EntryMapper(self._datastore.clinic, self._keyring)
 
 
+_KeyIdFor = Callable[[Stream, Event, int], UUID]
+
+
 @dataclass
 class _Turn:
     """Proposals that one caller waits for."""
@@ -137,10 +140,13 @@ class _Decided:
 class _Pending:
     """A batch in the making, on top of one head."""
 
-    def __init__(self, head: Head, recorded_at: datetime, generation: int) -> None:
+    def __init__(
+        self, head: Head, recorded_at: datetime, generation: int, key_id_for: _KeyIdFor
+    ) -> None:
         self.head = head
         self.recorded_at = recorded_at
         self.generation = generation
+        self.key_id_for = key_id_for
         self.unsealed: list[Unsealed] = []
         self.decided: dict[UUID, _Decided] = {}
         self.histories: dict[Stream, History] = {}
@@ -217,13 +223,12 @@ class ClinicLog:
         row = self._recorder.command_rows([command_id]).get(command_id)
         return None if row is None else self._stored_receipt(row)
 
-    def command_id(self, *natural_key: str) -> UUID:
-        """A keyed id of something outside (an import's source and row), the same every time.
+    def keyed_id(self, *natural_key: str) -> UUID:
+        """An id for something that has one elsewhere (an import's source and row), always the same.
 
-        Keyed, so that nobody can tell from the table what was imported by guessing keys.
+        Keyed, so that nobody can tell from the table what was imported by guessing at keys.
         """
-        mac = self._mac("command-id", canonical.encode(list(natural_key)))
-        return UUID(bytes=mac[:16])
+        return UUID(bytes=self._mac("id", canonical.encode(list(natural_key)))[:16])
 
     def check_acknowledged(self) -> Head:
         """The head, if what was acknowledged before stands in this log; or LogDiverged."""
@@ -256,6 +261,12 @@ class ClinicLog:
                 raise turn.failure
             verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
         return verdicts
+
+    def rehearse(self) -> "Rehearsal":
+        """A place to decide without appending, over what is in the record now."""
+        with self._writing:
+            head = self._recorder.head()
+        return Rehearsal(self, head)
 
     def _next_turns(self) -> list[_Turn]:
         with self._queueing:
@@ -290,7 +301,7 @@ class ClinicLog:
         """One attempt at all that is still open; False where it must be decided again."""
         generation = self._forget_erased()
         recorded_at = max(self._clock(), self._head.recorded_at)
-        pending = _Pending(self._head, recorded_at, generation)
+        pending = _Pending(self._head, recorded_at, generation, self._mapper.key_id_for)
         skew = pending.recorded_at - self._clock()
         if skew > _SKEW_LIMIT:
             self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
@@ -359,7 +370,7 @@ class ClinicLog:
         self, pending: _Pending, proposal: Proposal, new: New, version: int, command_index: int
     ) -> Unsealed:
         try:
-            key_id = self._mapper.key_id_for(new.stream, new.event, pending.head.size)
+            key_id = pending.key_id_for(new.stream, new.event, pending.head.size)
         except KeyDestroyed:
             raise SubjectErased(stream=str(new.stream)) from None
         assert new.occurred_at is not None, "Proposal.decide gives every event its time"
@@ -508,6 +519,33 @@ class ClinicLog:
             self._cache.clear(generation)
             self._mapper.forget()
         return generation
+
+
+class Rehearsal:
+    """Decides commands one after the other, each over what the ones before it came to.
+
+    Nothing is appended and no key is made; a dry run shows what an import would be refused for.
+    """
+
+    def __init__(self, log: ClinicLog, head: Head) -> None:
+        self._log = log
+        self._pending = _Pending(head, max(log._clock(), head.recorded_at), 0, _no_key)
+
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
+        """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
+        turn = _Turn(proposals)
+        self._log._settle_seen([turn])
+        for index, proposal in enumerate(proposals):
+            if turn.verdicts[index] is None:
+                try:
+                    self._log._decide(self._pending, turn, index, proposal)
+                except Refusal as refusal:
+                    turn.verdicts[index] = refusal
+        return turn.verdicts
+
+
+def _no_key(stream: Stream, event: Event, size: int) -> UUID:
+    return UUID(int=0)
 
 
 def _recorded(unsealed: Unsealed, pending: _Pending, position: int) -> RecordedEvent:

@@ -1,0 +1,546 @@
+"""Sessions and ratings from CSV files, by a mapping that says what each column means.
+
+The mapping is declarative (docs/formats/import-mapping.md). Rows become the same commands that
+people send, under ids that are keyed by source and row: the same file imported twice, or after a
+crash in the middle, adds nothing twice. What a row lacks is reported, never invented.
+"""
+
+import csv
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from domain import instrument as instruments
+from domain.alliance import RateAlliance
+from domain.clinic import DeclareImport
+from domain.event import Command, Line, Model, Moment, Refusal, Source, Text
+from domain.instrument import Perspective
+from domain.person import ExternalId, RegisterPerson
+from domain.records import Author, Proposal, Receipt
+from domain.relationship import OpenRelationship
+from domain.session import HoldSession, Medium
+from infra.event_store import ClinicLog
+
+ROWS_PER_STEP = 200
+
+C = TypeVar("C", bound=Command)
+
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being imported, rows done, rows in all."""
+
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+# --- The mapping ----------------------------------------------------------------------------
+
+
+class Declaration(Model):
+    """What the import stands on (rule 45)."""
+
+    origin: Text
+    licence: Line
+    declared_by_name: Line
+    legal_basis: Text
+
+
+class TimeRule(Model):
+    """The rule by which what has no time is given one.
+
+    Session n of the k-th relationship of its file starts at
+    `first` + (k − 1) · `stagger_minutes` + (n − 1) · `every_days`.
+    """
+
+    says: Text
+    first: Moment
+    every_days: Annotated[int, Field(ge=1, le=365)] = 7
+    stagger_minutes: Annotated[int, Field(ge=0, le=10_080)] = 0
+    length_minutes: Annotated[int, Field(ge=1, le=600)] = 50
+
+    def session(self, relationship: int, number: int) -> tuple[datetime, datetime]:
+        """(start, end) of a session; both arguments count from 1."""
+        start = (
+            self.first
+            + timedelta(minutes=self.stagger_minutes * (relationship - 1))
+            + timedelta(days=self.every_days * (number - 1))
+        )
+        return start, start + timedelta(minutes=self.length_minutes)
+
+
+class Relationships(Model):
+    """The file that names relationships, a row each."""
+
+    file: Column
+    key: Column
+    therapist: Column
+    client: Column
+    modality: Line
+    setting: Line
+
+
+class Sessions(Model):
+    """The file that names held sessions, a row each; `number` counts from 1 in a relationship."""
+
+    file: Column
+    relationship: Column
+    number: Column
+    medium: Medium = Medium.NOT_STATED
+
+
+class Ratings(Model):
+    """A file of ratings, a row each, one instrument and perspective."""
+
+    file: Column
+    instrument: Line
+    perspective: Perspective
+    relationship: Column
+    session: Column
+    items: Annotated[tuple[Column, ...], Field(min_length=1)]
+    labels: Mapping[str, int | str] = Field(default_factory=dict)
+    """Words of the file → answers of the instrument, where its own labels differ."""
+    claims: Mapping[str, Column] = Field(default_factory=dict)
+    """Scale of the instrument → the column in which the file gives a score for it."""
+
+
+class ImportMapping(Model):
+    """A whole mapping file."""
+
+    format: Literal["rapport-import/1"]
+    declaration: Declaration
+    time: TimeRule
+    relationships: Relationships
+    sessions: Sessions
+    ratings: tuple[Ratings, ...] = ()
+
+
+class MappingBroken(Exception):
+    """The mapping cannot be used: the text names the file, the field and the mend."""
+
+
+def read_mapping(path: Path) -> ImportMapping:
+    """The mapping in a TOML file; raises MappingBroken."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+        for ratings in raw.get("ratings", ()):
+            ratings["items"] = _expanded(ratings.get("items", ()))
+        mapping = ImportMapping.model_validate(raw)
+    except OSError as error:
+        raise MappingBroken(f"{path.name}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingBroken(f"{path.name} is not TOML in UTF-8: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise MappingBroken(f"{path.name}: {where}: {first['msg']}") from None
+    for number, ratings in enumerate(mapping.ratings):
+        if problem := _unfit(ratings):
+            raise MappingBroken(f"{path.name}: ratings.{number}: {problem}")
+    return mapping
+
+
+def _unfit(ratings: Ratings) -> str | None:
+    """What does not fit the instrument; one that is unknown takes whole numbers as they are."""
+    try:
+        definition = instruments.load(ratings.instrument)
+    except instruments.UnknownInstrument:
+        return f"claims: {ratings.instrument} is unknown, so it has no scales." * bool(
+            ratings.claims
+        )
+    if len(ratings.items) != definition.items.count:
+        return f"items: {definition.id} has {definition.items.count}, not {len(ratings.items)}."
+    unknown = sorted(ratings.claims.keys() - definition.scales.keys())
+    if unknown:
+        known = ", ".join(definition.scales)
+        return f"claims: {definition.id} has no scale {unknown[0]}; it has {known}."
+    return None
+
+
+def _expanded(items: object) -> object:
+    """`"question{1..36}"` names thirty-six columns."""
+    if isinstance(items, str) and (span := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", items)):
+        before, first, last, after = span.groups()
+        return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
+    return items
+
+
+# --- Rows -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file: `line` is where it begins, counted from 1 as editors do."""
+
+    file: str
+    line: int
+    values: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values[column].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class RowFault:
+    """Why a row was not imported. `value` goes to the error file of whoever imports, only there."""
+
+    file: str
+    line: int
+    field: str
+    value: str
+    code: str
+    reason: str
+
+
+class RowRefused(Exception):
+    """One row that cannot be imported."""
+
+    def __init__(self, row: Row, column: str, code: str, reason: str) -> None:
+        value = row.values.get(column) or ""
+        self.fault = RowFault(row.file, row.line, column, value, code, reason)
+        super().__init__(code)
+
+
+def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row | RowFault]:
+    """The rows of a CSV file in UTF-8, with all of `columns`. Raises MappingBroken for the file."""
+    try:
+        with (folder / file).open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            missing = sorted(set(columns) - set(reader.fieldnames or ()))
+            if missing:
+                raise MappingBroken(f"{file} has no column {missing[0]!r}; mend the mapping.")
+            before = reader.line_num
+            for values in reader:
+                row = Row(file, before + 1, values)
+                before = reader.line_num
+                if None in values or None in values.values():
+                    reason = f"The row has not {len(reader.fieldnames or ())} columns."
+                    yield RowFault(file, row.line, "", "", "columns-wrong", reason)
+                else:
+                    yield row
+    except OSError as error:
+        raise MappingBroken(f"{file}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise MappingBroken(f"{file} is not CSV in UTF-8: {type(error).__name__}") from None
+
+
+# --- From rows to commands ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command that a row stands for, or the fault that keeps the row from being one."""
+
+    row: Row | None = None
+    proposal: Proposal | None = None
+    fault: RowFault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A score of the record beside what the file claims for it."""
+
+    file: str
+    line: int
+    relationship: str
+    session: str
+    instrument: str
+    scale: str
+    claimed: str
+    computed: str
+    difference: str
+    """Computed minus claimed."""
+
+
+@dataclass
+class Report:
+    """What an import came to, counted by kind of row."""
+
+    dry_run: bool = False
+    imported: dict[str, int] = field(default_factory=dict)
+    present: dict[str, int] = field(default_factory=dict)
+    """In the record already, from an earlier run."""
+    faults: list[RowFault] = field(default_factory=list)
+    compared: int = 0
+    """Ratings whose scores were compared with the file's own."""
+    differences: list[Difference] = field(default_factory=list)
+
+    def take(self, what: str, step: Step, verdict: Receipt | Refusal | None, before: int) -> None:
+        """Counts a verdict; entries up to position `before` were in the record already."""
+        if isinstance(verdict, Refusal):
+            file, line = (step.row.file, step.row.line) if step.row else ("", 0)
+            self.faults.append(RowFault(file, line, "", "", verdict.code, verdict.detail))
+            return
+        counts = self.present if verdict and verdict.position <= before else self.imported
+        counts[what] = counts.get(what, 0) + 1
+
+
+Made = tuple[Command, tuple[str, ...]]
+"""A command and the natural key, within its source, of what it records."""
+
+
+class Importer:
+    """One mapping, one folder, one clinic."""
+
+    def __init__(self, log: ClinicLog, mapping: ImportMapping, folder: Path, actor: UUID) -> None:
+        self._log = log
+        self._mapping = mapping
+        self._folder = folder
+        self._declaration = self._id("declaration")
+        self._author = Author(actor, source=Source.IMPORT, import_id=self._declaration)
+        self._order: dict[str, int] = {}
+        self._clients: dict[str, UUID] = {}
+        self._therapists: dict[str, UUID] = {}
+        self._report = Report()
+
+    def run(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        """Imports what can be imported and reports the rest. Repeating it adds nothing twice.
+
+        A dry run decides everything and appends nothing.
+        """
+        self._report = Report(dry_run=dry_run)
+        before = self._log.head_size()
+        append = self._log.rehearse().append if dry_run else self._log.append
+        for what, stage in self._stages():
+            steps = list(stage)
+            for start in range(0, len(steps), ROWS_PER_STEP):
+                some = steps[start : start + ROWS_PER_STEP]
+                self._report.faults.extend(step.fault for step in some if step.fault)
+                sent = [(step, step.proposal) for step in some if step.proposal]
+                verdicts = append([proposal for _, proposal in sent])
+                for (step, _), verdict in zip(sent, verdicts, strict=True):
+                    self._report.take(what, step, verdict, before)
+                if progress is not None:
+                    progress(what, start + len(some), len(steps))
+        return self._report
+
+    def _stages(self) -> Iterator[tuple[str, Iterable[Step]]]:
+        mapping = self._mapping
+        named, held = mapping.relationships, mapping.sessions
+        yield "declarations", [Step(proposal=self._proposal(*self._declare()))]
+        yield "people", self._people()
+        yield (
+            "relationships",
+            self._each(named.file, (named.key, named.therapist, named.client), self._relationship),
+        )
+        yield "sessions", self._each(held.file, (held.relationship, held.number), self._session)
+        for ratings in mapping.ratings:
+            columns = (ratings.relationship, ratings.session, *ratings.items)
+            yield (
+                f"{ratings.instrument} ratings",
+                self._each(
+                    ratings.file,
+                    (*columns, *ratings.claims.values()),
+                    partial(self._rating, ratings),
+                ),
+            )
+
+    # --- Stages ------------------------------------------------------------------------------
+
+    def _declare(self) -> Made:
+        declaration = self._mapping.declaration
+        command = DeclareImport(
+            declaration=self._declaration,
+            origin=declaration.origin,
+            licence=declaration.licence,
+            declared_by_name=declaration.declared_by_name,
+            legal_basis=declaration.legal_basis,
+            time_rule=self._mapping.time.says,
+        )
+        return command, ("declare",)
+
+    def _people(self) -> Iterator[Step]:
+        """Everyone the source names, once, by the name that the source has for them.
+
+        Therapists too are persons here: what they may do is not in the source, so no practitioner
+        is made up, and rule 11 is reported on what they did.
+        """
+        named = self._mapping.relationships
+        known: set[tuple[str, str]] = set()
+        for row in read_rows(self._folder, named.file, (named.key, named.therapist, named.client)):
+            if isinstance(row, RowFault):
+                continue  # reported with the relationship it stands for
+            for kind, column in (("therapist", named.therapist), ("client", named.client)):
+                with suppress(RowRefused):  # reported there too
+                    name = self._filled(row, column)
+                    if (kind, name) not in known:
+                        known.add((kind, name))
+                        yield Step(row, self._proposal(*self._person(kind, name)))
+
+    def _person(self, kind: str, name: str) -> Made:
+        command = RegisterPerson(
+            person=self._id(kind, name),
+            full_name=f"{kind} {name}" if name.isdigit() else name,
+            external_ids=(ExternalId(system=self._mapping.declaration.origin[:200], value=name),),
+        )
+        return command, ("person", kind, name)
+
+    def _relationship(self, row: Row) -> Made:
+        named = self._mapping.relationships
+        key = self._filled(row, named.key)
+        therapist = self._id("therapist", self._filled(row, named.therapist))
+        client = self._id("client", self._filled(row, named.client))
+        if key in self._order:
+            raise RowRefused(row, named.key, "named-twice", "This relationship is named twice.")
+        self._order[key] = len(self._order) + 1
+        self._clients[key], self._therapists[key] = client, therapist
+        command = self._command(
+            row,
+            OpenRelationship,
+            occurred_at=self._mapping.time.session(self._order[key], 1)[0],
+            late_reason=self._late,
+            relationship=self._id("relationship", key),
+            clients=(client,),
+            therapists=(therapist,),
+            modality=named.modality,
+            setting=named.setting,
+        )
+        return command, ("relationship", key)
+
+    def _session(self, row: Row) -> Made:
+        held = self._mapping.sessions
+        key, number = self._place(row, held.relationship, held.number)
+        started_at, ended_at = self._mapping.time.session(self._order[key], number)
+        command = self._command(
+            row,
+            HoldSession,
+            late_reason=self._late,
+            relationship=self._id("relationship", key),
+            session=self._id("session", key, str(number)),
+            medium=held.medium,
+            present=(self._clients[key], self._therapists[key]),
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+        return command, ("session", key, str(number))
+
+    def _rating(self, ratings: Ratings, row: Row) -> Made:
+        key, number = self._place(row, ratings.relationship, ratings.session)
+        by_client = ratings.perspective is Perspective.CLIENT
+        answers = [ratings.labels.get(row[column], row[column]) or None for column in ratings.items]
+        self._compare(ratings, row, answers, key, number)
+        command = self._command(
+            row,
+            RateAlliance,
+            occurred_at=self._mapping.time.session(self._order[key], number)[1],
+            late_reason=self._late,
+            relationship=self._id("relationship", key),
+            rating=self._id("rating", ratings.file, key, str(number)),
+            instrument=ratings.instrument,
+            perspective=ratings.perspective,
+            rater=(self._clients if by_client else self._therapists)[key],
+            session=self._id("session", key, str(number)),
+            answers=answers,
+        )
+        return command, ("rating", ratings.file, key, str(number))
+
+    def _compare(
+        self, ratings: Ratings, row: Row, answers: list[Any], key: str, number: int
+    ) -> None:
+        """Sets the record's own scores beside the file's, which are claims of its authors."""
+        try:
+            definition = instruments.load(ratings.instrument)
+            items = instruments.parse_items(definition, answers)
+        except instruments.UnknownInstrument:
+            return
+        except instruments.ItemOutOfRange as error:
+            column = ratings.items[int(str(error.ids["item"])) - 1]
+            raise RowRefused(row, column, error.code, error.to_caller) from None
+        score = instruments.score(definition, items, perspective=ratings.perspective)
+        self._report.compared += bool(ratings.claims)
+        for scale, column in ratings.claims.items():
+            found = score.scales[scale]
+            claimed = _claimed(row, column)
+            if found.value != claimed:
+                difference = Difference(
+                    file=row.file,
+                    line=row.line,
+                    relationship=key,
+                    session=str(number),
+                    instrument=definition.id,
+                    scale=scale,
+                    claimed=row[column],
+                    computed=found.text or "none",
+                    difference=_signed(found.value, claimed),
+                )
+                self._report.differences.append(difference)
+
+    # --- Pieces ------------------------------------------------------------------------------
+
+    def _each(
+        self, file: str, columns: Iterable[str], make: Callable[[Row], Made]
+    ) -> Iterator[Step]:
+        for row in read_rows(self._folder, file, columns):
+            if isinstance(row, RowFault):
+                yield Step(fault=row)
+                continue
+            try:
+                yield Step(row, self._proposal(*make(row)))
+            except RowRefused as refused:
+                yield Step(row, fault=refused.fault)
+
+    def _proposal(self, command: Command, key: tuple[str, ...]) -> Proposal:
+        return Proposal(command, self._author, self._id("command", *key))
+
+    def _command(self, row: Row, kind: type[C], **fields: Any) -> C:
+        """The command; what the row holds that no command can hold refuses the row."""
+        try:
+            return kind(**fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RowRefused(row, where, first["type"], first["msg"]) from None
+
+    def _filled(self, row: Row, column: str) -> str:
+        """The column's text, which must be a name that the record can hold."""
+        if not row[column]:
+            raise RowRefused(row, column, "empty", "This column may not be empty.")
+        try:
+            return _LINE.validate_python(row[column])
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise RowRefused(row, column, first["type"], first["msg"]) from None
+
+    def _place(self, row: Row, relationship: str, session: str) -> tuple[str, int]:
+        """Which relationship a row belongs to, and the number of its session."""
+        key = self._filled(row, relationship)
+        if key not in self._order:
+            raise RowRefused(
+                row, relationship, "relationship-unknown", "No relationship of the source has it."
+            )
+        number = row[session]
+        if not (number.isascii() and number.isdigit() and 0 < int(number) <= 10_000):
+            raise RowRefused(
+                row, session, "not-a-session-number", "Sessions are numbered from 1 to 10000."
+            )
+        return key, int(number)
+
+    @property
+    def _late(self) -> str:
+        return f"Imported. {self._mapping.time.says}"
+
+    def _id(self, *natural_key: str) -> UUID:
+        return self._log.keyed_id("import", self._mapping.declaration.origin, *natural_key)
+
+
+def _claimed(row: Row, column: str) -> Fraction:
+    try:
+        return Fraction(row[column])
+    except (ValueError, ZeroDivisionError):
+        reason = "The file's own score is not a number."
+        raise RowRefused(row, column, "not-a-number", reason) from None
+
+
+def _signed(value: Fraction | None, claimed: Fraction) -> str:
+    if value is None:
+        return "not scored"
+    return f"{float(value - claimed):+g}"
