@@ -35,6 +35,10 @@ from infra.postmaster import Place, Progress, Waiting, find_postmaster
 OLDEST_MAJOR = 15
 SUPERUSER = "postgres"
 SERVICE_USER = "rapport"
+ADD_USER = (
+    "useradd --system --user-group --no-create-home --home-dir /nonexistent "
+    "--shell /usr/sbin/nologin"
+)
 PORT = 5432  # only names the socket's file; over TCP a free port is taken
 
 # Longest path of a Unix socket, without its final zero byte.
@@ -201,17 +205,7 @@ def service_account(data: Path) -> Account:
         return Account.of(pwd.getpwnam(SERVICE_USER).pw_uid)
     with suppress(OSError):
         subprocess.run(
-            [
-                "useradd",
-                "--system",
-                "--user-group",
-                "--no-create-home",  # noqa: S607
-                "--home-dir",
-                "/nonexistent",
-                "--shell",
-                "/usr/sbin/nologin",
-                SERVICE_USER,
-            ],
+            [*shlex.split(ADD_USER), SERVICE_USER],
             check=False,
             capture_output=True,
         )
@@ -436,8 +430,8 @@ def _configuration(endpoint: Endpoint, hba: Path) -> str:
         "wal_compression": "on",
         "timezone": "UTC",
     }
-    # Messages carry rejected values in their text, details and statements: the first are silenced
-    # per role per role when the roles are made, the others for all., the others for all.
+    # A message may repeat a rejected value in its details and its statement, which are left out
+    # here, and in its text, which is why the product's roles are kept out of the log altogether.
     log = {
         "logging_collector": "on",
         "log_directory": "log",
@@ -474,8 +468,8 @@ class Cluster:
         """Choose account and programs, and see that the one can reach the others and its folder."""
         account = service_account(place.data)
         folder = place.data.parent
-        if not folder.exists():
-            folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not place.data.exists():
             os.chown(folder, account.uid, account.gid)
         _require_passage(account, place.home, folder)
         usable, major = _usable(account, binaries, place.home)
@@ -518,7 +512,10 @@ class Cluster:
         sync_folder(folder)
 
     def _require_same_major(self) -> None:
-        found = (self.place.data / "PG_VERSION").read_text(encoding="ascii").strip()
+        try:
+            found = (self.place.data / "PG_VERSION").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise VersionMismatch(f"{self.place.data} is not a data folder.") from None
         if found != str(self.major):
             raise VersionMismatch(
                 f"{self.place.data} was made by PostgreSQL {found}; the programs in "
@@ -535,11 +532,27 @@ class Cluster:
         while True:
             found = find_postmaster(self.place.data)
             if found is None:
+                self._require_nobody_listens()
                 self._start()
             elif found.status == "ready":
                 return Endpoint(found.socket_dir, found.port)
             else:
                 waiting.step()
+
+    def _require_nobody_listens(self) -> None:
+        """Two servers on one data folder would destroy it, and a container does not see the
+        processes of another one. It does see that somebody answers at the private socket.
+        """
+        try:
+            lines = (self.place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(f"{lines[4]}/.s.PGSQL.{lines[3]}")
+        except (OSError, IndexError):
+            return
+        raise HomeUnusable(
+            f"{self.place.home} is in use by a server this process cannot see, as in another "
+            "container. Give each its own RAPPORT_HOME, or both one RAPPORT_DATABASE_URL."
+        )
 
     def _start(self) -> None:
         waiting = Waiting("The database is starting up", self.progress)
@@ -561,8 +574,9 @@ class Cluster:
         hba = self.place.home / "pg_hba.conf"
         write_file(hba, HBA, 0o644)
         write_file(configuration, _configuration(endpoint, hba), 0o644)
+        before = {path: path.stat().st_size for path in self._logs()}
         # pg_ctl detaches the server from us and our terminal, and knows whether it lives. It puts
-        # the data folder into a shell command unquoted, so it gets a name without surprises.
+        # the data folder into a shell command as it is, so it gets a name without surprises.
         control = self.account.popen(
             self.binaries.program("pg_ctl"),
             "start",
@@ -580,7 +594,14 @@ class Cluster:
             said = control.stdout.read() if control.stdout else ""
         if control.returncode == 0:
             return None
-        return said + self._log_tail()
+        for path in self._logs():
+            said += path.read_text(encoding="utf-8", errors="replace")[before.get(path, 0) :]
+        return said
+
+    def _logs(self) -> list[Path]:
+        """Where the server speaks: first in one file, and soon after the start in another."""
+        paths = [self.place.data.parent / "startup.log", *self.place.data.glob("log/*.log")]
+        return [path for path in paths if path.exists()]
 
     def _clear_remains(self, endpoint: Endpoint) -> None:
         """What a killed server left behind. Nobody runs it: we looked, and hold the lock.
@@ -604,14 +625,3 @@ class Cluster:
                 self.account.shell("rm -f postmaster.pid", data)
         if endpoint.socket_dir is not None:
             self.account.shell("rm -f .s.PGSQL.*", endpoint.socket_dir)
-
-    def _log_tail(self) -> str:
-        """The last words of the start, from before and after the log has its own file."""
-        logs = sorted(
-            (self.place.data / "log").glob("*.log"), key=lambda path: path.stat().st_mtime
-        )
-        tail = ""
-        for path in (self.place.data.parent / "startup.log", *logs[-1:]):
-            with suppress(FileNotFoundError):
-                tail += path.read_text(encoding="utf-8", errors="replace")[-2000:]
-        return tail

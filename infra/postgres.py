@@ -116,6 +116,7 @@ class EmbeddedPostgres:
         try:
             with plain_errors(self._place.home):
                 make_home(self._place.home)
+                self._place.prepare()
                 with self._place.exclusive(self._progress):
                     self._user = self._place.join()
                     self._server = self._open()

@@ -24,8 +24,7 @@ Status = Literal["starting", "stopping", "ready", "standby", "unknown"]
 POLL_SECONDS = 0.05
 TELL_EVERY_SECONDS = 2.0
 
-# A user killed while starting the server leaves one that has not written its pid yet.
-GRACE_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 
 
 def quiet(_: str) -> None:
@@ -125,78 +124,89 @@ class Place:
         """The data folder of PostgreSQL."""
         return self.home / "postgres" / "data"
 
+    def prepare(self) -> None:
+        """Make the files of the locks. Only here, so that a home removed stays removed."""
+        for path in (self._lock, self._users, self._watchdog):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+
+    @property
+    def _lock(self) -> Path:
+        return self.home / "postgres.lock"
+
+    @property
+    def _users(self) -> Path:
+        return self.home / "postgres.users"
+
+    @property
+    def _watchdog(self) -> Path:
+        return self.home / "postgres.watchdog"
+
     @contextmanager
     def exclusive(self, progress: Progress = quiet) -> Iterator[None]:
-        """Hold the only right to start or stop the server; waits for whoever has it."""
+        """Hold the only right to start or stop the server, and to count its users; waits for it."""
         waiting = Waiting("Another process is starting or stopping the database", progress)
-        with _opened(self.home / "postgres.lock") as lock:
-            while not _taken(lock, fcntl.LOCK_EX):
+        with _opened(self._lock) as lock:
+            while not _taken(lock):
                 waiting.step()
             yield
 
     def join(self) -> int:
-        """Be a user from now on; returns the descriptor to close when leaving.
-
-        Only inside `exclusive`, so that nobody joins while the server is being stopped.
-        """
-        descriptor = _open(self.home / "postgres.users")
+        """Be a user from now on, inside `exclusive`; leave by closing the descriptor returned."""
+        descriptor = os.open(self._users, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return descriptor
 
     def unused(self) -> bool:
-        """Whether no living process is a user."""
-        with _opened(self.home / "postgres.users") as users:
-            return _taken(users, fcntl.LOCK_EX)
+        """Whether no living process is a user, inside `exclusive`."""
+        with _opened(self._users) as users:
+            return _taken(users)
 
-    def stop_if_unused(self, progress: Progress = quiet) -> bool:
-        """Stop the server unless somebody uses it; whether nobody does."""
-        if not self.unused():
-            return False
+    def stop_if_unused(self, progress: Progress = quiet) -> None:
+        """Stop the server unless somebody uses it."""
         with self.exclusive(progress):
-            if not self.unused():
-                return False
-            stop_postmaster(self.data, progress)
-            return True
+            if self.unused():
+                stop_postmaster(self.data, progress)
 
     def watched(self) -> bool:
         """Whether a watchdog is at work."""
-        with _opened(self.home / "postgres.watchdog") as lock:
-            return not _taken(lock, fcntl.LOCK_EX)
+        with _opened(self._watchdog) as watchdog:
+            return not _taken(watchdog)
 
     def watch(self) -> None:
-        """Stop the server when its last user is gone, however it went. One watchdog a home."""
+        """Stop the server when its last user is gone, however it went. One watchdog a home.
+
+        It ends when there was no user twice in a row: a user killed in the middle of a start
+        leaves a server that has not written its pid yet.
+        """
         with ExitStack() as stack:
-            lock = stack.enter_context(_opened(self.home / "postgres.watchdog"))
-            if not _taken(lock, fcntl.LOCK_EX):
+            if not _taken(stack.enter_context(_opened(self._watchdog))):
                 return
+            before = False
             while True:
-                with _opened(self.home / "postgres.users") as users:
-                    fcntl.flock(users, fcntl.LOCK_EX)  # blocks while anybody is a user
-                time.sleep(GRACE_SECONDS)
+                time.sleep(WATCH_SECONDS)
                 with self.exclusive():
-                    if self.unused():
+                    unused = self.unused()
+                    if unused:
                         stop_postmaster(self.data)
-                        # Before `exclusive` ends, or the next start would think it is watched.
-                        stack.close()
+                    if unused and before:
+                        stack.close()  # inside `exclusive`, or a start might think it is watched
                         return
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                    before = unused
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    descriptor = _open(path)
+    descriptor = os.open(path, os.O_RDWR)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _taken(descriptor: int, kind: int) -> bool:
+def _taken(descriptor: int) -> bool:
+    """Whether the file could be locked, for us alone, until it is closed."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
