@@ -142,15 +142,11 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
 
 
 def withdrawals(history: History) -> dict[UUID, datetime]:
-    """Every consent that was withdrawn or ended with another, and since when.
-
-    Read as recorded, not as it stands: nobody but the party, by consenting anew, undoes it.
-    """
+    """Every consent that was withdrawn or ended with another, and since when."""
     return {
         ended: entry.occurred_at
-        for entry in history
-        if isinstance(entry.event, ConsentWithdrawn)
-        for ended in (entry.event.consent, *entry.event.also_ends)
+        for entry, withdrawn in history.of(ConsentWithdrawn)
+        for ended in (withdrawn.consent, *withdrawn.also_ends)
     }
 
 

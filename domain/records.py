@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from domain.clinic import DeclareImport, require_declared
 from domain.event import (
     Command,
     Given,
@@ -135,6 +136,8 @@ class Proposal:
             actual = history(stream).version
             if actual != expected:
                 raise StaleVersion(stream=str(stream), actual=actual, expected=expected)
+        if not isinstance(command, DeclareImport):
+            require_declared(given)
         news = list(command.decide(given))
         common = {
             "late_reason": command.late_reason if late else None,

@@ -16,6 +16,7 @@ from domain.clinic import Day, Scope, in_order
 from domain.consent import Reliance, in_force, require_consent
 from domain.event import (
     Command,
+    Erased,
     Event,
     Given,
     History,
@@ -262,6 +263,8 @@ class ScheduleSession(Command):
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
         require_open(relationship_of(history), given)
+        if self.medium is Medium.NOT_STATED:
+            given.unless_imported(MediumNotStated())
         if session_of(history, self.session):
             raise SessionExists(session=self.session)
         yield New(
@@ -308,18 +311,18 @@ class HoldSession(Command):
         session = session_of(history, self.session)
         if session and session.status is not Status.SCHEDULED:
             raise SessionSettled(session=self.session, status=session.status)
-        clients = [client for client in relationship.clients if client in self.present]
-        therapists = [one for one in relationship.therapists if one in self.present]
-        if not clients or not therapists:
-            raise NobodyToMeet
-        for therapist in therapists:
-            require_scope(given, therapist, relationship.opened.activity)
         if self.medium is Medium.NOT_STATED:
             given.unless_imported(MediumNotStated())
         if self.medium.is_telehealth and not self.location_confirmed:
             raise LocationUnconfirmed
         if self.emergency and self.emergency.review_by < self.started_at.date():
             raise ReviewBeforeSession
+        clients = [client for client in relationship.clients if client in self.present]
+        therapists = [one for one in relationship.therapists if one in self.present]
+        if not clients or not therapists:
+            raise NobodyToMeet
+        for therapist in therapists:
+            require_scope(given, therapist, relationship.opened.activity)
         held = SessionHeld(
             session=self.session,
             medium=self.medium,
@@ -332,7 +335,8 @@ class HoldSession(Command):
             joint=self.joint or relationship.opened.constellation is Constellation.GROUP,
         )
         yield New(stream, held)
-        yield from time_taken(given, relationship, held)
+        for therapist in therapists:
+            yield _time_taken(given, self.relationship, therapist, held)
 
     def _relies_on(
         self, given: Given, history: History, relationship: Relationship, clients: list[UUID]
@@ -400,46 +404,38 @@ def _require_scheduled(history: History, id_: UUID) -> None:
         raise SessionSettled(session=id_, status=session.status)
 
 
-def time_taken(given: Given, relationship: Relationship, held: SessionHeld) -> Iterator[New]:
-    """Rule 14: the hour in the schedule of each therapist present; SessionsOverlap if taken.
-
-    A correction of a held session's times takes the new ones through here as well.
-    """
-    for therapist in relationship.therapists:
-        if therapist not in held.present:
-            continue
-        stream = schedule_stream(therapist)
-        taken = SessionTimeTaken(
-            session=held.session,
-            relationship=relationship.id,
-            started_at=held.started_at,
-            ended_at=held.ended_at,
-            joint=held.joint,
-        )
-        if any(
-            _clash(taken, other) and _still_stands(given, taken, other)
-            for _, other in given.history(stream).of(SessionTimeTaken)
-        ):
+def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: SessionHeld) -> New:
+    """Rule 14: the session's hour in the therapist's schedule, if nothing else is there."""
+    stream = schedule_stream(therapist)
+    taken = SessionTimeTaken(
+        session=held.session,
+        relationship=relationship,
+        started_at=held.started_at,
+        ended_at=held.ended_at,
+        joint=held.joint,
+    )
+    for _, other in given.history(stream).of(SessionTimeTaken):
+        is_another = (other.relationship, other.session) != (relationship, held.session)
+        # The schedule is only a way to find it: what counts is how the other session reads today.
+        if is_another and _clash(taken, other) and _clash(taken, _as_it_reads(given, other)):
             given.unless_imported(SessionsOverlap(therapist=therapist))
-        yield New(stream, taken)
+    return New(stream, taken)
 
 
-def _clash(one: SessionTimeTaken, other: SessionTimeTaken) -> bool:
+def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session | None) -> bool:
     return (
-        (one.relationship, one.session) != (other.relationship, other.session)
+        other is not None
         and one.started_at < other.ended_at
         and other.started_at < one.ended_at
         and not (one.joint and other.joint)
     )
 
 
-def _still_stands(given: Given, one: SessionTimeTaken, other: SessionTimeTaken) -> bool:
-    """Whether the other session still reads as held at that time, or nobody can tell any more."""
-    history = given.history(relationship_stream(other.relationship))
-    session = session_of(history, other.session)
-    if session is None or not session.is_held:
-        return not any(
-            isinstance(entry.event, SessionHeld) and entry.event.session == other.session
-            for entry in history
-        )
-    return one.started_at < session.ended_at and session.started_at < one.ended_at
+def _as_it_reads(given: Given, taken: SessionTimeTaken) -> SessionTimeTaken | Session | None:
+    """The session that took this time; None if it was entered in error."""
+    history = given.history(relationship_stream(taken.relationship))
+    session = session_of(history, taken.session)
+    if session and session.is_held:
+        return session
+    was_erased = any(isinstance(entry.event, Erased) for entry in history)
+    return taken if was_erased else None

@@ -22,7 +22,7 @@ from domain.clinic import (
     Scope,
     clinic_stream,
 )
-from domain.consent import Capacity, ConsentGiven, GiveConsent, InformationGiven
+from domain.consent import Capacity, ConsentGiven, GiveConsent, InformationGiven, Reliance
 from domain.event import (
     ERASED,
     Command,
@@ -436,24 +436,6 @@ def hold_session(
     )
 
 
-FOUNDED: tuple[Fact, ...] = (
-    ClinicFounded(name="Practice at the Park"),
-    published(),
-    registered(CLIENT),
-    registered(PARTNER),
-    practising(THERAPIST),
-    practising(COTHERAPIST),
-    practising(COACH, Activity.COACHING),
-    practising(SUPERVISOR, Activity.SUPERVISION, Activity.THERAPY),
-)
-"""A clinic with a consent document for every scope, two clients and four practitioners."""
-
-OPENED: tuple[Fact, ...] = (*FOUNDED, opened(supervisor=SUPERVISOR))
-"""And an open relationship of one client and one therapist, under supervision."""
-
-CONSENTED: tuple[Fact, ...] = (*OPENED, informed(), consent())
-"""And the client's consent to treatment."""
-
 IMPORT_DECLARED = ImportDeclared(
     declaration=IMPORT,
     origin="A published archive of session ratings",
@@ -462,3 +444,25 @@ IMPORT_DECLARED = ImportDeclared(
     legal_basis="Published under its licence; no living person is identified.",
     time_rule="One session a week from the first Monday on.",
 )
+
+FOUNDED: tuple[Fact, ...] = (
+    ClinicFounded(name="Practice at the Park"),
+    published(),
+    IMPORT_DECLARED,
+    registered(CLIENT),
+    registered(PARTNER),
+    practising(THERAPIST),
+    practising(COTHERAPIST),
+    practising(COACH, Activity.COACHING),
+    practising(SUPERVISOR, Activity.SUPERVISION, Activity.THERAPY),
+)
+"""A clinic: a consent document for every scope, an import, two clients, four practitioners."""
+
+OPENED: tuple[Fact, ...] = (*FOUNDED, opened(supervisor=SUPERVISOR))
+"""And an open relationship of one client and one therapist, under supervision."""
+
+CONSENTED: tuple[Fact, ...] = (*OPENED, informed(), consent())
+"""And the client's consent to treatment."""
+
+RELIANCE = Reliance(entry=3, consent=consent_id(Scope.TREATMENT, CLIENT))
+"""What a session in such a relationship cites: opened, informed, consented."""
