@@ -197,8 +197,8 @@ class Revision:
     statement: str
     by: UUID
     attainment: Attainment | None
-    entry: int
-    """Version of the entry that brought it."""
+    entry: RecordedEvent
+    """The entry that brought it."""
     stances: Mapping[UUID, RecordedEvent] = field(default_factory=dict)
     """By party: the entry of the last assent or dissent."""
 
@@ -220,8 +220,18 @@ class Goal:
     id: UUID
     revisions: tuple[Revision, ...]
     """In the order in which they were worded; the last is current."""
-    status: GoalStatus = GoalStatus.OPEN
     ratings: tuple[RecordedEvent, ...] = ()
+    turn: RecordedEvent | None = None
+    """The entry that last reached, retired or reopened it."""
+
+    @property
+    def status(self) -> GoalStatus:
+        match self.turn and self.turn.event:
+            case GoalReached():
+                return GoalStatus.REACHED
+            case GoalRetired():
+                return GoalStatus.RETIRED
+        return GoalStatus.OPEN
 
     @property
     def current(self) -> Revision:
@@ -255,7 +265,7 @@ def goals_of(history: History) -> dict[UUID, Goal]:
 
 
 def _revision(entry: RecordedEvent, worded: GoalProposed | GoalRevised, number: int) -> Revision:
-    return Revision(number, worded.statement, worded.by, worded.attainment, entry.version)
+    return Revision(number, worded.statement, worded.by, worded.attainment, entry)
 
 
 def _after(goal: Goal, entry: RecordedEvent) -> Goal:
@@ -275,12 +285,8 @@ def _after(goal: Goal, entry: RecordedEvent) -> Goal:
             )
         case GoalRated():
             return replace(goal, ratings=(*goal.ratings, entry))
-        case GoalReached():
-            return replace(goal, status=GoalStatus.REACHED)
-        case GoalRetired():
-            return replace(goal, status=GoalStatus.RETIRED)
-        case GoalReopened():
-            return replace(goal, status=GoalStatus.OPEN)
+        case GoalReached() | GoalRetired() | GoalReopened():
+            return replace(goal, turn=entry)
     return goal
 
 

@@ -118,8 +118,8 @@ class Task:
 
     id: UUID
     proposed: TaskProposed
-    entry: int
-    """Version of the entry that proposed it."""
+    entry: RecordedEvent
+    """The entry that proposed it."""
     assents: Mapping[UUID, RecordedEvent] = field(default_factory=dict)
     """By party."""
     reviews: tuple[RecordedEvent, ...] = ()
@@ -135,7 +135,7 @@ def tasks_of(history: History) -> dict[UUID, Task]:
     for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
         match entry.event:
             case TaskProposed(task=id_) as proposed if id_ not in tasks:
-                tasks[id_] = Task(id_, proposed, entry.version)
+                tasks[id_] = Task(id_, proposed, entry)
             case TaskAssented(task=id_, party=party) if id_ in tasks:
                 assents = {**tasks[id_].assents, party: entry}
                 tasks[id_] = replace(tasks[id_], assents=assents)
