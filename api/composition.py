@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID, uuid4
 
+import psycopg
+
 from domain.records import Clock, Records, system_clock
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
@@ -19,6 +21,9 @@ from infra.recorder import clinics, found_clinic
 from infra.settings import Settings
 
 Progress = Callable[[str], None]
+
+# Advisory lock of whoever begins a clinic: the bytes of "founding" as a number.
+_FOUNDING = int.from_bytes(b"founding", "big")
 
 
 class ClinicUnclear(Exception):
@@ -41,11 +46,31 @@ class Service:
 
     def acknowledged(self) -> tuple[int, bytes] | None:
         """(size, root) of the last head acknowledged to anybody, kept outside PostgreSQL."""
-        head = AcknowledgedHead(self.settings.home / "heads", self.clinic)
+        return acknowledged_head(self.settings, self.clinic)
+
+    @contextmanager
+    def log_with(self, clock: Clock) -> Iterator[ClinicLog]:
+        """Another writer on the same log, by a clock of its own."""
+        log = ClinicLog(
+            self.database.dsn("app"),
+            self.clinic,
+            self.keyring,
+            AcknowledgedHead(self.settings.home / "heads", self.clinic),
+            clock=clock,
+        )
         try:
-            return head.read()
+            yield log
         finally:
-            head.close()
+            log.close()
+
+
+def acknowledged_head(settings: Settings, clinic: UUID) -> tuple[int, bytes] | None:
+    """(size, root) of the last head acknowledged to anybody, kept outside PostgreSQL."""
+    head = AcknowledgedHead(settings.home / "heads", clinic)
+    try:
+        return head.read()
+    finally:
+        head.close()
 
 
 @contextmanager
@@ -65,7 +90,7 @@ def open_service(
         database = opened.enter_context(open_database(settings, progress))
         migrate(database.dsn("owner"))
         keyring = opened.enter_context(open_keyring(settings.keyring))
-        clinic = _clinic(database, settings)
+        clinic = begin_clinic(database, settings)
         log = ClinicLog(
             database.dsn(role),
             clinic,
@@ -77,19 +102,29 @@ def open_service(
         yield Service(settings, database, keyring, clinic, log)
 
 
-def _clinic(database: Database, settings: Settings) -> UUID:
-    """The clinic this process serves; on a new database it begins one."""
+def clinic_in(database: Database, settings: Settings) -> UUID | None:
+    """The clinic this process is for; None where the database holds none. ClinicUnclear."""
     known = clinics(database.dsn("owner"))
     if settings.clinic is not None:
-        if settings.clinic not in known:
-            found_clinic(database.dsn("owner"), settings.clinic)
-        return settings.clinic
+        return settings.clinic if settings.clinic in known else None
     if len(known) > 1:
         raise ClinicUnclear(
             "The database holds several clinics; name one by RAPPORT_CLINIC: "
             + ", ".join(map(str, known))
         )
-    if not known:
-        found_clinic(database.dsn("owner"), new := uuid4())
-        return new
-    return known[0]
+    return known[0] if known else None
+
+
+def begin_clinic(database: Database, settings: Settings) -> UUID:
+    """The clinic this process is for; on a new database it begins one.
+
+    Processes that start together take turns, or each would begin its own.
+    """
+    owner = database.dsn("owner")
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_FOUNDING,))
+        known = clinic_in(database, settings)
+        if known is None:
+            known = settings.clinic or uuid4()
+            found_clinic(owner, known)
+        return known

@@ -1,0 +1,285 @@
+"""`rapport keyring`: the keys without which nothing can be read. `rapport token`: who may knock."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import typer
+
+from api.cli.terminal import Exit, Failed, Format, FormatOption, say, settings, show
+from api.composition import Service, clinic_in, open_service
+from domain.access import Role
+from domain.records import system_clock
+from infra.canonical import time_text
+from infra.identity import Token, Tokens
+from infra.keyring import MASTER_FILE, FileKeyring, KeyringError, KeyUnknown, open_keyring
+from infra.postgres import open_database
+from infra.recorder import pinned
+
+_keyring = typer.Typer(
+    help="The keys without which nothing can be read: back them up, apart from the database.",
+    no_args_is_help=True,
+)
+_token = typer.Typer(help="Who may knock: bearer tokens of the API.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(_keyring, name="keyring")
+    app.add_typer(_token, name="token")
+
+
+# --- The keyring ----------------------------------------------------------------------------
+
+
+@_keyring.command("status")
+def status(format_: FormatOption = Format.TEXT) -> None:
+    """Show where the keyring is and how many keys it holds. Each of them is opened.
+
+    \b
+    Examples:
+      rapport keyring status
+      rapport keyring status --format json
+    """
+    folder = settings().keyring
+    with _there(folder) as keyring:
+        live, generation = keyring.verify(), keyring.generation()
+    document = {"keyring": str(folder), "live": live, "generation": generation}
+    moved = f"generation {generation}, which moves whenever one is destroyed"
+    show(format_, document, f"{folder}: {live} live keys; {moved}")
+
+
+@_keyring.command("verify")
+def verify(format_: FormatOption = Format.TEXT) -> None:
+    """Open every key, and find every key that the log names. Exit status 1 where one is missing.
+
+    A destroyed key is not missing: its erasure is on record. Run it after a restore.
+
+    \b
+    Examples:
+      rapport keyring verify
+      rapport keyring verify --format json
+    """
+    loaded = settings()
+    with _there(loaded.keyring) as keyring, open_database(loaded, progress=say) as database:
+        try:
+            live = keyring.verify()
+        except KeyringError as error:
+            raise Failed(Exit.FOUND, str(error)) from None
+        clinic = clinic_in(database, loaded)
+        missing = [] if clinic is None else list(_unknown(keyring, database.dsn("read"), clinic))
+    document = {
+        "ok": not missing,
+        "keyring": str(loaded.keyring),
+        "live": live,
+        "missing": [str(key_id) for key_id in missing],
+    }
+    show(format_, document, f"{live} live keys open; {len(missing)} that the log names are missing")
+    if missing:
+        raise Failed(
+            Exit.FOUND,
+            f"{len(missing)} keys that the log names were never in this keyring.",
+            "Restore a newer backup: `rapport keyring restore FILE --merge`.",
+        )
+
+
+def _unknown(keyring: FileKeyring, conninfo: str, clinic: UUID) -> Iterator[UUID]:
+    query = "SELECT DISTINCT key_id FROM rapport.entries WHERE clinic = %s ORDER BY key_id"
+    with psycopg.connect(pinned(conninfo, clinic)) as connection:
+        for (key_id,) in connection.execute(query, (clinic,)).fetchall():
+            try:
+                keyring.get(clinic, key_id)
+            except KeyUnknown:
+                yield key_id
+
+
+@_keyring.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="The new file; one that exists is not overwritten.")],
+) -> None:
+    """Write a copy of the keyring (mode 0600), while the product runs.
+
+    The copy is sealed under master.key and useless without it: keep a copy of master.key too, and
+    both apart from the database's backups. A copy still holds keys that are destroyed later.
+
+    \b
+    Examples:
+      rapport keyring backup keys-monday.db
+    """
+    folder = settings().keyring
+    with _there(folder) as keyring:
+        keyring.backup(file.absolute())
+    say(f"Wrote {file}. It opens only under {folder / MASTER_FILE}: keep a copy of that elsewhere.")
+
+
+@_keyring.command("restore")
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy made by `rapport keyring backup`.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add to a keyring that holds keys already.")
+    ] = False,
+) -> None:
+    """Take over the keys of a backup that was made under the same master.key.
+
+    Where the keyring itself was lost, put master.key back first. What was destroyed stays so.
+
+    \b
+    Examples:
+      rapport keyring restore keys-monday.db
+      rapport keyring restore keys-monday.db --merge
+    """
+    if not file.is_file():
+        raise Failed(Exit.USAGE, f"There is no file {file}.")
+    folder = settings().keyring
+    with open_keyring(folder, new_ring=True) as keyring:
+        added = keyring.restore(file, merge=merge)
+    say(f"Took over {added} keys into {folder}. Now run `rapport keyring verify`.")
+
+
+@contextmanager
+def _there(folder: Path) -> Iterator[FileKeyring]:
+    """The keyring, if there is one; a command that looks at it makes none."""
+    if not folder.exists():
+        raise Failed(
+            Exit.UNAVAILABLE,
+            f"There is no keyring at {folder}.",
+            "Look at RAPPORT_HOME and RAPPORT_KEYRING_DIR; `rapport migrate` makes one.",
+        )
+    with open_keyring(folder) as keyring:
+        yield keyring
+
+
+# --- Tokens ---------------------------------------------------------------------------------
+
+RoleOption = Annotated[Role, typer.Option(help="In what capacity the bearer comes.")]
+
+
+@_token.command("create")
+def create(
+    role: RoleOption,
+    principal: Annotated[
+        UUID | None,
+        typer.Option(
+            help="Whose token it is: a person or practitioner by id. Left out: somebody new, as"
+            " befits an administrator or a compliance officer."
+        ),
+    ] = None,
+    purpose: Annotated[
+        str, typer.Option(help="For what the bearer reads, where a request does not say.")
+    ] = "care",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is good for.")] = 30,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Make a bearer token. It is shown once; only a hash of it is kept.
+
+    \b
+    Examples:
+      rapport token create --role administrator
+      rapport token create --role compliance_officer --purpose audit --days 7 --format json
+    """
+    whose = principal or uuid4()
+    expires = system_clock() + timedelta(days=days)
+    with _tokens() as tokens:
+        text = tokens.issue(whose, role, purpose, expires)
+    document = {
+        "token": text,
+        "id": str(_id_in(text)),
+        "principal": str(whose),
+        "role": role.value,
+        "expires_at": time_text(expires),
+    }
+    say(f"A token of {whose} as {role.value}, good until {time_text(expires)}. Shown only now:")
+    show(format_, document, text)
+
+
+@_token.command("revoke")
+def revoke(
+    token: Annotated[
+        UUID | None, typer.Argument(help="The token's id, as `rapport token list` shows it.")
+    ] = None,
+    role: Annotated[Role | None, typer.Option(help="Only tokens of that role.")] = None,
+    principal: Annotated[UUID | None, typer.Option(help="All tokens of that principal.")] = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """End tokens, from the next request on: one by its id, or all of a principal.
+
+    \b
+    Examples:
+      rapport token revoke 0b0e2f6c-3a0c-4d0f-9a54-3f1c58b0a0c1
+      rapport token revoke --principal 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --role therapist
+    """
+    if (token is None) == (principal is None):
+        raise Failed(
+            Exit.USAGE,
+            "Name a token's id or a principal.",
+            "rapport token list shows both.",
+        )
+    with _tokens() as tokens:
+        ended = [
+            known.id
+            for known in tokens.known()
+            if known.revoked_at is None
+            and (known.id == token or known.principal == principal)
+            and role in (None, known.role)
+            and tokens.revoke(known.id)
+        ]
+    if not ended:
+        raise Failed(Exit.FOUND, "No such token is in force.", "See `rapport token list`.")
+    document = {"revoked": [str(id_) for id_ in ended]}
+    show(format_, document, "\n".join(f"revoked {id_}" for id_ in ended))
+
+
+@_token.command("list")
+def list_(format_: FormatOption = Format.TEXT) -> None:
+    """List every token ever made, without its secret.
+
+    \b
+    Examples:
+      rapport token list
+      rapport token list --format json
+    """
+    with _tokens() as tokens:
+        known = tokens.known()
+    document = {"tokens": [_rendered(token) for token in known]}
+    show(format_, document, lambda: "\n".join(map(_line, known)) or "There are no tokens.")
+
+
+def _rendered(token: Token) -> dict[str, Any]:
+    return {
+        "id": str(token.id),
+        "principal": str(token.principal),
+        "role": token.role.value,
+        "purpose": token.purpose,
+        "created_at": time_text(token.created_at),
+        "expires_at": time_text(token.expires_at),
+        "revoked_at": token.revoked_at and time_text(token.revoked_at),
+    }
+
+
+def _line(token: Token) -> str:
+    state = "revoked" if token.revoked_at else f"until {token.expires_at:%Y-%m-%d %H:%M}Z"
+    return f"{token.id}  {token.role.value:<19} {state:<23} {token.principal}"
+
+
+def _id_in(text: str) -> UUID:
+    """A token's id, which stands in its text."""
+    return UUID(text.split("_")[2])
+
+
+@contextmanager
+def _tokens() -> Iterator[Tokens]:
+    with _service() as service:
+        tokens = Tokens(service.database.dsn("app"), service.clinic)
+        try:
+            yield tokens
+        finally:
+            tokens.close()
+
+
+@contextmanager
+def _service() -> Iterator[Service]:
+    with open_service(settings(), progress=say) as service:
+        yield service

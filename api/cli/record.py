@@ -1,0 +1,183 @@
+"""Commands over the whole record: `migrate`, `clinic`, `verify`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import typer
+
+from api.cli.terminal import Exit, Failed, Format, FormatOption, progress_bar, say, settings, show
+from api.composition import acknowledged_head, begin_clinic, clinic_in
+from infra.canonical import time_text
+from infra.keyring import open_keyring
+from infra.migrate import migrate as apply_migrations
+from infra.migrate import pending
+from infra.postgres import Database, open_database
+from infra.recorder import NoSuchClinic, pinned
+from infra.settings import Settings
+from infra.verify import LogBroken, Verified
+from infra.verify import verify as verify_log
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("migrate")(migrate)
+    app.command("clinic")(clinic)
+    app.command("verify")(verify)
+
+
+def migrate(format_: FormatOption = Format.TEXT) -> None:
+    """Bring the database to this version: schema, keyring, and on a new one the clinic's log.
+
+    Every other command that writes does the same first; services that start together want it done
+    before.
+
+    \b
+    Examples:
+      rapport migrate
+      rapport migrate --format json
+    """
+    loaded = settings()
+    with open_database(loaded, progress=say) as database:
+        applied = apply_migrations(database.dsn("owner"))
+        open_keyring(loaded.keyring).close()
+        clinic = begin_clinic(database, loaded)
+        names = [f"{migration.version:04}_{migration.name}" for migration in applied]
+        document = {
+            "database": database.description,
+            "clinic": str(clinic),
+            "applied": names,
+        }
+        text = "\n".join([f"applied {name}" for name in names] or ["nothing to apply"])
+        show(format_, document, f"{text}\nclinic {clinic} in {database.description}")
+
+
+def clinic(format_: FormatOption = Format.TEXT) -> None:
+    """Show which clinic is served, and the head of its log as committed and as acknowledged.
+
+    \b
+    Examples:
+      rapport clinic
+      rapport clinic --format json
+    """
+    with _existing() as (loaded, database, id_):
+        head = _head(database, id_)
+        known = acknowledged_head(loaded, id_)
+        document: dict[str, Any] = {
+            "clinic": str(id_),
+            "database": database.description,
+            "keyring": str(loaded.keyring),
+            "home": str(loaded.home),
+            "head": head,
+            "acknowledged": known and {"size": known[0], "root": known[1].hex()},
+        }
+        acknowledged = f"{known[0]} entries, root {known[1].hex()}" if known else "none yet"
+        lines = (
+            f"clinic        {id_}",
+            f"database      {database.description}",
+            f"keyring       {loaded.keyring}",
+            f"log           {head['size']} entries, root {head['root']}",
+            f"acknowledged  {acknowledged}",
+        )
+        show(format_, document, "\n".join(lines))
+
+
+def verify(format_: FormatOption = Format.TEXT) -> None:
+    """Read every entry again, hash it again, and compare: with the log, its roots and its head.
+
+    It needs no key and trusts the database with nothing. Exit status 1 names the first entry that
+    does not fit, or the smallest range between two roots that do.
+
+    \b
+    Examples:
+      rapport verify
+      rapport verify --format json
+    """
+    with _existing() as (loaded, database, id_), progress_bar() as advance:
+        try:
+            verified = verify_log(
+                database.dsn("read"),
+                id_,
+                acknowledged=acknowledged_head(loaded, id_),
+                progress=lambda done, total: advance("verified", done, total),
+            )
+        except LogBroken as broken:
+            if format_ is Format.JSON:
+                show(format_, _broken(id_, broken), "")
+            raise Failed(
+                Exit.FOUND,
+                f"The log of clinic {id_} is not what it was. {broken}",
+                "Keep the database as it is for examination; docs/operate/backup.md says how to "
+                "restore.",
+            ) from None
+    show(format_, _verified(verified), lambda: _in_words(verified))
+
+
+def _verified(verified: Verified) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "clinic": str(verified.clinic),
+        "size": verified.size,
+        "root": verified.root,
+        "batches": verified.batches,
+        "streams": verified.streams,
+        "recorded_at": time_text(verified.recorded_at) if verified.size else None,
+    }
+
+
+def _broken(clinic: UUID, broken: LogBroken) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "clinic": str(clinic),
+        "code": broken.code,
+        "first": broken.first,
+        "last": broken.last,
+        "column": broken.column or None,
+        "says": str(broken),
+    }
+
+
+def _in_words(verified: Verified) -> str:
+    until = f", the last recorded at {time_text(verified.recorded_at)}" if verified.size else ""
+    return (
+        f"Nothing was changed: {verified.size} entries in {verified.streams} streams and "
+        f"{verified.batches} commits{until}.\nclinic {verified.clinic}\nroot   {verified.root}"
+    )
+
+
+def _head(database: Database, clinic: UUID) -> dict[str, Any]:
+    query = "SELECT size, root FROM rapport.heads WHERE clinic = %s"
+    with psycopg.connect(pinned(database.dsn("read"), clinic)) as connection:
+        row = connection.execute(query, (clinic,)).fetchone()
+    if row is None:
+        raise NoSuchClinic(str(clinic))
+    return {"size": row[0], "root": bytes(row[1]).hex()}
+
+
+@contextmanager
+def _existing() -> Iterator[tuple[Settings, Database, UUID]]:
+    """A record that is there already; a command that only looks begins none."""
+    loaded = settings()
+    if loaded.database_url is None and not (loaded.home / "postgres").exists():
+        raise Failed(
+            Exit.USAGE,
+            f"There is no record at {loaded.home}.",
+            "Look at RAPPORT_HOME; `rapport migrate` begins a record.",
+        )
+    with open_database(loaded, progress=say) as database:
+        if pending(database.dsn("owner")):
+            raise Failed(
+                Exit.UNAVAILABLE,
+                f"The schema of the {database.description} is not that of this program.",
+                "Run `rapport migrate`.",
+            )
+        id_ = clinic_in(database, loaded)
+        if id_ is None:
+            named = f"clinic {loaded.clinic}" if loaded.clinic else "clinic"
+            raise Failed(
+                Exit.USAGE,
+                f"There is no {named} in the {database.description}.",
+                "`rapport migrate` begins one; or look at RAPPORT_CLINIC.",
+            )
+        yield loaded, database, id_
