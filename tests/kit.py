@@ -307,11 +307,12 @@ def practising(
 def published(
     *scopes: Scope, document: UUID = DOCUMENT, version: int = 1, sha256: str = SHA256
 ) -> ConsentDocumentPublished:
+    """A consent document; unless told other scopes, for everything but research (rule 18)."""
     return ConsentDocumentPublished(
         document=document,
         version=version,
         title="What we agree on",
-        scopes=scopes or tuple(Scope),
+        scopes=scopes or tuple(scope for scope in Scope if scope != Scope.RESEARCH_PARTICIPATION),
         sha256=sha256,
         language="en",
     )
@@ -456,7 +457,7 @@ FOUNDED: tuple[Fact, ...] = (
     practising(COACH, Activity.COACHING),
     practising(SUPERVISOR, Activity.SUPERVISION, Activity.THERAPY),
 )
-"""A clinic: a consent document for every scope, an import, two clients, four practitioners."""
+"""A clinic: a consent document, a declared import, two clients, four practitioners."""
 
 OPENED: tuple[Fact, ...] = (*FOUNDED, opened(supervisor=SUPERVISOR))
 """And an open relationship of one client and one therapist, under supervision."""

@@ -47,7 +47,7 @@ def publish(version: int = 1, *scopes: Scope, sha256: str = SHA256) -> PublishCo
         document=DOCUMENT,
         version=version,
         title="What we agree on",
-        scopes=scopes or tuple(Scope),
+        scopes=scopes or published().scopes,
         sha256=sha256,
         language="en",
     )
