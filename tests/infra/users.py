@@ -103,6 +103,11 @@ class User:
         self.hear("interrupted")
         self.close()
 
+    def fail(self, code: str) -> None:
+        """It must not get a server, for this reason."""
+        self.hear(code)
+        self.close()
+
     def kill(self) -> None:
         self.process.kill()
         self.close()
