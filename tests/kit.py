@@ -26,6 +26,7 @@ from domain.consent import Capacity, ConsentGiven, GiveConsent, InformationGiven
 from domain.event import (
     ERASED,
     Command,
+    Erased,
     Event,
     History,
     New,
@@ -184,17 +185,17 @@ class Record:
             return Outcome(self, clock, author, refusal=refusal)
         return Outcome(self, clock, author, news=tuple(news))
 
-    def erased(self, subject: UUID | None) -> "Record":
-        """The same record after the key of that person (None: what is joint) was destroyed."""
-        return replace(
-            self,
-            entries=tuple(
-                replace(entry, event=ERASED)
-                if isinstance(entry.event, Event) and entry.event.subject() == subject
-                else entry
-                for entry in self.entries
-            ),
-        )
+    def erased(self, subject: UUID | None, stream: Stream | None = None) -> "Record":
+        """The same record after a key was destroyed: that person's (None: what is joint) in all
+        streams, or in one."""
+
+        def read(entry: RecordedEvent) -> RecordedEvent:
+            destroyed = entry.stream == (stream or entry.stream)
+            if not destroyed or isinstance(entry.event, Erased) or entry.event.subject() != subject:
+                return entry
+            return replace(entry, event=ERASED)
+
+        return replace(self, entries=tuple(map(read, self.entries)))
 
     def _with(
         self, news: Iterable[New], recorded_at: datetime, author: Author | None = None
