@@ -154,15 +154,20 @@ class CurrentRating:
 def ratings_of(history: History) -> dict[UUID, CurrentRating]:
     """The current ratings of a relationship by their id (rule 29).
 
-    Where the superseded rating is erased or was entered in error, the one that followed stands by
-    itself.
+    Where a superseding rating was entered in error, the one before it is current again, unless a
+    further one stands in the place of both.
     """
+    replaces: dict[UUID, tuple[UUID, ...]] = {}
+    for entry in history:
+        if isinstance(entry.event, RatingSuperseded):
+            earlier_ids = replaces.get(entry.event.superseded, ())
+            replaces[entry.event.rating] = (entry.event.superseded, *earlier_ids)
     current: dict[UUID, CurrentRating] = {}
     for entry, rating in history.of(Rating):
         earlier: tuple[RecordedEvent, ...] = ()
-        if isinstance(rating, RatingSuperseded):
-            replaced = current.pop(rating.superseded, None)
-            earlier = () if replaced is None else (*replaced.earlier, replaced.entry)
+        for id_ in replaces.get(rating.rating, ()):
+            if replaced := current.pop(id_, None):
+                earlier = (*replaced.earlier, replaced.entry)
         current[rating.rating] = CurrentRating(entry, rating, earlier)
     return current
 
