@@ -116,10 +116,6 @@ class Sealer:
 
     def open_entry(self, key: bytes, aad: bytes, sealed: Sealed) -> bytes:
         """The canonical content, after checking the seal and the commitment; or `SealBroken`."""
-        return self.open_disclosable(key, aad, sealed)[1]
-
-    def open_disclosable(self, key: bytes, aad: bytes, sealed: Sealed) -> tuple[bytes, bytes]:
-        """Salt and content: what lets one entry be shown alone against its commitment."""
         if len(sealed.ciphertext) < _SHORTEST_ENTRY:
             raise SealBroken("truncated")
         salted = self._open(key, "log", aad, sealed.ciphertext)
@@ -127,17 +123,17 @@ class Sealer:
         # GCM does not commit to its key: other keys may open the same bytes to other content.
         if not hmac.compare_digest(commitment(salt, content), sealed.commitment):
             raise SealBroken("commitment")
-        return salt, content
+        return content
 
     def seal(self, key: bytes, purpose: str, aad: bytes, plaintext: bytes) -> bytes:
         """Nonce ‖ ciphertext ‖ tag, for `view/<name>` and `snapshot/<name>`."""
-        _require(purpose, "view/", "snapshot/")
+        _require(purpose, "view", "snapshot")
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._cipher(key, purpose).encrypt(nonce, plaintext, aad)
 
     def open(self, key: bytes, purpose: str, aad: bytes, sealed: bytes) -> bytes:
         """What `seal` sealed for the same purpose and AAD; or `SealBroken`."""
-        _require(purpose, "view/", "snapshot/")
+        _require(purpose, "view", "snapshot")
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             raise SealBroken("truncated")
         return self._open(key, purpose, aad, sealed)
@@ -204,5 +200,5 @@ def _bound(envelope: Envelope) -> dict[str, object]:
 
 def _require(purpose: str, *kinds: str) -> None:
     # Keeps apart what must never share a subkey: entries, views, MACs.
-    if not purpose.startswith(kinds):
+    if purpose.partition("/")[0] not in kinds:
         raise ValueError(f"not a purpose for this use: {purpose}")

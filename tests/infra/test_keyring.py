@@ -1,6 +1,8 @@
 """The keyring: keys outlive crashes, destroyed keys stay destroyed, a lost ring says so."""
 
+import json
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -13,7 +15,9 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from infra import keyring
 from infra.keyring import FileKeyring, KeyDestroyed, KeyringError, KeyUnknown, open_keyring
 
 ROOT = Path(__file__).parents[2]
@@ -547,6 +551,32 @@ def test_a_closed_ring_says_so(home: Path) -> None:
     with pytest.raises(KeyringError) as refused:
         ring.get(CLINIC, key_id)
     assert refused.value.code == "closed"
+
+
+def test_the_file_is_as_its_document_says(ring: FileKeyring, home: Path) -> None:
+    """Idea 4: whoever has both files and the document gets the keys out, without this program."""
+    key_id, key = ring.key_for(CLINIC, STREAM, "joint")
+    name, master = (home / "master.key").read_text().split()
+    cipher = AESGCM(bytes.fromhex(master))
+    aad = {
+        "clinic": str(CLINIC),
+        "format": "rapport-keyring/1",
+        "key_id": str(key_id),
+        "stream": STREAM,
+        "subject": "joint",
+    }
+    wrapped = wrapped_keys(home)[key_id]
+    canonical = json.dumps(aad, separators=(",", ":")).encode()
+    assert name == "rapport-master-key/1"
+    assert len(wrapped) == 60
+    assert cipher.decrypt(wrapped[:12], wrapped[12:], canonical) == key
+
+
+def test_the_document_names_every_fault() -> None:
+    """Idea 4: each code that an operator may meet is explained."""
+    document = (ROOT / "docs/formats/keyring.md").read_text()
+    faults = document.partition("## Faults")[2]
+    assert re.findall(r"^\| `(\w+)` \|", faults, re.MULTILINE) == sorted(keyring._SAYS)
 
 
 def test_messages_name_ids_only(ring: FileKeyring) -> None:
