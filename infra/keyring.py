@@ -71,7 +71,7 @@ _SAYS: Final = {
     "key_destroyed": "The key of this owner was destroyed; nothing more can be sealed for it.",
     "key_unknown": "This keyring never held the key; the ring that did must be restored.",
     "master_key_damaged": "master.key is not a whole master key: put back your copy of it.",
-    "master_key_missing": "There is a keyring but no master.key: put back your copy of it.",
+    "master_key_missing": "There is no master.key for this keyring: put back your copy of it.",
     "master_key_wrong": "The master key is not the one this keyring was made under.",
     "not_empty": "The keyring holds keys already; ask for a merge to add the backup's to them.",
     "permissions": "Others may read the keyring: set 0700 on its directory, 0600 on its files.",
@@ -497,7 +497,7 @@ def _complete(directory: Path, *, new_ring: bool) -> None:
         return
     # The ring takes its place before the master key does. So a master key alone always tells of
     # a lost ring, and a ring beside a draft of its master key of a first use that was cut short.
-    if not ring.exists():
+    if not ring.exists() and not new_ring:
         _write_master(draft)
         FileKeyring.create(ring, _read_master(draft)).close()
     elif not draft.exists():

@@ -276,6 +276,16 @@ def test_a_backup_brings_back_every_key_of_a_lost_ring(home: Path, tmp_path: Pat
         assert ring.verify() == 1
 
 
+def test_a_restore_makes_no_master_key(home: Path) -> None:
+    """Idea 4: a backup opens under its own master key only; a new one would stand in its way."""
+    for _ in range(2):
+        with pytest.raises(KeyringError) as refused:
+            open_keyring(home, new_ring=True)
+        assert refused.value.code == "master_key_missing"
+    assert list(home.iterdir()) == []
+    open_keyring(home).close()
+
+
 def test_a_backup_is_never_overwritten(ring: FileKeyring, tmp_path: Path) -> None:
     """Idea 4: the last good copy of the keys is not lost to a mistyped command."""
     ring.backup(tmp_path / "copy.db")
