@@ -187,7 +187,7 @@ class CorrectEntry(Command):
             reason=self.reason,
             of_topic=original.topic,
             of_schema_version=original.schema_version,
-            content=replacement.model_dump(exclude_none=True),
+            content=_content(replacement),
             occurred=None if occurred == entry.occurred_at else occurred,
             about=original.subject(),
         )
@@ -301,6 +301,11 @@ def _held_again(
         before.joint,
     )
     return anew, [] if same_hour else time_taken
+
+
+def _content(event: Event) -> dict[str, Any]:
+    """The fields as an entry of its own would hold them: without what is None or not reported."""
+    return event.model_dump(exclude_none=True, exclude=None if event.reported else {"reported"})
 
 
 def _faulty(kind: type[Event], error: ValidationError) -> str:
