@@ -86,9 +86,7 @@ def test_no_role_of_the_product_may_change_the_log(
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("table", LOG)
-def test_triggers_refuse_what_the_owner_is_granted(
-    record: Record, table: str, change: str
-) -> None:
+def test_triggers_refuse_what_the_owner_is_granted(record: Record, table: str, change: str) -> None:
     """R29: the owner holds every privilege, and still cannot change the log by mistake."""
     refusal = f"rapport.{table}(_p[0-3])? is append-only: {change.upper()} is refused"
     with pytest.raises(InsufficientPrivilege, match=refusal):

@@ -1,0 +1,473 @@
+"""Verification finds whatever a database superuser does to a log, and says where.
+
+Each test fills a log of its own with ten entries in three commits, changes it as the superuser
+with all triggers off, and looks at what `verify` names:
+
+    commit 1: entries 1, 2, 3, a command each    commit 2: entries 4, 5, 6, one command
+    commit 3: entries 7, 8, 9, 10, a command each
+"""
+
+# ruff: noqa: S608  statements are put together from what stands in this file
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+
+from domain.access import ReadRecord, access_stream
+from domain.event import Event, Given, New
+from domain.records import Author, Proposal
+from infra.merkle import Frontier, leaf_hash
+from infra.postgres import Database, EmbeddedPostgres
+from infra.recorder import COLUMNS, NoSuchClinic, entry_of, found_clinic
+from infra.sealing import leaf_input
+from infra.verify import LogBroken, Verified, verify
+from tests.conftest import Clinic
+from tests.infra.logs import acknowledged, open_log, read
+
+HERE = "WHERE clinic = %(clinic)s"
+ENTRIES = f"FROM rapport.entries {HERE}"
+
+
+def change(table: str, values: str, where: str = "true") -> str:
+    return f"UPDATE rapport.{table} SET {values} {HERE} AND {where}"
+
+
+def delete(table: str, where: str = "true") -> str:
+    return f"DELETE FROM rapport.{table} {HERE} AND {where}"
+
+
+class ReadThrice(ReadRecord):
+    """One command, three entries in two streams."""
+
+    other: UUID
+
+    def decide(self, given: Given) -> Iterator[New]:
+        (new,) = super().decide(given)
+        for about in (self.relationship, self.other, self.relationship):
+            assert about is not None
+            yield New(access_stream(about), new.event)
+
+
+@dataclass
+class Suspect:
+    """A log, and a database superuser who may do to it what he likes."""
+
+    clinic: UUID
+    superuser: str
+    reader: str
+    known: tuple[int, bytes] | None
+
+    def tamper(self, *statements: str, **values: object) -> None:
+        """Runs statements on the log's rows; %(clinic)s is the log's."""
+        with psycopg.connect(self.superuser, row_factory=dict_row) as conn:
+            conn.execute("SET session_replication_role = replica")
+            for statement in statements:
+                conn.execute(statement.encode(), {"clinic": self.clinic, **values})
+
+    def rows(self, query: str) -> list[DictRow]:
+        with psycopg.connect(self.superuser, row_factory=dict_row) as conn:
+            return conn.execute(query.encode(), {"clinic": self.clinic}).fetchall()
+
+    def fit_leaves(self) -> None:
+        """Makes each entry's leaf input fit its columns, as a forger would."""
+        for row in self.rows(f"SELECT {COLUMNS} {ENTRIES} ORDER BY position"):
+            entry = entry_of(row)
+            leaf = leaf_input(entry.envelope, entry.sealed)
+            update = change("entries", "leaf_input = %(leaf)s", "position = %(at)s")
+            self.tamper(update, leaf=leaf, at=entry.id)
+
+    def fit_tree(self) -> None:
+        """Makes batches and head fit the leaves, as a forger of the whole log would."""
+        frontier = Frontier()
+        for row in self.rows(f"SELECT leaf_input {ENTRIES} ORDER BY position"):
+            frontier = frontier.append([leaf_hash(row["leaf_input"])])
+            update = change("batches", "root = %(root)s", "size = %(size)s")
+            self.tamper(update, root=frontier.root(), size=frontier.size)
+        self.tamper(
+            change("heads", "size = %(size)s, root = %(root)s, frontier = %(frontier)s"),
+            change("heads", f"recorded_at = (SELECT max(recorded_at) {ENTRIES})"),
+            size=frontier.size, root=frontier.root(), frontier=frontier.to_bytes(),
+        )  # fmt: skip
+
+    def verify(self, *, known: bool = True) -> Verified:
+        return verify(self.reader, self.clinic, acknowledged=self.known if known else None)
+
+    def finding(self) -> tuple[str, int, int, str]:
+        """What verification finds: code, first and last position, column."""
+        with pytest.raises(LogBroken) as broken:
+            self.verify()
+        return broken.value.code, broken.value.first, broken.value.last, broken.value.column
+
+
+@pytest.fixture(scope="module")
+def written(
+    server: EmbeddedPostgres,
+    new_database: Callable[[], Database],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[], Suspect]:
+    """Writes a log of ten entries in one database that all tests share."""
+    database, home = new_database(), tmp_path_factory.mktemp("home")
+    name = str(conninfo_to_dict(database.dsn("owner"))["dbname"])
+
+    def write() -> Suspect:
+        clinic, one, two = uuid4(), uuid4(), uuid4()
+        found_clinic(database.dsn("owner"), clinic)
+        alone = [Proposal(read(about), Author(uuid4())) for about in (one, two, one)]
+        thrice = ReadThrice(**dict(read(one)), other=two)
+        with open_log(database.dsn("app"), clinic, home) as log:
+            log.append(alone)
+            log.append([Proposal(thrice, Author(uuid4()))])
+            log.append([Proposal(read(about), Author(uuid4())) for about in (one, two, two, one)])
+        return Suspect(
+            clinic, server.superuser_dsn(name), database.dsn("read"), acknowledged(clinic, home)
+        )
+
+    return write
+
+
+@pytest.fixture
+def suspect(written: Callable[[], Suspect]) -> Suspect:
+    return written()
+
+
+def test_an_honest_log_verifies(suspect: Suspect) -> None:
+    """R3: what was written is what is proven: every entry, commit and stream."""
+    verified = suspect.verify()
+    assert (verified.size, verified.batches, verified.streams) == (10, 3, 2)
+    assert suspect.known == (10, bytes.fromhex(verified.root))
+
+
+def flipped(value: object) -> object:
+    """The value with one bit of one byte turned."""
+    match value:
+        case bytes():
+            return bytes([value[0] ^ 1]) + value[1:]
+        case str():
+            return value[:-1] + chr(ord(value[-1]) ^ 1)
+        case int():
+            return value ^ 64
+        case UUID():
+            return UUID(int=value.int ^ 1)
+        case datetime():
+            return value + timedelta(microseconds=1)
+    assert value is None
+    return uuid4()
+
+
+@pytest.mark.parametrize("column", COLUMNS.split(", "))
+def test_one_byte_changed_in_any_column_is_found(suspect: Suspect, column: str) -> None:
+    """R3: each column of an entry is bound to its leaf, and the leaf to the root."""
+    where = f"{ENTRIES} AND position = 5"
+    ((value,),) = [row.values() for row in suspect.rows(f"SELECT {column} {where}")]
+    update = change("entries", f"{column} = %(value)s") + " AND position = 5"
+    suspect.tamper(update, value=flipped(value))
+    if column in ("clinic", "position"):
+        assert suspect.finding() == ("missing", 5, 5, "")
+    elif column == "leaf_input":
+        assert suspect.finding() == ("leaf", 5, 5, "")
+    else:
+        assert suspect.finding() == ("column", 5, 5, column)
+
+
+@pytest.mark.parametrize("at", [0, 1, 100, 300, 500])
+def test_any_byte_of_the_logged_bytes_counts(suspect: Suspect, at: int) -> None:
+    """R3: the leaf input itself, wherever it is touched."""
+    turned = f"set_byte(leaf_input, {at}, get_byte(leaf_input, {at}) # 2)"
+    suspect.tamper(change("entries", f"leaf_input = {turned}") + " AND position = 7")
+    code, first, last, _ = suspect.finding()
+    assert code in ("leaf", "column")
+    assert (first, last) == (7, 7)
+
+
+CHANGED = {
+    "the first entry deleted": ([delete("entries", "position = 1")], ("missing", 1, 1)),
+    "an entry in the middle deleted": ([delete("entries", "position = 5")], ("missing", 5, 5)),
+    "the last entry deleted": ([delete("entries", "position = 10")], ("missing", 10, 10)),
+    "every entry deleted": ([delete("entries")], ("missing", 1, 1)),
+    "a whole commit deleted, with all that belongs to it": (
+        [
+            delete("entries", "position > 6"),
+            delete("commands", "first_position > 6"),
+            delete("batches", "size > 6"),
+        ],
+        ("missing", 7, 7),
+    ),
+    "an entry inserted past the end": (
+        [
+            f"CREATE TEMP TABLE forged AS SELECT * {ENTRIES} AND position = 10",
+            "UPDATE forged SET position = 11, version = 99",
+            "INSERT INTO rapport.entries SELECT * FROM forged",
+        ],
+        ("surplus", 11, 11),
+    ),
+    "an entry inserted, those behind it moved on": (
+        [
+            f"CREATE TEMP TABLE forged AS SELECT * {ENTRIES} AND position = 5",
+            change("entries", "position = position + 100", "position > 4"),
+            change("entries", "position = position - 99", "position > 100"),
+            "UPDATE forged SET version = 99",
+            "INSERT INTO rapport.entries SELECT * FROM forged",
+            change("heads", "size = 11"),
+        ],
+        ("column", 5, 5),
+    ),
+    "two entries swapped": (
+        [
+            change("entries", "position = 103", "position = 3"),
+            change("entries", "position = 3", "position = 8"),
+            change("entries", "position = 8", "position = 103"),
+        ],
+        ("column", 3, 3),
+    ),
+    "the order reversed": (
+        [
+            change("entries", "position = position + 100"),
+            change("entries", "position = 111 - position"),
+        ],
+        ("column", 1, 1),
+    ),
+    "a root changed": (
+        [change("batches", "root = sha256(root)", "size = 6")],
+        ("root", 4, 6),
+    ),
+    "the last root changed": (
+        [change("batches", "root = sha256(root)", "size = 10")],
+        ("root", 7, 10),
+    ),
+    "a commit's time changed": (
+        [change("batches", "recorded_at = recorded_at + interval '1 microsecond'", "size = 6")],
+        ("batch", 4, 6),
+    ),
+    "a commit's row deleted": ([delete("batches", "size = 6")], ("batch", 4, 6)),
+    "the last commit's row deleted": ([delete("batches", "size = 10")], ("batch", 7, 10)),
+    "every commit's row deleted": ([delete("batches")], ("batch", 1, 3)),
+    "a commit's row moved": ([change("batches", "size = 5", "size = 6")], ("batch", 4, 6)),
+    "a commit's row moved past the end": (
+        [change("batches", "size = 11", "size = 10")],
+        ("batch", 7, 10),
+    ),
+    "a commit added": (
+        [f"INSERT INTO rapport.batches SELECT clinic, 12, root, now() FROM rapport.heads {HERE}"],
+        ("batch", 11, 12),
+    ),
+    "the head's root changed": ([change("heads", "root = sha256(root)")], ("head", 10, 10)),
+    "the head's frontier changed": (
+        [change("heads", "frontier = set_byte(frontier, 20, get_byte(frontier, 20) # 1)")],
+        ("head", 10, 10),
+    ),
+    "the head's frontier broken": ([change("heads", "frontier = 'x'")], ("head", 10, 10)),
+    "the head's time changed": ([change("heads", "recorded_at = now()")], ("head", 10, 10)),
+    "the head moved back": ([change("heads", "size = 9")], ("acknowledged", 10, 10)),
+    "the head moved on": ([change("heads", "size = 11")], ("missing", 11, 11)),
+    "a command's id changed": (
+        [change("commands", "command_id = gen_random_uuid()", "first_position = 4")],
+        ("command", 4, 4),
+    ),
+    "a command's place changed": (
+        [change("commands", "first_position = 5", "first_position = 4")],
+        ("command", 4, 4),
+    ),
+    "a command shortened": (
+        [change("commands", "entries = 2", "first_position = 4")],
+        ("command", 6, 6),
+    ),
+    "a command lengthened": (
+        [change("commands", "entries = 4", "first_position = 4")],
+        ("command", 7, 7),
+    ),
+    "a command's tree changed": (
+        [change("commands", "tree_size = 10", "first_position = 4")],
+        ("batch", 4, 10),
+    ),
+    "a command's tree beyond the log": (
+        [change("commands", "tree_size = 99", "first_position = 4")],
+        ("command", 4, 4),
+    ),
+    "a command deleted": ([delete("commands", "first_position = 8")], ("command", 8, 8)),
+    "the last command deleted": ([delete("commands", "first_position = 10")], ("command", 10, 10)),
+    "a command added": (
+        [
+            "INSERT INTO rapport.commands SELECT clinic, gen_random_uuid(), body_mac, 11, 1, 10 "
+            f"FROM rapport.commands {HERE} AND first_position = 10"
+        ],
+        ("command", 11, 11),
+    ),
+    "a time that no calendar has": (
+        [change("entries", "recorded_at = 'infinity'", "position = 6")],
+        ("column", 6, 6),
+    ),
+    "a year before all calendars": (
+        [change("entries", "occurred_at = '4713-01-01 BC'", "position = 6")],
+        ("column", 6, 6),
+    ),
+    "an offset that is none": (
+        [change("entries", "occurred_offset = 'east'", "position = 6")],
+        ("unreadable", 6, 6),
+    ),
+    "a number that is too large": (
+        [change("entries", "version = 9007199254740992", "position = 6")],
+        ("unreadable", 6, 6),
+    ),
+    "logged bytes that are no object": (
+        [change("entries", "leaf_input = '[]'", "position = 6")],
+        ("leaf", 6, 6),
+    ),
+    "logged bytes without an end": (
+        [change("entries", "leaf_input = repeat('[', 16384)::bytea", "position = 6")],
+        ("leaf", 6, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_what_a_superuser_changes_is_found(suspect: Suspect, what: str) -> None:
+    """R3: found, and named as narrowly as it can be proven."""
+    statements, found = CHANGED[what]
+    suspect.tamper(*statements)
+    assert suspect.finding()[:3] == found
+
+
+def test_a_log_without_its_head_is_no_log(suspect: Suspect) -> None:
+    """R3: a deleted head is an error, never an empty log."""
+    suspect.tamper(delete("heads"))
+    with pytest.raises(NoSuchClinic):
+        suspect.verify()
+
+
+def test_an_entry_rewritten_to_fit_itself_is_found_by_its_commit(suspect: Suspect) -> None:
+    """R3: the smallest range between trusted roots is named."""
+    suspect.tamper(change("entries", "actor = gen_random_uuid()", "position = 5"))
+    suspect.fit_leaves()
+    assert suspect.finding() == ("root", 4, 6, "")
+
+
+def test_entries_swapped_to_fit_themselves_are_found_by_their_commit(suspect: Suspect) -> None:
+    """R3: order is proven too: entries 5 and 6 stand in two streams and one command."""
+    suspect.tamper(
+        change("entries", "position = 105", "position = 5"),
+        change("entries", "position = 5, command_index = 1", "position = 6"),
+        change("entries", "position = 6, command_index = 2", "position = 105"),
+    )
+    suspect.fit_leaves()
+    assert suspect.finding() == ("root", 4, 6, "")
+
+
+def test_versions_with_a_gap_are_found_without_their_roots(suspect: Suspect) -> None:
+    """R3: a stream's versions have neither gaps nor doubles, whatever the tree says."""
+    suspect.tamper(change("entries", "version = 77", "position = 10"))
+    suspect.fit_leaves()
+    suspect.fit_tree()
+    assert suspect.finding() == ("version", 10, 10, "")
+
+
+def test_time_that_runs_backwards_is_found_without_its_roots(suspect: Suspect) -> None:
+    """Rule 2: recorded_at never decreases by position, whatever the tree says."""
+    suspect.tamper(
+        change("entries", "recorded_at = recorded_at - interval '1 day'", "position = 8")
+    )
+    suspect.fit_leaves()
+    suspect.fit_tree()
+    assert suspect.finding() == ("time", 8, 8, "")
+
+
+def test_a_log_rewritten_as_a_whole_is_found_by_what_was_acknowledged(suspect: Suspect) -> None:
+    """Idea 5: the database alone can be made to fit itself; what was remembered outside cannot."""
+    suspect.tamper(change("entries", "actor = gen_random_uuid()", "position = 5"))
+    suspect.fit_leaves()
+    suspect.fit_tree()
+    assert suspect.verify(known=False).size == 10
+    assert suspect.finding() == ("acknowledged", 1, 10, "")
+
+
+def test_a_log_cut_short_as_a_whole_is_found_by_what_was_acknowledged(suspect: Suspect) -> None:
+    """Idea 5: so is an older backup that was restored without a word."""
+    suspect.tamper(
+        delete("entries", "position > 6"),
+        delete("commands", "first_position > 6"),
+        delete("batches", "size > 6"),
+    )
+    suspect.fit_tree()
+    assert suspect.verify(known=False).size == 6
+    assert suspect.finding() == ("acknowledged", 7, 10, "")
+
+
+def test_verification_runs_beside_writers(clinic: Clinic) -> None:
+    """R3: one snapshot; what is being written is no finding."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            clinic.log.append([Proposal(read(uuid4()), Author(uuid4())) for _ in range(3)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        sizes = [clinic.check_record().size for _ in range(20)]
+    finally:
+        stop.set()
+        writer.join()
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 5, "the writer was not writing"
+
+
+class Bulky(Event):
+    """Content that is opened by nobody, so that its topic need not be known."""
+
+    topic = "test.bulky"
+    words: str
+
+
+class WriteBulky(ReadRecord):
+    """Appends 4 KB to a stream of its own."""
+
+    def decide(self, given: Given) -> Iterator[New]:
+        yield New(access_stream(given.clinic), Bulky(words="x" * 4_000))
+
+
+MEASURED = """
+import json, sys
+from uuid import UUID
+import psutil
+from infra.verify import verify
+
+task = json.loads(sys.stdin.readline())
+held = []
+def measure(done, size):
+    held.append(psutil.Process().memory_info().rss)
+for clinic in task["clinics"]:
+    verify(task["reader"], UUID(clinic), progress=measure)
+    print(max(held))
+"""
+
+
+def test_a_long_log_takes_no_more_memory_than_a_short_one(
+    new_clinic: Callable[[], Clinic],
+) -> None:
+    """R3: rows are read in pages; a log of ten years fits into the memory of a log of a day."""
+    short, long = new_clinic(), new_clinic()
+    for clinic, entries in ((short, 1_000), (long, 5_000)):
+        clinic.log.append(
+            [Proposal(WriteBulky(**dict(read())), Author(uuid4())) for _ in range(entries)]
+        )
+    task = {
+        "reader": short.database.dsn("read"),
+        "clinics": [str(short.id), str(long.id)],
+    }
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        input=json.dumps(task), capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    small, large = map(int, measured.stdout.split())
+    assert large - small < 8_000_000, "5,000 entries of 4 KB are more than 20 MB"
