@@ -3,19 +3,24 @@
 Doors receive what stands here; only this module, the command line and the worker know `infra`.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
 import psycopg
 
+from api.doors import Check, House, LogStatus, Persona
+from domain.access import Role
 from domain.records import Clock, Records, system_clock
 from infra.acknowledged import AcknowledgedHead
-from infra.event_store import ClinicLog
-from infra.keyring import FileKeyring, open_keyring
-from infra.migrate import migrate
+from infra.event_store import ClinicLog, LogDiverged, StoreUnavailable
+from infra.identity import NotAuthentic, Principal, Tokens
+from infra.keyring import FileKeyring, KeyringError, open_keyring
+from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.recorder import clinics, found_clinic
 from infra.settings import Settings
@@ -39,6 +44,8 @@ class Service:
     keyring: FileKeyring
     clinic: UUID
     log: ClinicLog
+    tokens: Tokens
+    clock: Clock
 
     @property
     def records(self) -> Records:
@@ -99,7 +106,9 @@ def open_service(
             clock=clock,
         )
         opened.callback(log.close)
-        yield Service(settings, database, keyring, clinic, log)
+        tokens = Tokens(database.dsn("app"), clinic, clock=clock)
+        opened.callback(tokens.close)
+        yield Service(settings, database, keyring, clinic, log, tokens, clock)
 
 
 def clinic_in(database: Database, settings: Settings) -> UUID | None:
@@ -128,3 +137,105 @@ def begin_clinic(database: Database, settings: Settings) -> UUID:
             known = settings.clinic or uuid4()
             found_clinic(owner, known)
         return known
+
+
+# --- What the doors receive -----------------------------------------------------------------
+
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    StoreUnavailable,
+    LogDiverged,
+    KeyringError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""What the parts raise while they cannot be reached."""
+
+_PERSONA_STAYS = timedelta(hours=12)
+
+
+def house(service: Service) -> House:
+    """The parts of a service as the doors know them."""
+    return House(
+        records=service.records,
+        log=service.log,
+        clock=service.clock,
+        authenticate=lambda text: _authenticate(service, text),
+        log_status=lambda: _log_status(service),
+        readiness=lambda: _readiness(service),
+        personas=lambda: personas(service),
+        sign_in=lambda persona: sign_in(service, persona),
+        sign_out=lambda text: sign_out(service, text),
+    )
+
+
+def _authenticate(service: Service, text: str) -> Principal | None:
+    try:
+        return service.tokens.authenticate(text)
+    except NotAuthentic:
+        return None
+
+
+def _log_status(service: Service) -> LogStatus:
+    head = service.log.head()
+    known = service.acknowledged()
+    return LogStatus(
+        size=head.size,
+        root=head.frontier.root().hex(),
+        recorded_at=head.recorded_at,
+        acknowledged=known and (known[0], known[1].hex()),
+    )
+
+
+def _readiness(service: Service) -> Iterator[Check]:
+    """What must hold for this process to serve; a check that raises has not passed."""
+    checks: dict[str, Callable[[], object]] = {
+        "database": service.log.head_size,
+        "migrations": lambda: _require_current(service),
+        "acknowledged head": service.log.check_acknowledged,
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except (*UNAVAILABLE, MigrationError) as error:
+            yield Check(name, passed=False, detail=type(error).__name__)
+        else:
+            yield Check(name, passed=True)
+
+
+def _require_current(service: Service) -> None:
+    missing = pending(service.database.dsn("owner"))
+    if missing:
+        raise MigrationError(f"{len(missing)} migrations are not applied")
+
+
+# --- Personas: looking around in the demonstration clinic -----------------------------------
+
+
+def personas(service: Service) -> Sequence[Persona]:
+    """Whom one may sign in as without a token: on the embedded database, once `rapport demo` has
+    filled it; nobody anywhere else."""
+    if service.settings.database_url is not None:
+        return []
+    try:
+        found = json.loads((service.settings.home / "demo" / "personas.json").read_bytes())
+    except FileNotFoundError:
+        return []
+    return [
+        Persona(Role(each["role"]), str(each["name"]), UUID(each["principal"])) for each in found
+    ]
+
+
+def sign_in(service: Service, persona: Persona) -> str:
+    """A token for a persona, for half a day; LookupError if there is no such persona here."""
+    if persona not in personas(service):
+        raise LookupError("no such persona")
+    expires = service.clock() + _PERSONA_STAYS
+    return service.tokens.issue(persona.principal, persona.role, "demonstration", expires)
+
+
+def sign_out(service: Service, text: str) -> None:
+    """Ends the token of that text, if it is in force."""
+    try:
+        service.tokens.revoke(service.tokens.authenticate(text).token)
+    except NotAuthentic:
+        return

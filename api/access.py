@@ -1,0 +1,286 @@
+"""Who may use which door, and how far it reaches: one table for API, pages and command line.
+
+What is not in the table is denied. Why it looks like this: docs/decisions/0008-access-table.md.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+from uuid import UUID
+
+from api.problems import Fault
+from domain.access import Role
+from domain.alliance import Rating
+from domain.clinic import Scope, clinic_stream
+from domain.consent import consent_of, in_force
+from domain.event import Command, History, Refusal, Stream
+from domain.relationship import relationship_of, relationship_stream
+
+
+class Principal(Protocol):
+    """Somebody who has shown who they are, and in what capacity they come."""
+
+    @property
+    def person(self) -> UUID: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def purpose(self) -> str: ...
+
+
+class Reach(StrEnum):
+    """How far somebody gets through a door."""
+
+    OWN = "own record"
+    """Relationships in which one is a client."""
+    TREATED = "own clients"
+    """Relationships in which one is a therapist."""
+    SUPERVISED = "supervised, with the clients' consent"
+    """Relationships that one supervises, while every client consents to that disclosure."""
+    STRUCTURE = "structure only"
+    """Every relationship: that, when and by whom; what was said, rated or written is withheld."""
+    CLINIC = "the clinic's"
+    """What is the clinic's as a whole, and no relationship."""
+    AUTHORED = "own commands"
+    """What one has recorded oneself."""
+    OPENING = "own and new"
+    """A relationship that is not there yet, with oneself as a therapist."""
+    ALL = "everything"
+    """Whoever holds the machine, with its database and its keyring."""
+
+
+# --- Whose words a command carries ----------------------------------------------------------
+
+Voice = Callable[[Command, History], UUID | None]
+"""The person whose words a command carries, given the stream that it is about; None: nobody's."""
+
+
+def _named(field: str) -> Voice:
+    """The person whom the command names in that field."""
+
+    def voice(command: Command, history: History) -> UUID | None:
+        person: UUID | None = getattr(command, field)
+        return person
+
+    return voice
+
+
+def _nobody(command: Command, history: History) -> UUID | None:
+    return None
+
+
+def _party_of_consent(command: Command, history: History) -> UUID | None:
+    consent = consent_of(history, command.consent)  # type: ignore[attr-defined]  # WithdrawConsent
+    return consent and consent.party
+
+
+def _rater_of_superseded(command: Command, history: History) -> UUID | None:
+    for entry in history:
+        rating = entry.event
+        if isinstance(rating, Rating) and rating.rating == command.superseded:  # type: ignore[attr-defined]
+            return rating.rater
+    return None
+
+
+def _author_of_amended(command: Command, history: History) -> UUID | None:
+    """Of an entry that a client made or that was made for somebody: that person."""
+    entry = history.entry(command.entry)  # type: ignore[attr-defined]  # both amendments
+    if entry is None:
+        return None
+    clients = relationship_of(history).clients if entry.stream.category == "relationship" else ()
+    return entry.on_behalf_of or (entry.actor if entry.actor in clients else None)
+
+
+# --- The table ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One way in: who may use it with what reach, and whose words come in through it."""
+
+    who: Mapping[Role, Reach]
+    voice: Voice = _nobody
+
+
+_THERAPIST = {Role.THERAPIST: Reach.TREATED}
+_CLIENT = {Role.CLIENT: Reach.OWN}
+_SUPERVISOR = {Role.SUPERVISOR: Reach.SUPERVISED}
+_OFFICER = {Role.COMPLIANCE_OFFICER: Reach.STRUCTURE}
+_OFFICE = {Role.ADMINISTRATOR: Reach.CLINIC}
+_MACHINE = {Role.SYSTEM: Reach.ALL}
+
+_TAKING_PART = _THERAPIST | _CLIENT
+_READERS = _THERAPIST | _CLIENT | _SUPERVISOR | _OFFICER
+_EVERYBODY = dict.fromkeys(Role, Reach.CLINIC)
+
+_READING: Mapping[str, Door] = {
+    "caseload": Door(_READERS),
+    "dossier": Door(_READERS | _MACHINE),
+    "timeline": Door(_READERS),
+    "alliance": Door(_READERS),
+    "consents": Door(_READERS),
+    "goals": Door(_READERS),
+    "readers": Door(_READERS),
+    "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
+    "log-entries": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
+    "receipt": Door(dict.fromkeys(Role, Reach.AUTHORED) | _OFFICER | _MACHINE),
+    "instruments": Door(_EVERYBODY),
+    "score": Door(_EVERYBODY),
+}
+
+_RECORDING: Mapping[str, Door] = {
+    # The clinic
+    "found-clinic": Door(_OFFICE | _MACHINE),
+    "publish-consent-document": Door(_OFFICE | _MACHINE),
+    "attest-instrument-licence": Door(_OFFICE | _MACHINE),
+    "declare-import": Door(_OFFICE | _MACHINE),
+    "register-person": Door(_OFFICE | _MACHINE),
+    "register-practitioner": Door(_OFFICE | _MACHINE),
+    # The relationship
+    "open-relationship": Door({Role.THERAPIST: Reach.OPENING} | _MACHINE),
+    "transfer-relationship": Door(_THERAPIST),
+    "close-relationship": Door(_THERAPIST),
+    "reopen-relationship": Door(_THERAPIST),
+    # Consent
+    "give-information": Door(_THERAPIST, _named("by")),
+    "address-questions": Door(_THERAPIST, _named("by")),
+    "give-consent": Door(_TAKING_PART, _named("signer")),
+    "decline-consent": Door(_TAKING_PART, _named("party")),
+    "withdraw-consent": Door(_TAKING_PART, _party_of_consent),
+    # Sessions
+    "schedule-session": Door(_THERAPIST),
+    "hold-session": Door(_THERAPIST | _MACHINE),
+    "miss-session": Door(_THERAPIST),
+    "cancel-session": Door(_TAKING_PART, _named("who")),
+    # Goals
+    "propose-goal": Door(_TAKING_PART, _named("by")),
+    "revise-goal": Door(_TAKING_PART, _named("by")),
+    "assent-to-goal": Door(_TAKING_PART, _named("party")),
+    "dissent-from-goal": Door(_TAKING_PART, _named("party")),
+    "rate-goal": Door(_TAKING_PART, _named("by")),
+    "reach-goal": Door(_THERAPIST),
+    "retire-goal": Door(_THERAPIST),
+    "reopen-goal": Door(_THERAPIST),
+    # Tasks
+    "propose-task": Door(_TAKING_PART, _named("by")),
+    "assent-to-task": Door(_TAKING_PART, _named("party")),
+    "review-task": Door(_TAKING_PART, _named("by")),
+    "retire-task": Door(_THERAPIST),
+    # Ratings
+    "rate-alliance": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
+    "supersede-rating": Door(_TAKING_PART | _SUPERVISOR, _rater_of_superseded),
+    # Corrections
+    "correct-entry": Door(_THERAPIST | _OFFICE, _author_of_amended),
+    "mark-entered-in-error": Door(_THERAPIST | _OFFICE, _author_of_amended),
+}
+
+DOORS: Mapping[str, Door] = MappingProxyType({**_READING, **_RECORDING})
+"""Every door there is, by the name of what is read or of the command."""
+
+SPEAK_FOR_OTHERS = frozenset({Role.THERAPIST, Role.SYSTEM})
+"""Who may record what somebody else said; the entry then says on whose behalf (rule 33)."""
+
+
+# --- Denials --------------------------------------------------------------------------------
+
+
+class NotAdmitted(Fault):
+    status = 403
+    says = "The role {role} does not use this door."
+
+
+class NotInTheirPlace(Fault):
+    status = 403
+    says = "You can record what you say yourself, not what {person} does."
+
+
+class OutOfReach(Fault):
+    """The same answer whether it is not there or not theirs to know of."""
+
+    status = 404
+    says = "There is no such record here."
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def admit(door: str, who: Principal) -> Reach:
+    """How far the principal gets through that door; NotAdmitted."""
+    reach = DOORS[door].who.get(who.role)
+    if reach is None:
+        raise NotAdmitted(role=who.role)
+    return reach
+
+
+def within(reach: Reach, who: Principal, history: History, now: datetime) -> bool:
+    """Whether that reach covers the relationship of this history, for this principal, now."""
+    if reach in (Reach.STRUCTURE, Reach.ALL):
+        return history.version > 0
+    try:
+        relationship = relationship_of(history)
+    except Refusal:  # not there, or erased: nobody can tell any more whose it was
+        return False
+    match reach:
+        case Reach.OWN:
+            return who.person in relationship.clients
+        case Reach.TREATED:
+            return who.person in relationship.therapists
+        case Reach.SUPERVISED:
+            return who.person == relationship.supervisor and all(
+                in_force(history, Scope.SUPERVISION_DISCLOSURE, client, now)
+                for client in relationship.clients
+            )
+    return False
+
+
+def concerns(command: Command, clinic: UUID) -> Stream:
+    """The stream a command is about: its relationship's, the one it names, or the clinic's."""
+    relationship = getattr(command, "relationship", None)
+    if relationship is not None:
+        return relationship_stream(relationship)
+    stream: Stream = getattr(command, "stream", clinic_stream(clinic))
+    return stream
+
+
+def require_command(
+    command: Command, who: Principal, about: Stream, history: History, now: datetime
+) -> UUID | None:
+    """On whose behalf the principal records that command; None: for themself.
+
+    Raises NotAdmitted, OutOfReach, or NotInTheirPlace.
+    """
+    door = DOORS[command.name]
+    reach = admit(command.name, who)
+    if not _covers(reach, command, who, about, history, now):
+        raise OutOfReach
+    voice = door.voice(command, history)
+    if voice is None or voice == who.person:
+        return None
+    if who.role not in SPEAK_FOR_OTHERS:
+        raise NotInTheirPlace(person=voice)
+    return voice
+
+
+def require_authored(reach: Reach, who: Principal, author: UUID) -> None:
+    """OutOfReach for what somebody else recorded, where the reach is one's own commands."""
+    if reach is Reach.AUTHORED and who.person != author:
+        raise OutOfReach
+
+
+_CLINIC_STREAMS = frozenset({"clinic", "person", "practitioner"})
+
+
+def _covers(
+    reach: Reach, command: Command, who: Principal, about: Stream, history: History, now: datetime
+) -> bool:
+    match reach:
+        case Reach.ALL:
+            return True
+        case Reach.CLINIC:
+            return about.category in _CLINIC_STREAMS
+        case Reach.OPENING:
+            return who.person in getattr(command, "therapists", ())
+    return about.category == "relationship" and within(reach, who, history, now)

@@ -1,0 +1,245 @@
+"""The application: every route, what surrounds them all, and the contract in /openapi.json.
+
+`rapport serve` runs it: `uvicorn.run(create_app(service), access_log=False, server_header=False)`.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any, Final
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import composition, problems
+from api.composition import Service
+from api.doors import Entrance
+from api.problems import BodyTooLarge, Problem, Unexpected
+from api.routes import ROUTERS
+
+_log = logging.getLogger("rapport.http")
+
+BODY_LIMIT: Final = 1 << 20
+"""Bytes; no command needs a tenth of it."""
+
+OPEN: Final = frozenset({"live", "ready", "openapi", "sign-in", "sign-out", "static"})
+"""The routes, by name, that need no entrance: they show nothing of the record."""
+
+
+class DoorMissing(Exception):
+    """A route has no entrance and is not open: the app does not start. Its text is the route."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The web application of one clinic; raises DoorMissing."""
+    app = FastAPI(
+        title="Rapport",
+        summary="A tamper-evident record of the therapeutic relationship.",
+        version=metadata.version("rapport-record"),
+        # Their pages fetch scripts from other sites.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # What is sent here is told to nobody else.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.house = composition.house(service)
+    app.state.error_page = None
+    app.add_middleware(Surroundings)
+    problems.install(app, composition.UNAVAILABLE)
+    for router in ROUTERS:
+        app.include_router(router)
+    if find_spec("api.pages") is not None:
+        _mount_pages(app)
+    for route in unguarded(app):
+        raise DoorMissing(f"{route.path} ({route.name})")
+    app.openapi = lambda: contract(app)  # type: ignore[method-assign]
+    return app
+
+
+def _mount_pages(app: FastAPI) -> None:
+    pages = import_module("api.pages")
+    if hasattr(pages, "router"):
+        app.include_router(pages.router)
+        app.state.error_page = pages.error_page
+
+
+# --- Deny by default ------------------------------------------------------------------------
+
+
+def unguarded(app: FastAPI) -> Iterator[RouteContext]:
+    """Every route that has no entrance and is not on the list of those that are open."""
+    for route in iter_route_contexts(app.routes):
+        if route.name not in OPEN and not list(doors_of(route)):
+            yield route
+
+
+def doors_of(route: RouteContext) -> Iterator[str]:
+    """The doors of api/access.py that a route leads through."""
+    return _doors_of(getattr(route, "dependant", None))
+
+
+def _doors_of(dependant: Dependant | None) -> Iterator[str]:
+    if dependant is None:
+        return
+    if isinstance(dependant.call, Entrance):
+        yield dependant.call.door
+    for below in dependant.dependencies:
+        yield from _doors_of(below)
+
+
+# --- What surrounds every request -----------------------------------------------------------
+
+_HEADERS: Final = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+}
+"""Sent with every answer that does not say otherwise itself."""
+
+
+class Surroundings:
+    """Gives each request an id and a limit, each answer its headers, the log one line.
+
+    The log knows paths by their templates, and people by their ids. What nobody foresaw is
+    logged by where it happened, without its message: that may hold what somebody wrote.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, begun, status = uuid4(), time.monotonic(), 0
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name.lower() for name, _ in message["headers"]}
+                more = [pair for pair in _HEADERS.items() if pair[0] not in own]
+                identified = (b"x-request-id", str(request_id).encode())
+                message = {**message, "headers": [*message["headers"], *more, identified]}
+            await send(message)
+
+        try:
+            await self._limited(scope, receive, answer)
+        except Exception as error:  # whatever it is, the answer is a problem, and nothing leaks
+            _log.error("request %s: %s", request_id, where(error))
+            if not status:
+                response = problems.of_fault(Request(scope), Unexpected())
+                await response(scope, receive, answer)
+        finally:
+            _log.info(
+                "%s %s %d %.1f ms request %s principal %s",
+                scope["method"],
+                getattr(scope.get("route"), "path", "-"),
+                status,
+                (time.monotonic() - begun) * 1000,
+                request_id,
+                scope["state"].get("principal", "-"),
+            )
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app, with a body of `BODY_LIMIT` bytes at most, however it is sent."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared[:20]) > BODY_LIMIT:
+            response = problems.of_fault(Request(scope), BodyTooLarge(limit=BODY_LIMIT))
+            await response(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > BODY_LIMIT:
+                raise BodyTooLarge(limit=BODY_LIMIT)
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def where(error: BaseException) -> str:
+    """An exception by its kind and the places it passed, without its message."""
+    places = traceback.extract_tb(error.__traceback__)
+    path = " < ".join(f"{place.name}:{place.lineno}" for place in reversed(places))
+    return f"{type(error).__name__} at {path}"
+
+
+# --- The contract ---------------------------------------------------------------------------
+
+_PROBLEM: Final = {
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+}
+_TITLES: Final = {
+    400: "The body cannot be read, or the cursor is not of this question",
+    401: "No token in force",
+    403: "Not for this role",
+    404: "Not there, or not within reach",
+    409: "Against the state of the record",
+    412: "The stream is at another version",
+    413: "The body is too large",
+    415: "The body is no JSON",
+    422: "Something does not fit",
+    500: "A fault of ours",
+    503: "Not now: ask again",
+}
+
+
+def contract(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with every problem that a route may answer with."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        schemas = document["components"]["schemas"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        problem = Problem.model_json_schema(
+            mode="serialization", ref_template="#/components/schemas/{model}"
+        )
+        schemas |= {**problem.pop("$defs"), "Problem": problem}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                for status in _statuses(path, operation):
+                    said = {"description": _TITLES[status], **_PROBLEM}
+                    operation["responses"].setdefault(str(status), said)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _statuses(path: str, operation: dict[str, Any]) -> set[int]:
+    """The problems that an operation may answer with."""
+    if not path.startswith("/api/"):
+        return {500}
+    places = {parameter["in"] for parameter in operation.get("parameters", ())}
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    found = {401, 403, 500, 503}
+    if places:
+        found |= {422}
+    if "path" in places:
+        found |= {404}
+    if "cursor" in names:
+        found |= {400}
+    if "requestBody" in operation:
+        found |= {400, 404, 413, 415, 422}
+    if "If-Match" in names:
+        found |= {409, 412}
+    return found

@@ -1,0 +1,36 @@
+"""The routes, one file per concept: what there is to record about it and to read of it."""
+
+from api.routes import (
+    alliance,
+    clinic,
+    command,
+    consent,
+    correction,
+    goal,
+    health,
+    instrument,
+    log,
+    person,
+    relationship,
+    session,
+    task,
+)
+
+ROUTERS = tuple(
+    concept.router
+    for concept in (
+        clinic,
+        person,
+        relationship,
+        consent,
+        session,
+        goal,
+        task,
+        alliance,
+        correction,
+        command,
+        instrument,
+        log,
+        health,
+    )
+)

@@ -1,0 +1,160 @@
+"""Who knocks: bearer tokens, of whose secrets only a SHA-256 is kept.
+
+A token reads `rpt_<clinic>_<token id>_<secret>`: two ids in hex and 32 random bytes in base64url.
+A random secret of that length needs no slow hash; a table that is stolen opens nothing.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool
+
+from domain.access import Role
+from domain.records import Clock, system_clock
+from infra.recorder import pinned
+
+_SECRET_BYTES = 32
+_TEXT = re.compile(r"rpt_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})", re.ASCII)
+_COLUMNS = "token_id, principal, role, purpose, created_at, expires_at, revoked_at"
+
+
+class NotAuthentic(Exception):
+    """The text is no token in force here. It is not told apart what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who has shown a token, and in what capacity."""
+
+    person: UUID
+    role: Role
+    purpose: str
+    """For what this person reads, where a request does not say."""
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is kept of a token: everything but its secret."""
+
+    id: UUID
+    principal: UUID
+    role: Role
+    purpose: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class Tokens:
+    """The tokens of one clinic. Safe to share between threads; nothing is remembered, so that a
+    revocation holds from the next request on."""
+
+    def __init__(
+        self, conninfo: str, clinic: UUID, *, clock: Clock = system_clock, pool_size: int = 4
+    ) -> None:
+        """`conninfo` is that of the role `rapport_app`; connections are opened when needed."""
+        self._clinic = clinic
+        self._clock = clock
+        self._pool = ConnectionPool(
+            pinned(conninfo, clinic),
+            connection_class=Connection[DictRow],
+            kwargs={"row_factory": dict_row, "autocommit": True},
+            min_size=0,
+            max_size=pool_size,
+            timeout=5,
+            open=True,
+            check=ConnectionPool.check_connection,
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()
+
+    def issue(self, principal: UUID, role: Role, purpose: str, expires: datetime) -> str:
+        """A new token's text; it is not kept and cannot be asked for again."""
+        token, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
+        with self._pool.connection() as connection:
+            connection.execute(
+                "INSERT INTO rapport.tokens (clinic, token_id, secret_hash, principal, role, "
+                "purpose, created_at, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    self._clinic,
+                    token,
+                    _hash(secret),
+                    principal,
+                    role.value,
+                    purpose,
+                    self._clock(),
+                    expires,
+                ),
+            )
+        encoded = urlsafe_b64encode(secret).rstrip(b"=").decode()
+        return f"rpt_{self._clinic.hex}_{token.hex}_{encoded}"
+
+    def authenticate(self, text: str) -> Principal:
+        """Whose token that is; NotAuthentic if it is none, or expired, revoked, of elsewhere."""
+        parts = _TEXT.fullmatch(text)
+        if parts is None:
+            raise NotAuthentic
+        clinic, token = UUID(parts[1]), UUID(parts[2])
+        with self._pool.connection() as connection:
+            row = connection.execute(
+                f"SELECT {_COLUMNS}, secret_hash FROM rapport.tokens "  # noqa: S608  constants
+                "WHERE clinic = %s AND token_id = %s",
+                (self._clinic, token),
+            ).fetchone()
+        shown = _hash(urlsafe_b64decode(parts[3] + "="))
+        if (
+            row is None
+            or clinic != self._clinic
+            or not hmac.compare_digest(row["secret_hash"], shown)
+            or row["revoked_at"] is not None
+            or row["expires_at"] <= self._clock()
+        ):
+            raise NotAuthentic
+        return Principal(row["principal"], Role(row["role"]), row["purpose"], row["token_id"])
+
+    def revoke(self, token: UUID) -> bool:
+        """Ends a token from the next request on; False if there is none in force by that id."""
+        with self._pool.connection() as connection:
+            revoked = connection.execute(
+                "UPDATE rapport.tokens SET revoked_at = %s "
+                "WHERE clinic = %s AND token_id = %s AND revoked_at IS NULL",
+                (self._clock(), self._clinic, token),
+            )
+        return revoked.rowcount == 1
+
+    def known(self) -> Sequence[Token]:
+        """Every token ever issued, the newest first."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM rapport.tokens WHERE clinic = %s "  # noqa: S608  constants
+                "ORDER BY created_at DESC, token_id",
+                (self._clinic,),
+            ).fetchall()
+        return [
+            Token(
+                row["token_id"],
+                row["principal"],
+                Role(row["role"]),
+                row["purpose"],
+                row["created_at"],
+                row["expires_at"],
+                row["revoked_at"],
+            )
+            for row in rows
+        ]
+
+
+def _hash(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
