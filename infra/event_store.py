@@ -166,7 +166,8 @@ class ClinicLog:
         policy: Policy | None = None,
         pool_size: int = 4,
     ) -> None:
-        """Opens the log; raises NoSuchClinic, or LogDiverged (see `check_acknowledged`)."""
+        """Opens the log; raises NoSuchClinic, LogDiverged (see `check_acknowledged`), or KeyUnknown
+        where the keyring is not the one that this log was written with."""
         self.clinic = clinic
         self.policy = policy or Policy()
         self._datastore = ClinicDatastore(conninfo, clinic, pool_size=pool_size)
@@ -182,7 +183,13 @@ class ClinicLog:
         self._waiting: list[_Turn] = []
         self._cache = _Histories(_ENTRIES_HELD, keyring.generation())
         self._complete: set[Stream] = set()
-        self._head = self.check_acknowledged()
+        try:
+            self._head = self.check_acknowledged()
+            for entry in self._recorder.select_positions(self._head.size - 1, 1):
+                keyring.get(clinic, entry.envelope.key_id)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""

@@ -69,6 +69,8 @@ _SAYS: Final = {
     "exists": "The destination exists already; backups are never overwritten.",
     "forked": "A keyring must be opened again after a fork.",
     "key_destroyed": "The key of this owner was destroyed; nothing more can be sealed for it.",
+    "keyring_missing": "The log has entries, but the keyring that opens them is not here: put "
+    "back master.key and restore a backup of the ring.",
     "key_unknown": "This keyring never held the key; the ring that did must be restored.",
     "master_key_damaged": "master.key is not a whole master key: put back your copy of it.",
     "master_key_missing": "There is no master.key for this keyring: put back your copy of it.",
@@ -470,14 +472,22 @@ _Row = tuple[str, str, str | None, str | None, bytes | None, str | None, str | N
 
 
 def open_keyring(
-    directory: Path, *, new_ring: bool = False, clock: Callable[[], datetime] = _system_clock
+    directory: Path,
+    *,
+    new_ring: bool = False,
+    first_use: bool = True,
+    clock: Callable[[], datetime] = _system_clock,
 ) -> FileKeyring:
     """Opens master.key and keyring.db in `directory`, making all three (0700, 0600) on first use.
 
-    Never makes half of it anew: a keyring without its master key and a master key without its
-    keyring are refused, since going on would bury that keys were lost. `new_ring` makes an empty
-    ring beside an existing master key, to restore a backup into.
+    Where there are entries already it is not the first use: without `first_use` nothing is made,
+    and a directory that holds no keyring is refused. Never makes half of it anew: a keyring
+    without its master key and a master key without its keyring are refused, since going on would
+    bury that keys were lost. `new_ring` makes an empty ring beside an existing master key, to
+    restore a backup into.
     """
+    if not first_use and not any((directory / name).exists() for name in (MASTER_FILE, RING_FILE)):
+        raise KeyringError("keyring_missing")
     with _told():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _refuse_open_to_others(directory)

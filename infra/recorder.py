@@ -105,6 +105,13 @@ def clinics(owner_conninfo: str) -> list[UUID]:
     return [row[0] for row in rows]
 
 
+def holds_entries(owner_conninfo: str) -> bool:
+    """Whether any clinic's log in the database has an entry."""
+    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
+        row = conn.execute("SELECT EXISTS (SELECT FROM rapport.heads WHERE size > 0)").fetchone()
+    return row == (True,)
+
+
 class ClinicDatastore(PostgresDatastore):
     """A pool whose connections can see one clinic only, under one role.
 

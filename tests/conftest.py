@@ -78,12 +78,11 @@ class Clinic:
         finally:
             head.close()
 
-    def open_log(self) -> ClinicLog:
+    def open_log(self, keyring: FileKeyring | None = None) -> ClinicLog:
         """Another writer on the same clinic, as a second process would have one."""
         acknowledged = AcknowledgedHead(self.home / "heads", self.id)
-        log = ClinicLog(
-            self.database.dsn("app"), self.id, self.keyring, acknowledged, clock=self.clock
-        )
+        dsn, keyring = self.database.dsn("app"), keyring or self.keyring
+        log = ClinicLog(dsn, self.id, keyring, acknowledged, clock=self.clock)
         self.others.append(log)
         return log
 

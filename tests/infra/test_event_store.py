@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from domain.access import ReadRecord, Role, RecordRead, access_stream
+from domain.access import ReadRecord, RecordRead, Role, access_stream
 from domain.event import ERASED, EntryUnknown, Given, New, Refusal, Stream
 from domain.records import Author, CommandIdReused, Proposal, Receipt, StaleVersion
 from infra.event_store import LogDiverged
+from infra.keyring import KeyringError, KeyUnknown, open_keyring
 from infra.merkle import leaf_hash
 from tests.conftest import Clinic
 
@@ -187,7 +189,7 @@ def test_content_whose_key_was_destroyed_reads_as_erased(clinic: Clinic) -> None
 
 
 def test_a_log_that_lost_acknowledged_entries_refuses_to_append(clinic: Clinic) -> None:
-    """Idea 5: a start that finds a shorter log than was acknowledged refuses and says what to do."""
+    """Idea 5: a start that finds less than was acknowledged refuses, and says what to do."""
     clinic.record(read())
     size, root = clinic.acknowledged() or (0, b"")
     head_file = next((clinic.home / "heads").iterdir())
@@ -200,6 +202,19 @@ def test_a_log_that_lost_acknowledged_entries_refuses_to_append(clinic: Clinic) 
         clinic.open_log()
     head_file.write_bytes(honest)
     clinic.open_log()
+
+
+def test_a_log_does_not_open_with_a_keyring_that_is_not_its_own(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """Idea 4: a lost keyring must not pass for an erasure, nor be buried under a new one."""
+    clinic.record(read())
+    other = tmp_path / "other"
+    with pytest.raises(KeyringError, match=r"put back master\.key"):
+        open_keyring(other, first_use=False)
+    assert not other.exists()
+    with open_keyring(other) as ring, pytest.raises(KeyUnknown):
+        clinic.open_log(ring)
 
 
 def test_recorded_time_never_decreases_by_position(clinic: Clinic) -> None:
