@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import example
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -146,6 +147,8 @@ def test_a_licence_does_not_end_before_it_begins() -> None:
 
 
 @for_all(st.dates(date(2025, 1, 1), date(2027, 12, 31)))
+@example(FIRST_DAY)
+@example(LAST_DAY)
 def test_a_licence_holds_from_its_first_to_its_last_day(day: date) -> None:
     """Rule 34: the licence is valid on the day of use, its first and last day included."""
     history = given(attest()).history(clinic_stream(CLINIC))

@@ -3,6 +3,7 @@
 from datetime import date, datetime, time, timedelta
 
 import pytest
+from hypothesis import example
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -116,6 +117,8 @@ def test_a_scope_does_not_end_before_it_begins() -> None:
     st.times(),
     st.sampled_from(Activity),
 )
+@example(date(2025, 7, 1), time(0, 0), Activity.THERAPY)
+@example(date(2026, 6, 30), time(23, 59), Activity.THERAPY)
 def test_a_scope_holds_on_the_days_of_its_period(day: date, hour: time, activity: Activity) -> None:
     """Rule 11: role and scope are in force at occurred_at, first and last day included."""
     first, last = date(2025, 7, 1), date(2026, 6, 30)

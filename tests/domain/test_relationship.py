@@ -264,9 +264,10 @@ def test_turns_keep_their_order() -> None:
     early = {"occurred_at": BEGINNING - DAY, "late_reason": "Found in the old books."}
     record = given(*OPENED)
     record.when(CLOSE.model_copy(update=early)).refuses(TurnsOutOfOrder, relationship=RELATIONSHIP)
-    record.and_given((CLOSED, CLOSED_AT)).when(REOPEN.model_copy(update=early)).refuses(
-        TurnsOutOfOrder
-    )
+    closed = record.and_given((CLOSED, CLOSED_AT))
+    closed.when(REOPEN.model_copy(update=early)).refuses(TurnsOutOfOrder)
+    closed.when(REOPEN, at=CLOSED_AT).then(REOPENED)
+    given(*FOUNDED, (opened(), NOW)).when(CLOSE, at=NOW).then(CLOSED)
 
 
 @for_all(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(-10, 500))
