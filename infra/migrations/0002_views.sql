@@ -5,10 +5,13 @@ CREATE SCHEMA views;
 GRANT USAGE, CREATE ON SCHEMA views TO rapport_views;
 GRANT USAGE ON SCHEMA views TO rapport_app, rapport_import, rapport_read;
 
+-- `view` is name and version (timeline_v1). `build` names the rows that are read: a rebuild writes
+-- others beside them and swaps by changing this row, so no reader ever waits for a table.
 CREATE TABLE rapport.tracking (
     clinic   uuid   NOT NULL,
     view     text   NOT NULL,
     position bigint NOT NULL CHECK (position >= 0),
+    build    uuid   NOT NULL,
     PRIMARY KEY (clinic, view)
 ) /*partition by clinic*/;
 
@@ -16,10 +19,11 @@ CREATE TABLE rapport.tracking (
 CREATE TABLE rapport.parked (
     clinic   uuid   NOT NULL,
     view     text   NOT NULL,
+    build    uuid   NOT NULL,
     stream   text   NOT NULL,
     position bigint NOT NULL,
     code     text   NOT NULL,
-    PRIMARY KEY (clinic, view, stream)
+    PRIMARY KEY (clinic, view, build, stream)
 ) /*partition by clinic*/;
 
 DO $$

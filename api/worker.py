@@ -1,0 +1,157 @@
+"""The worker: keeps the views at the end of the log.
+
+It is woken by LISTEN as a hint and looks by itself every second. Any number of workers may run: a
+view is moved by whoever holds its row, in one transaction with its rows, and the others pass on.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import psycopg
+
+from api.composition import UNAVAILABLE
+from domain.event import History, Stream
+from infra.view_store import RebuildRunning, ViewStore, Writer
+from projections.rebuild import rebuild
+from projections.view import Folds, LogReader, View, up_to
+
+CHANNEL = "rapport_log"
+"""Whoever appends sends a NOTIFY here."""
+
+_ENTRIES_AT_ONCE = 5_000
+_FAR_BEHIND = 100_000
+_POLL_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+
+_log = logging.getLogger("rapport.views")
+
+
+class Worker:
+    """Moves one clinic's views along its log."""
+
+    def __init__(
+        self,
+        views: Sequence[View[Any, Any]],
+        log: LogReader,
+        store: ViewStore,
+        *,
+        entries_at_once: int = _ENTRIES_AT_ONCE,
+        far_behind: int = _FAR_BEHIND,
+    ) -> None:
+        """`far_behind`: by how many entries, before views are rebuilt instead of moved along."""
+        self._views = {view.table: view for view in views}
+        self._folds = {view.table: Folds(view) for view in views}
+        self._log = log
+        self._store = store
+        self._entries_at_once = entries_at_once
+        self._far_behind = far_behind
+        self._generation: int | None = None
+        store.make(views)
+
+    def catch_up(self) -> None:
+        """Brings every view to the end of the log, except those another worker is moving."""
+        self._build()
+        self._settle()
+        while self._step():
+            pass
+
+    def run(self, stop: Event, conninfo: str) -> None:
+        """Works until `stop` is set; outlives lost connections. `conninfo`: where to LISTEN."""
+        for view in self._views.values():
+            self._store.forget_older(view)
+        while not stop.is_set():
+            try:
+                with _listening(conninfo) as wakings:
+                    # Listening first: what comes in while catching up wakes the next round.
+                    self.catch_up()
+                    for _ in wakings:
+                        if stop.is_set():
+                            return
+                        self.catch_up()
+            except UNAVAILABLE as error:
+                _log.warning("views wait: %s", type(error).__name__)
+                stop.wait(_PAUSE_SECONDS)
+
+    def _build(self) -> None:
+        """Views that were never built, or are far behind, are folded stream by stream."""
+        tracked = self._store.tracked(self._views)
+        head = self._log.head_size()
+        due = [
+            view
+            for name, view in self._views.items()
+            if name not in tracked or head - tracked[name].position > self._far_behind
+        ]
+        if not due:
+            return
+        _log.info("building %s", ", ".join(view.table for view in due))
+        try:
+            rebuild(due, self._log, self._store, compare=False)
+        except RebuildRunning as running:
+            _log.info("%s is being built by another process", running)
+
+    def _settle(self) -> None:
+        """After a key was destroyed: nothing that it sealed stays, in memory or in a row."""
+        generation = self._store.generation()
+        if generation == self._generation:
+            return
+        for folds in self._folds.values():
+            folds.clear()
+        erased = {
+            category: [Stream.parse(name) for name in self._store.erased_streams(category)]
+            for category in {view.category for view in self._views.values()}
+        }
+        with self._store.advancing(self._views.values()) as writers:
+            for name, writer in writers.items():
+                for stream in erased[self._views[name].category]:
+                    self._refold(writer, name, stream)
+        if len(writers) == len(self._views):
+            self._generation = generation
+
+    def _refold(self, writer: Writer, name: str, stream: Stream) -> None:
+        history: History = up_to(self._log.history(stream), writer.position)
+        if history:
+            writer.write([self._folds[name].refold(stream, history)])
+
+    def _step(self) -> bool:
+        """One batch for every view that can be moved; False where there was nothing to do.
+
+        Views that stand at one position share one reading of the log; one that lags is led to the
+        next position where others stand, so that they soon share all of it.
+        """
+        with self._store.advancing(self._views.values()) as writers:
+            positions = sorted({writer.position for writer in writers.values()})
+            moved = False
+            for start, following in zip(positions, [*positions[1:], None], strict=True):
+                limit = self._entries_at_once
+                if following is not None:
+                    limit = min(limit, following - start)
+                entries = self._log.read_log(start, limit)
+                if not entries:
+                    continue
+                moved = True
+                for name, writer in _standing_at(start, writers):
+                    writer.write(self._folds[name].changes(entries, self._log))
+                    writer.move(entries[-1].position)
+        return moved
+
+
+def _standing_at(position: int, writers: Mapping[str, Writer]) -> list[tuple[str, Writer]]:
+    return [(name, writer) for name, writer in writers.items() if writer.position == position]
+
+
+@contextmanager
+def _listening(conninfo: str) -> Iterator[Iterator[None]]:
+    """Wakings: one for each notice, or after a second without any."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(f"LISTEN {CHANNEL}")
+        yield _wakings(connection)
+
+
+def _wakings(connection: psycopg.Connection) -> Iterator[None]:
+    while True:
+        for _ in connection.notifies(timeout=_POLL_SECONDS, stop_after=1):
+            pass
+        yield

@@ -1,0 +1,203 @@
+"""What a view's row is in bytes: sealed key by key, and its line of a digest.
+
+The formats `rapport-view/1` and `rapport-view-digest/1` are written down in docs/formats/view.md.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+from infra import canonical
+from infra.keyring import Keyring
+from infra.sealing import Sealer, subkey
+
+FORMAT: Final = "rapport-view/1"
+DIGEST_FORMAT: Final = "rapport-view-digest/1"
+
+FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed")
+"""The columns that every table of a view has; the others are the view's clear fields."""
+
+Ref = tuple[int, int, UUID, int | None]
+"""Position, version, key and amended_at of the entry that established a value."""
+Cited = tuple[Ref, bool, Sequence[str]]
+"""Clear fields (or, where True, erased ones) that one entry established."""
+Group = Mapping[str, tuple[int, int, int | None, object]]
+"""Sealed under one key: field → position, version, amended_at, value."""
+
+
+class NewRow(Protocol):
+    """A row to be written."""
+
+    @property
+    def columns(self) -> Mapping[str, object]: ...
+    @property
+    def cited(self) -> Sequence[Cited]: ...
+    @property
+    def groups(self) -> Mapping[UUID, Group]: ...
+
+
+class StoredRow(NamedTuple):
+    """A row as it was kept; a group is None where its key was destroyed."""
+
+    stream: str
+    entry: int
+    columns: Mapping[str, Any]
+    cited: Sequence[Cited]
+    groups: Mapping[UUID, Group | None]
+
+
+class Seals:
+    """Seals and opens the rows of one clinic's views."""
+
+    def __init__(self, clinic: UUID, keyring: Keyring) -> None:
+        self._clinic = clinic
+        self._keyring = keyring
+        self._generation = keyring.generation()
+        self._sealer = Sealer()
+
+    def sealed(
+        self, view: str, table: str, stream: str, entry: int, row: NewRow
+    ) -> dict[str, object]:
+        """The row by column. A group whose key is gone by now is left out: never kept unsealed."""
+        keys = sorted(row.groups, key=str)
+        groups: list[bytes | None] = []
+        for key_id in keys:
+            key = self._key(key_id)
+            aad = self._aad(table, stream, entry, row.columns, row.cited, key_id)
+            plain = canonical.encode(dict(row.groups[key_id]))
+            groups.append(key and self._sealer.seal(key, f"view/{view}", aad, plain))
+        return {
+            "stream": stream,
+            "entry": entry,
+            "cited": _cited_for_json(row.cited),
+            "keys": keys,
+            "sealed": groups,
+            **row.columns,
+        }
+
+    def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
+        """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
+        stream, entry, cited = row["stream"], row["entry"], _cited_from_json(row["cited"])
+        columns = {name: _in_utc(value) for name, value in row.items() if name not in FIXED}
+        groups: dict[UUID, Group | None] = {}
+        for key_id, sealed in zip(row["keys"], row["sealed"], strict=True):
+            key = self._key(key_id)
+            if key is None or sealed is None:
+                groups[key_id] = None
+                continue
+            aad = self._aad(table, stream, entry, columns, cited, key_id)
+            plain = self._sealer.open(key, f"view/{view}", aad, sealed)
+            groups[key_id] = canonical.decode(plain)
+        return StoredRow(stream, entry, columns, cited, groups)
+
+    def digesting(self, view: str, version: int, position: int) -> "Digesting":
+        """A digest to be filled with the lines of a view's rows in key order."""
+        _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "digest/0")
+        header = {
+            "clinic": self._clinic,
+            "format": DIGEST_FORMAT,
+            "position": position,
+            "version": version,
+            "view": view,
+        }
+        return Digesting(subkey(key, "digest"), position, canonical.encode(header))
+
+    def _key(self, key_id: UUID) -> bytes | None:
+        generation = self._keyring.generation()
+        if generation != self._generation:
+            self._sealer.forget()
+            self._generation = generation
+        return self._keyring.get(self._clinic, key_id)
+
+    def _aad(
+        self,
+        table: str,
+        stream: str,
+        entry: int,
+        columns: Mapping[str, object],
+        cited: Sequence[Cited],
+        key_id: UUID,
+    ) -> bytes:
+        return canonical.encode(
+            {
+                "cited": list(cited),
+                "clinic": self._clinic,
+                "columns": dict(columns),
+                "entry": entry,
+                "format": FORMAT,
+                "key_id": key_id,
+                "stream": stream,
+                "table": table,
+            }
+        )
+
+
+# --- Digests --------------------------------------------------------------------------------
+
+
+class Digest(NamedTuple):
+    """HMAC-SHA-256, in hex, over a view's opened rows as of a position."""
+
+    position: int
+    mac: str
+    rows: int
+    parked: int
+
+
+class Digesting:
+    """HMAC-SHA-256 over lines of canonical JSON, each ended by a line feed."""
+
+    def __init__(self, key: bytes, position: int, header: bytes) -> None:
+        self._mac = hmac.new(key, header + b"\n", "sha256")
+        self._position = position
+        self._rows = 0
+
+    def add(self, line: bytes) -> None:
+        self._mac.update(line + b"\n")
+        self._rows += 1
+
+    def finished(self, parked: Mapping[str, tuple[int, str]]) -> Digest:
+        for stream, (position, code) in sorted(parked.items()):
+            line = {"code": code, "parked": stream, "position": position}
+            self._mac.update(canonical.encode(line) + b"\n")
+        return Digest(self._position, self._mac.hexdigest(), self._rows, len(parked))
+
+
+def digest_line(row: StoredRow) -> bytes:
+    """The row's line: every cell with the entry that established it, and no ciphertext."""
+    cells: dict[str, list[object]] = {}
+    for (position, version, _, amended_at), erased, fields in row.cited:
+        for name in fields:
+            cells[name] = [position, version, amended_at]
+            if not erased:
+                cells[name].append(row.columns[name])
+    for group in row.groups.values():
+        for name, cell in (group or {}).items():
+            cells[name] = list(cell)
+    erased_keys = [key_id for key_id, group in row.groups.items() if group is None]
+    line = {"cells": cells, "entry": row.entry, "erased_keys": erased_keys, "stream": row.stream}
+    return canonical.encode(line)
+
+
+# --- Forms ----------------------------------------------------------------------------------
+
+
+def _cited_for_json(cited: Sequence[Cited]) -> list[object]:
+    return [
+        [position, version, str(key_id), amended_at, erased, list(fields)]
+        for (position, version, key_id, amended_at), erased, fields in cited
+    ]
+
+
+def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
+    return tuple(
+        ((position, version, UUID(key_id), amended_at), erased, fields)
+        for position, version, key_id, amended_at, erased, fields in cited
+    )
+
+
+def _in_utc(value: Any) -> Any:
+    """A session's time zone is the server's affair; what was bound to the seal is UTC."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -1,0 +1,202 @@
+"""The alliance as it was rated, session by session: raw items, and the scores their keys give.
+
+A score is computed from the raw items by the key that the rating names (rule 28), and carries
+that key's flags (rule 36). Scores of different instruments, forms, metrics or key majors never
+share a series, and perspectives are never averaged (rule 32).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from domain.alliance import AllianceRated, Rating, RatingSuperseded, score_of, series_of
+from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
+from domain.instrument import Flag, Perspective, RawItems, SeriesId
+from domain.session import SessionHeld, session_numbers
+from projections.view import Cell, Instant, Row, View, amendment, cell, known
+
+Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
+"""A score without rounding; `1436/7` in text."""
+
+
+class Scored(Model):
+    """The score of one scale; without a value where the missing rule allows none."""
+
+    value: Exact | None
+    text: str | None
+    """The value in decimals, as a person reads it."""
+    low: Exact
+    high: Exact
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RatingRow(Row):
+    """One rating."""
+
+    rated_at: Cell[Instant]
+    rating: Cell[UUID]
+    session: Cell[UUID | None]
+    """None: between sessions."""
+    perspective: Cell[Perspective]
+    rater: Cell[UUID]
+    own_submission: Cell[bool]
+    """Rule 33: whether the rater recorded it, and not somebody else on the rater's behalf."""
+    follow_up: Cell[bool]
+    instrument: Cell[str]
+    instrument_version: Cell[str | None]
+    key_hash: Cell[str | None]
+    series: Cell[tuple[str, str, str, int] | None]
+    """Instrument, form, metric and key major; None: its key is unknown, only raw items stand."""
+    items: Cell[RawItems]
+    scales: Cell[dict[str, Scored]]
+    """By name of the scale; empty where the key is unknown."""
+    source: Cell[Source]
+    reported: Cell[tuple[str, ...]]
+    session_at: Cell[Moment] | None = None
+    """When the session started, by the entry that says it was held."""
+    session_number: Cell[int] | None = None
+    superseded_by: Cell[UUID] | None = None
+    supersedes: Cell[UUID] | None = None
+
+    @property
+    def at(self) -> datetime | None:
+        """Where it stands on the axis of time: its session's start, else when it was rated."""
+        return known(self.session_at) or known(self.rated_at)
+
+
+_Scales = Mapping[str, Scored]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The entries about ratings and held sessions, and the scores of what was rated."""
+
+    entries: tuple[RecordedEvent, ...] = ()
+    scales: Mapping[int, _Scales] = field(default_factory=dict)
+    """By version of the rating, as it was first recorded: the one thing here that takes long."""
+
+
+class AllianceCourse(View[State, RatingRow]):
+    name = "alliance_course"
+    row = RatingRow
+    clear = ("rated_at", "rating", "session", "source")
+
+    _ratings = frozenset({AllianceRated.topic, RatingSuperseded.topic})
+    _topics = _ratings | {SessionHeld.topic}
+
+    def empty(self, stream: Stream) -> State:
+        return State()
+
+    def fold(self, state: State, entry: RecordedEvent) -> State:
+        if entry.topic not in self._topics and amendment(entry) is None:
+            return state
+        scales = state.scales
+        if isinstance(entry.event, Rating):
+            scales = {**scales, entry.version: scales_of(entry)}
+        return State((*state.entries, entry), scales)
+
+    def rows(self, state: State) -> Mapping[int, RatingRow]:
+        history = History(state.entries)
+        held = {event.session: (entry, event) for entry, event in history.of(SessionHeld)}
+        numbers = session_numbers(history)
+        successors = {
+            event.superseded: (entry, event) for entry, event in history.of(RatingSuperseded)
+        }
+        rows: dict[int, RatingRow] = {}
+        for entry in history.standing:
+            if isinstance(entry.event, Rating):
+                scales = None if entry.amended_at else state.scales.get(entry.version)
+                rows[entry.version] = _row(entry, entry.event, scales, held, numbers, successors)
+            elif isinstance(entry.event, Erased) and entry.topic in self._ratings:
+                rows[entry.version] = RatingRow.erased(
+                    entry,
+                    rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+                    source=cell(entry, entry.source),
+                )
+        return rows
+
+
+def scales_of(entry: RecordedEvent) -> _Scales:
+    """The scores of a rating by its own key, scale by scale; none where the key is unknown."""
+    score = score_of(entry)
+    return (
+        {}
+        if score is None
+        else {
+            name: Scored(
+                value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
+            )
+            for name, part in score.scales.items()
+        }
+    )
+
+
+def _row(
+    entry: RecordedEvent,
+    rating: Rating,
+    scales: _Scales | None,
+    held: Mapping[UUID, tuple[RecordedEvent, SessionHeld]],
+    numbers: Mapping[UUID, int],
+    successors: Mapping[UUID, tuple[RecordedEvent, RatingSuperseded]],
+) -> RatingRow:
+    session = held.get(rating.session) if rating.session else None
+    successor = successors.get(rating.rating)
+    supersedes = rating.superseded if isinstance(rating, RatingSuperseded) else None
+    return RatingRow(
+        rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        rating=cell(entry, rating.rating),
+        session=cell(entry, rating.session),
+        perspective=cell(entry, rating.perspective),
+        rater=cell(entry, rating.rater),
+        own_submission=cell(entry, entry.source is Source.ENTERED and entry.actor == rating.rater),
+        follow_up=cell(entry, rating.follow_up),
+        instrument=cell(entry, rating.instrument),
+        instrument_version=cell(entry, rating.instrument_version),
+        key_hash=cell(entry, rating.key_hash),
+        series=cell(entry, series_of(rating)),
+        items=cell(entry, rating.items),
+        scales=cell(entry, dict(scales_of(entry) if scales is None else scales)),
+        source=cell(entry, entry.source),
+        reported=cell(entry, rating.reported),
+        session_at=session and cell(session[0], session[1].started_at),
+        session_number=session and cell(session[0], numbers[session[1].session]),
+        superseded_by=successor and cell(successor[0], successor[1].rating),
+        supersedes=None if supersedes is None else cell(entry, supersedes),
+    )
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def current(rows: Mapping[int, RatingRow]) -> Iterator[RatingRow]:
+    """The ratings that no other has superseded, in order of their sessions (rule 29)."""
+    standing = (row for row in rows.values() if row.superseded_by is None and row.at is not None)
+    return iter(sorted(standing, key=lambda row: (row.at, row.rated_at.ref.version)))
+
+
+def series(rows: Mapping[int, RatingRow]) -> Mapping[tuple[SeriesId, UUID], list[RatingRow]]:
+    """The current ratings that may share an axis, by series and rater (rule 32).
+
+    What has no known key belongs to no series; what was erased neither.
+    """
+    grouped: dict[tuple[SeriesId, UUID], list[RatingRow]] = {}
+    for row in current(rows):
+        identity, rater = known(row.series), known(row.rater)
+        if identity is not None and rater is not None:
+            grouped.setdefault((SeriesId(*identity), rater), []).append(row)
+    return grouped
+
+
+def rated_sessions(rows: Mapping[int, RatingRow], perspective: Perspective) -> frozenset[UUID]:
+    """The sessions that were rated from that perspective."""
+    return frozenset(
+        session
+        for row in current(rows)
+        if known(row.perspective) is perspective and (session := known(row.session)) is not None
+    )

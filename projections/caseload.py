@@ -1,0 +1,407 @@
+"""The caseload: one row per relationship, and what is missing in it.
+
+A supervisor triages by missing information: no rating, goals not agreed, consent missing, withdrawn
+or about to lapse. Nothing here ranks therapists or predicts anything of a person.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+from uuid import UUID
+
+from domain.alliance import AllianceRated, RatingSuperseded, ratings_of, score_of
+from domain.clinic import Scope
+from domain.consent import ConsentGiven, ConsentWithdrawn, withdrawals
+from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
+from domain.goal import (
+    Goal,
+    GoalAssented,
+    GoalDissented,
+    GoalProposed,
+    GoalReached,
+    GoalReopened,
+    GoalRetired,
+    GoalRevised,
+    GoalStatus,
+    goals_of,
+)
+from domain.instrument import Flag, Perspective
+from domain.relationship import (
+    Constellation,
+    RelationshipClosed,
+    RelationshipOpened,
+    RelationshipReopened,
+    relationship_of,
+)
+from domain.session import (
+    SessionCancelled,
+    SessionHeld,
+    SessionMissed,
+    SessionScheduled,
+    sessions_of,
+)
+from projections.view import Cell, Number, Row, View, amendment, cell, known
+
+
+class CaseState(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class LastRating(Model):
+    """The newest rating from one perspective, and what its reader must be told."""
+
+    perspective: Perspective
+    at: Moment
+    flags: tuple[Flag, ...]
+    key_known: bool
+
+
+class Consented(Model):
+    """The newest consent of one party to one scope."""
+
+    scope: Scope
+    party: UUID
+    valid_from: Moment
+    valid_to: Moment | None
+    withdrawn_at: Moment | None
+
+    def holds(self, at: datetime) -> bool:
+        return (
+            self.valid_from <= at
+            and (self.valid_to is None or at < self.valid_to)
+            and (self.withdrawn_at is None or at < self.withdrawn_at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Row):
+    """One relationship."""
+
+    clients: Cell[tuple[UUID, ...]]
+    therapists: Cell[tuple[UUID, ...]]
+    supervisor: Cell[UUID | None]
+    state: Cell[CaseState]
+    constellation: Cell[Constellation]
+    modality: Cell[Line]
+    opened_at: Cell[Moment]
+    sessions_held: Cell[int] | None = None
+    last_session_at: Cell[Moment] | None = None
+    unrated_sessions: Cell[int] | None = None
+    """Held sessions since the last one that a client rated."""
+    unrated_since: Cell[Moment] | None = None
+    """Start of the first of them."""
+    last_ratings: tuple[Cell[LastRating], ...] = ()
+    goals_pursued: Cell[int] | None = None
+    goals_not_agreed: Cell[int] | None = None
+    consents: tuple[Cell[Consented], ...] = ()
+    late_entries: Cell[Number] | None = None
+    imported_entries: Cell[Number] | None = None
+    erased_entries: Cell[Number] | None = None
+    reported: tuple[Cell[str], ...] = ()
+    """The codes of refusals that imports reported (rule 45)."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The entries that a case is told from, and counts over all entries."""
+
+    entries: tuple[RecordedEvent, ...] = ()
+    late: Cell[int] | None = None
+    imported: Cell[int] | None = None
+    erased: Cell[int] | None = None
+    reported: tuple[Cell[str], ...] = ()
+
+
+_TOPICS = frozenset(
+    kind.topic
+    for kind in (
+        RelationshipOpened,
+        RelationshipClosed,
+        RelationshipReopened,
+        SessionScheduled,
+        SessionHeld,
+        SessionMissed,
+        SessionCancelled,
+        AllianceRated,
+        RatingSuperseded,
+        GoalProposed,
+        GoalRevised,
+        GoalAssented,
+        GoalDissented,
+        GoalReached,
+        GoalRetired,
+        GoalReopened,
+        ConsentGiven,
+        ConsentWithdrawn,
+    )
+)
+
+
+class Caseload(View[State, Case]):
+    name = "caseload"
+    row = Case
+    clear = (
+        "clients",
+        "therapists",
+        "supervisor",
+        "state",
+        "late_entries",
+        "imported_entries",
+        "erased_entries",
+    )
+    indexed = ("clients", "therapists", "supervisor")
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+
+    def empty(self, stream: Stream) -> State:
+        return State()
+
+    def fold(self, state: State, entry: RecordedEvent) -> State:
+        if entry.topic in _TOPICS or amendment(entry) is not None:
+            state = replace(state, entries=(*state.entries, entry))
+        if entry.is_late(self._policy):
+            state = replace(state, late=_one_more(state.late, entry))
+        if entry.source is Source.IMPORT:
+            state = replace(state, imported=_one_more(state.imported, entry))
+        if isinstance(entry.event, Erased):
+            return replace(state, erased=_one_more(state.erased, entry))
+        known_codes = {known(code) for code in state.reported}
+        news = tuple(cell(entry, c) for c in entry.event.reported if c not in known_codes)
+        return replace(state, reported=(*state.reported, *news)) if news else state
+
+    def rows(self, state: State) -> Mapping[int, Case]:
+        history = History(state.entries)
+        opening = next((e for e in history.standing if e.topic == RelationshipOpened.topic), None)
+        if opening is None:
+            return {}
+        if isinstance(opening.event, Erased):
+            case = Case.erased(opening)
+        else:
+            case = _with_goals(_with_sessions(_opened(opening, history), history), history)
+        case = replace(
+            case,
+            late_entries=state.late,
+            imported_entries=state.imported,
+            erased_entries=state.erased,
+            reported=state.reported,
+        )
+        return {opening.version: case}
+
+
+def _one_more(count: Cell[int] | None, entry: RecordedEvent) -> Cell[int]:
+    return cell(entry, (known(count) or 0) + 1)
+
+
+def _opened(opening: RecordedEvent, history: History) -> Case:
+    relationship = relationship_of(history)
+    turns = (
+        entry
+        for entry in history.standing
+        if isinstance(entry.event, RelationshipClosed | RelationshipReopened)
+    )
+    turn = max(turns, key=lambda entry: entry.version, default=opening)
+    opened = relationship.opened
+    return Case(
+        clients=cell(opening, opened.clients),
+        therapists=cell(opening, opened.therapists),
+        supervisor=cell(opening, opened.supervisor),
+        state=cell(turn, CaseState.OPEN if relationship.is_open else CaseState.CLOSED),
+        constellation=cell(opening, opened.constellation),
+        modality=cell(opening, opened.modality),
+        opened_at=cell(opening, opening.occurred_at),
+        consents=tuple(_consents(history)),
+        last_ratings=tuple(_last_ratings(history)),
+    )
+
+
+def _with_sessions(case: Case, history: History) -> Case:
+    """How many sessions were held, and those since the last one that a client rated."""
+    entries = {event.session: entry for entry, event in history.of(SessionHeld)}
+    held = sorted(
+        (session for session in sessions_of(history).values() if session.is_held),
+        key=lambda session: (session.started_at, session.id),
+    )
+    if not held:
+        return case
+    rated = {
+        current.rating.session
+        for current in ratings_of(history).values()
+        if current.rating.perspective is Perspective.CLIENT
+    }
+    unrated = list(takewhile(lambda session: session.id not in rated, reversed(held)))
+    last = held[-1]
+    case = replace(
+        case,
+        sessions_held=cell(entries[last.id], len(held)),
+        last_session_at=cell(entries[last.id], last.started_at),
+    )
+    if not unrated:
+        return case
+    first = unrated[-1]
+    return replace(
+        case,
+        unrated_sessions=cell(entries[last.id], len(unrated)),
+        unrated_since=cell(entries[first.id], first.started_at),
+    )
+
+
+def _with_goals(case: Case, history: History) -> Case:
+    """How many goals are pursued, and how many of them not everybody has agreed to."""
+    required = (*(known(case.clients) or ()), *(known(case.therapists) or ()))
+    pursued = [goal for goal in goals_of(history).values() if goal.status is GoalStatus.OPEN]
+    vague = [goal for goal in pursued if not goal.current.agreed_by(required)]
+    if pursued:
+        case = replace(case, goals_pursued=cell(_last_worded(pursued), len(pursued)))
+    if vague:
+        case = replace(case, goals_not_agreed=cell(_last_worded(vague), len(vague)))
+    return case
+
+
+def _last_worded(goals: Iterable[Goal]) -> RecordedEvent:
+    return max((goal.current.entry for goal in goals), key=lambda entry: entry.version)
+
+
+def _last_ratings(history: History) -> Iterator[Cell[LastRating]]:
+    newest: dict[Perspective, RecordedEvent] = {}
+    for current in ratings_of(history).values():
+        known_entry = newest.get(current.rating.perspective)
+        if known_entry is None or known_entry.occurred_at <= current.entry.occurred_at:
+            newest[current.rating.perspective] = current.entry
+    for perspective, entry in sorted(newest.items()):
+        score = score_of(entry)
+        yield cell(
+            entry,
+            LastRating(
+                perspective=perspective,
+                at=entry.occurred_at,
+                flags=() if score is None else score.flags,
+                key_known=score is not None,
+            ),
+        )
+
+
+def _goals(history: History) -> dict[str, Cell[object]]:
+    opening = next(history.of(RelationshipOpened))[1]
+    required = (*opening.clients, *opening.therapists)
+    pursued = [goal for goal in goals_of(history).values() if goal.status is GoalStatus.OPEN]
+    if not pursued:
+        return {}
+    open_ = [goal for goal in pursued if not goal.current.agreed_by(required)]
+    last = max((goal.current.entry for goal in pursued), key=lambda entry: entry.version)
+    cells: dict[str, Cell[object]] = {"goals_pursued": cell(last, len(pursued))}
+    if open_:
+        worded = max((goal.current.entry for goal in open_), key=lambda entry: entry.version)
+        cells["goals_not_agreed"] = cell(worded, len(open_))
+    return cells
+
+
+def _consents(history: History) -> Iterator[Cell[Consented]]:
+    """The newest consent of each party to each scope, from the entry that decides about it."""
+    withdrawn = withdrawals(history)
+    ended_by = {
+        ended: entry
+        for entry in history
+        if isinstance(entry.event, ConsentWithdrawn)
+        for ended in (entry.event.consent, *entry.event.also_ends)
+    }
+    newest = {(given.party, given.scope): (e, given) for e, given in history.of(ConsentGiven)}
+    for entry, given in newest.values():
+        yield cell(
+            ended_by.get(given.consent, entry),
+            Consented(
+                scope=given.scope,
+                party=given.party,
+                valid_from=given.valid_from,
+                valid_to=given.valid_to,
+                withdrawn_at=withdrawn.get(given.consent),
+            ),
+        )
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+class Missing(StrEnum):
+    """What a supervisor should see is not there."""
+
+    CONTENT = "content_erased"
+    TREATMENT_CONSENT = "treatment_consent"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    CONSENT_LAPSING = "consent_lapsing"
+    RATING = "rating"
+    GOALS = "goals"
+    AGREEMENT = "agreement_on_goals"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is missing, of whom or in which scope, and since or until when."""
+
+    what: Missing
+    at: datetime | None = None
+    scope: Scope | None = None
+    party: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Triaged:
+    """A case with what is missing in it."""
+
+    relationship: Stream
+    case: Case
+    findings: tuple[Finding, ...]
+
+
+def missing(
+    case: Case, now: datetime, lapse_within: timedelta = timedelta(days=30)
+) -> Iterator[Finding]:
+    """What is missing in a case; in a closed one, nothing is asked for any more."""
+    clients = known(case.clients)
+    if clients is None:
+        yield Finding(Missing.CONTENT)
+        return
+    if known(case.state) is CaseState.CLOSED:
+        return
+    consents = [consent for part in case.consents if (consent := known(part)) is not None]
+    yield from _missing_consent(clients, consents, now, lapse_within)
+    if case.unrated_since is not None:
+        yield Finding(Missing.RATING, known(case.unrated_since))
+    if case.goals_pursued is None:
+        yield Finding(Missing.GOALS)
+    if case.goals_not_agreed is not None:
+        yield Finding(Missing.AGREEMENT)
+
+
+def _missing_consent(
+    clients: Iterable[UUID], consents: list[Consented], now: datetime, lapse_within: timedelta
+) -> Iterator[Finding]:
+    treated = {c.party for c in consents if c.scope is Scope.TREATMENT and c.holds(now)}
+    for client in clients:
+        if client not in treated:
+            yield Finding(Missing.TREATMENT_CONSENT, scope=Scope.TREATMENT, party=client)
+    for consent in consents:
+        withdrawn, end = consent.withdrawn_at, consent.valid_to
+        if withdrawn is not None and withdrawn <= now:
+            yield Finding(Missing.CONSENT_WITHDRAWN, withdrawn, consent.scope, consent.party)
+        elif end is not None and now < end <= now + lapse_within:
+            yield Finding(Missing.CONSENT_LAPSING, end, consent.scope, consent.party)
+
+
+def triage(
+    cases: Mapping[Stream, Case], now: datetime, lapse_within: timedelta = timedelta(days=30)
+) -> list[Triaged]:
+    """Cases by what is missing in them: most first, then the longest since a session."""
+    found = [
+        Triaged(stream, case, tuple(missing(case, now, lapse_within)))
+        for stream, case in cases.items()
+    ]
+    return sorted(found, key=_urgency)
+
+
+def _urgency(triaged: Triaged) -> tuple[int, datetime, str]:
+    last = known(triaged.case.last_session_at) or datetime.min.replace(tzinfo=UTC)
+    return -len(triaged.findings), last, str(triaged.relationship)

@@ -1,0 +1,99 @@
+"""The dossier: one relationship as of two times, told by the same folds as the tables.
+
+*As it was known at* one time, of what *had happened by* another (rule 5): after a late entry or a
+correction they differ. There is no table; every value names the entry that established it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain.event import History, Policy, Stream
+from projections.alliance_course import AllianceCourse, RatingRow
+from projections.caseload import Case, Caseload
+from projections.consent_register import ConsentRegister, ConsentRow
+from projections.goal_course import GoalCourse, GoalRow
+from projections.timeline import Line, Timeline
+from projections.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Every view there is."""
+
+    timeline: Timeline
+    alliance_course: AllianceCourse
+    consent_register: ConsentRegister
+    goal_course: GoalCourse
+    caseload: Caseload
+
+    @classmethod
+    def under(cls, policy: Policy) -> "Views":
+        """The views of a clinic with that policy."""
+        return cls(
+            Timeline(policy),
+            AllianceCourse(),
+            ConsentRegister(),
+            GoalCourse(),
+            Caseload(policy),
+        )
+
+    def all(self) -> tuple[View[Any, Any], ...]:
+        return (
+            self.timeline,
+            self.alliance_course,
+            self.consent_register,
+            self.goal_course,
+            self.caseload,
+        )
+
+
+VIEWS = Views.under(Policy())
+"""The views under the policy that holds unless a clinic sets another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """One relationship. Rows stand by the version of the entry that opened them."""
+
+    relationship: Stream
+    known_at: datetime | None
+    """None: as known now."""
+    happened_by: datetime | None
+    """None: whatever happened until it was known."""
+    position: int
+    """Of the last entry that it covers; 0: nothing was known (rule 7)."""
+    view_versions: Mapping[str, int]
+    """Of the code that told it (rule 7)."""
+    timeline: Mapping[int, Line]
+    ratings: Mapping[int, RatingRow]
+    consents: Mapping[int, ConsentRow]
+    goals: Mapping[int, GoalRow]
+    case: Case | None
+    """None: the relationship had not been opened."""
+
+
+def dossier(
+    relationship: Stream,
+    history: History,
+    *,
+    known_at: datetime | None = None,
+    happened_by: datetime | None = None,
+    views: Views = VIEWS,
+) -> Dossier:
+    """The relationship, from its whole history, as of two times."""
+    seen = history.as_of(known_at=known_at, happened_by=happened_by)
+    cases = views.caseload.of(relationship, seen)
+    return Dossier(
+        relationship=relationship,
+        known_at=known_at,
+        happened_by=happened_by,
+        position=seen[-1].position if seen else 0,
+        view_versions={view.name: view.version for view in views.all()},
+        timeline=views.timeline.of(relationship, seen),
+        ratings=views.alliance_course.of(relationship, seen),
+        consents=views.consent_register.of(relationship, seen),
+        goals=views.goal_course.of(relationship, seen),
+        case=next(iter(cases.values()), None),
+    )

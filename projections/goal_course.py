@@ -1,0 +1,209 @@
+"""The course of the goals: how each was worded, who agreed to which wording, how far it came.
+
+One row per wording and one per rating. A wording is agreed when every participant assents to that
+very wording; another wording starts without assents (rule 25). Ratings on different scales or from
+different perspectives stay apart (rule 32).
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from enum import StrEnum
+from uuid import UUID
+
+from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Text
+from domain.goal import (
+    Attainment,
+    Goal,
+    GoalAssented,
+    GoalDissented,
+    GoalProposed,
+    GoalRated,
+    GoalReached,
+    GoalReopened,
+    GoalRetired,
+    GoalRevised,
+    GoalScale,
+    GoalStatus,
+    Revision,
+    goals_of,
+)
+from domain.instrument import Perspective
+from domain.relationship import RelationshipOpened
+from projections.view import Cell, Gathering, Instant, Row, cell, known, told
+
+
+class Kind(StrEnum):
+    """What a row is about; known from the topic, whatever becomes of the content."""
+
+    WORDING = "wording"
+    RATING = "rating"
+
+
+_KINDS = {
+    GoalProposed.topic: Kind.WORDING,
+    GoalRevised.topic: Kind.WORDING,
+    GoalRated.topic: Kind.RATING,
+}
+
+
+class Dissent(Model):
+    """Who does not agree, and why."""
+
+    party: UUID
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class GoalRow(Row):
+    """A wording of a goal, or a rating of one."""
+
+    kind: Cell[Kind]
+    at: Cell[Instant]
+    goal: Cell[UUID]
+    revision: Cell[int]
+    by: Cell[UUID]
+    source: Cell[Source]
+    reported: Cell[tuple[str, ...]]
+    statement: Cell[Text] | None = None
+    attainment: Cell[Attainment | None] | None = None
+    assents: tuple[Cell[UUID], ...] = ()
+    dissents: tuple[Cell[Dissent], ...] = ()
+    agreed_at: Cell[Moment] | None = None
+    """When the last of all participants assented; None: it is not agreed as things stand."""
+    status: Cell[GoalStatus] | None = None
+    """Of the goal, on its current wording, where it was ever reached, retired or reopened."""
+    replaced_by: Cell[int] | None = None
+    """The revision that followed."""
+    perspective: Cell[Perspective] | None = None
+    scale: Cell[GoalScale] | None = None
+    level: Cell[int] | None = None
+
+
+class GoalCourse(Gathering[GoalRow]):
+    name = "goal_course"
+    row = GoalRow
+    clear = ("kind", "at", "goal", "source")
+    topics = frozenset(
+        {
+            RelationshipOpened.topic,
+            GoalAssented.topic,
+            GoalDissented.topic,
+            GoalReached.topic,
+            GoalRetired.topic,
+            GoalReopened.topic,
+            *_KINDS,
+        }
+    )
+
+    def rows_of(self, history: History) -> Iterator[tuple[int, GoalRow]]:
+        required = _participants(history)
+        for goal in goals_of(history).values():
+            for revision in goal.revisions:
+                yield revision.entry.version, _wording(goal, revision, required)
+            for entry in goal.ratings:
+                if isinstance(entry.event, GoalRated):
+                    yield entry.version, _rating(entry, entry.event)
+        for entry in history.standing:
+            if isinstance(entry.event, Erased) and entry.topic in _KINDS:
+                yield (
+                    entry.version,
+                    GoalRow.erased(
+                        entry,
+                        kind=cell(entry, _KINDS[entry.topic]),
+                        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+                        source=cell(entry, entry.source),
+                    ),
+                )
+
+
+def _participants(history: History) -> Collection[UUID]:
+    """Everybody whose assent counts; nobody where the opening is erased."""
+    opening = next(history.of(RelationshipOpened), None)
+    return () if opening is None else (*opening[1].clients, *opening[1].therapists)
+
+
+def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> GoalRow:
+    entry = revision.entry
+    stances = [(stance, stance.event) for stance in revision.stances.values()]
+    assents = [stance for stance, said in stances if isinstance(said, GoalAssented)]
+    # The entry that made it agreed: the last of the assents, as far as all have given theirs.
+    agreed = max(assents, key=_occurred) if revision.agreed_by(required) else None
+    later = goal.revisions[goal.revisions.index(revision) + 1 :]
+    return GoalRow(
+        kind=cell(entry, Kind.WORDING),
+        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        goal=cell(entry, goal.id),
+        revision=cell(entry, revision.number),
+        by=cell(entry, revision.by),
+        source=cell(entry, entry.source),
+        reported=told(entry, lambda event: event.reported),
+        statement=cell(entry, revision.statement),
+        attainment=cell(entry, revision.attainment),
+        assents=tuple(
+            cell(stance, said.party) for stance, said in stances if isinstance(said, GoalAssented)
+        ),
+        dissents=tuple(
+            cell(stance, Dissent(party=said.party, reason=said.reason))
+            for stance, said in stances
+            if isinstance(said, GoalDissented)
+        ),
+        agreed_at=cell(agreed, agreed.occurred_at) if agreed else None,
+        status=cell(goal.turn, goal.status) if goal.turn and not later else None,
+        replaced_by=cell(later[0].entry, later[0].number) if later else None,
+    )
+
+
+def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
+    return GoalRow(
+        kind=cell(entry, Kind.RATING),
+        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        goal=cell(entry, rated.goal),
+        revision=cell(entry, rated.revision),
+        by=cell(entry, rated.by),
+        source=cell(entry, entry.source),
+        reported=cell(entry, rated.reported),
+        perspective=cell(entry, rated.perspective),
+        scale=cell(entry, rated.level.scale),
+        level=cell(entry, rated.level.value),
+    )
+
+
+def _occurred(entry: RecordedEvent) -> tuple[object, int]:
+    return entry.occurred_at, entry.version
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def current(rows: Mapping[int, GoalRow]) -> Mapping[UUID, GoalRow]:
+    """The wording of each goal that is in force, by goal in the order of their wording."""
+    return {
+        goal: row
+        for _, row in sorted(rows.items())
+        if known(row.kind) is Kind.WORDING
+        and row.replaced_by is None
+        and (goal := known(row.goal)) is not None
+    }
+
+
+def not_agreed(rows: Mapping[int, GoalRow]) -> Iterator[GoalRow]:
+    """The goals that are pursued although their wording is not agreed by everybody."""
+    return (
+        row
+        for row in current(rows).values()
+        if row.agreed_at is None and known(row.status) in (None, GoalStatus.OPEN)
+    )
+
+
+def series(
+    rows: Mapping[int, GoalRow],
+) -> Mapping[tuple[UUID, GoalScale, Perspective], list[GoalRow]]:
+    """The ratings that may share an axis, each series in the order in which they were made."""
+    grouped: dict[tuple[UUID, GoalScale, Perspective], list[GoalRow]] = {}
+    ratings = (row for row in rows.values() if known(row.kind) is Kind.RATING)
+    for row in sorted(ratings, key=lambda row: (known(row.at), row.at.ref.version)):
+        goal, scale, perspective = known(row.goal), known(row.scale), known(row.perspective)
+        if goal is not None and scale is not None and perspective is not None:
+            grouped.setdefault((goal, scale, perspective), []).append(row)
+    return grouped

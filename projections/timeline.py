@@ -1,0 +1,131 @@
+"""The timeline: every entry of a relationship as it was recorded, with what became of it.
+
+It shows corrections as entries of their own and marks what they amend; it shows no content. What
+an entry says without its key (topic, times, actor) stays readable when its content is erased.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC
+from uuid import UUID
+
+from domain.alliance import Rating, RatingSuperseded
+from domain.event import Policy, RecordedEvent, Source, Stream, Text
+from projections.view import Cell, Code, Instant, Number, Row, View, amendment, cell, known, told
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Row):
+    """One entry."""
+
+    position: Cell[Number]
+    topic: Cell[Code]
+    occurred_at: Cell[Instant]
+    occurred_offset: Cell[Number]
+    """Minutes east of UTC that it occurred in."""
+    recorded_at: Cell[Instant]
+    actor: Cell[UUID]
+    on_behalf_of: Cell[UUID | None]
+    source: Cell[Source]
+    late: Cell[bool]
+    """Rule 3: recorded more than the policy's delay after it occurred."""
+    late_reason: Cell[Text | None]
+    import_id: Cell[UUID | None]
+    """The declared import it stands on (rule 45)."""
+    reported: Cell[tuple[str, ...]]
+    """Codes of the refusals that its import reported (rule 45)."""
+    amends: Cell[Number] | None = None
+    """Version of the entry that this one corrects."""
+    corrected: tuple[Cell[Number], ...] = ()
+    """Versions of the entries that correct this one (rule 1)."""
+    in_error: Cell[Number] | None = None
+    """Version of the entry that says this one was entered in error."""
+    superseded: Cell[Number] | None = None
+    """Version of the rating that replaces this one (rule 29)."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The lines so far, and the lines of ratings by the rating's id."""
+
+    lines: Mapping[int, Line] = field(default_factory=dict)
+    ratings: Mapping[UUID, int] = field(default_factory=dict)
+
+
+class Timeline(View[State, Line]):
+    name = "timeline"
+    row = Line
+    clear = (
+        "position",
+        "topic",
+        "occurred_at",
+        "occurred_offset",
+        "recorded_at",
+        "actor",
+        "on_behalf_of",
+        "source",
+        "late",
+    )
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+
+    def empty(self, stream: Stream) -> State:
+        return State()
+
+    def fold(self, state: State, entry: RecordedEvent) -> State:
+        lines, ratings = {**state.lines}, state.ratings
+        lines[entry.version] = self._line(entry)
+        amended = amendment(entry)
+        if amended is not None and amended.version in lines:
+            line = lines[amended.version]
+            mark = cell(entry, entry.version)
+            lines[amended.version] = (
+                replace(line, in_error=mark)
+                if amended.content is None
+                else replace(line, corrected=(*line.corrected, mark))
+            )
+        if isinstance(entry.event, Rating):
+            ratings = {**ratings, entry.event.rating: entry.version}
+        if isinstance(entry.event, RatingSuperseded):
+            old = ratings.get(entry.event.superseded)
+            if old is not None:
+                lines[old] = replace(lines[old], superseded=cell(entry, entry.version))
+        return State(lines, ratings)
+
+    def rows(self, state: State) -> Mapping[int, Line]:
+        return state.lines
+
+    def _line(self, entry: RecordedEvent) -> Line:
+        amended = amendment(entry)
+        offset = entry.occurred_at.utcoffset()
+        assert offset is not None, "every moment has its offset"
+        return Line(
+            position=cell(entry, entry.position),
+            topic=cell(entry, entry.topic),
+            occurred_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+            occurred_offset=cell(entry, int(offset.total_seconds()) // 60),
+            recorded_at=cell(entry, entry.recorded_at.astimezone(UTC)),
+            actor=cell(entry, entry.actor),
+            on_behalf_of=cell(entry, entry.on_behalf_of),
+            source=cell(entry, entry.source),
+            late=cell(entry, entry.is_late(self._policy)),
+            late_reason=told(entry, lambda event: event.late_reason),
+            import_id=told(entry, lambda event: event.import_id),
+            reported=told(entry, lambda event: event.reported),
+            amends=None if amended is None else cell(entry, amended.version),
+        )
+
+
+def late(lines: Mapping[int, Line]) -> Iterator[Line]:
+    """The entries that were recorded late, in order."""
+    return (line for _, line in sorted(lines.items()) if known(line.late))
+
+
+def as_first_said(lines: Mapping[int, Line]) -> Iterator[Line]:
+    """The entries that nothing later has corrected, taken back or replaced, in order."""
+    return (
+        line
+        for _, line in sorted(lines.items())
+        if not line.corrected and line.in_error is None and line.superseded is None
+    )

@@ -1,0 +1,607 @@
+"""What a view is: one pure fold per stream, whose rows a table keeps for now.
+
+A view's state is folded from a stream's history; its rows are read off the state. A row is named
+by the version of the entry that opened it, and each of its values, a `Cell`, names the entry that
+established it. Nothing here knows of bytes, keys or PostgreSQL: the ports at the end of the file
+are what the views need of them. docs/formats/view.md says what is stored.
+"""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from datetime import UTC
+from enum import StrEnum
+from functools import cached_property, partial, reduce
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Never,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, TypeAdapter
+
+from domain.event import ERASED, Amendment, Erased, Event, History, RecordedEvent, Stream
+
+# --- Cells and rows ---------------------------------------------------------------------------
+
+Instant = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A point in time in UTC: what a column of a table can keep. An offset stands beside it."""
+
+Code = Annotated[str, "a word from a closed list that the code itself writes"]
+Number = Annotated[int, "a position, a version or a count; never a score"]
+
+_SQL: Mapping[Any, str] = {
+    UUID: "uuid",
+    tuple[UUID, ...]: "uuid[]",
+    Instant: "timestamptz",
+    Code: "text",
+    Number: "bigint",
+    bool: "boolean",
+}
+"""What may stand in the clear, and as what. Text and plain integers are not in it on purpose."""
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Ref(NamedTuple):
+    """The entry that a value comes from, and the key under which it is sealed."""
+
+    position: int
+    version: int
+    key_id: UUID
+    amended_at: int | None = None
+    """Position of the correction through which the entry reads as it does."""
+
+    @classmethod
+    def to(cls, entry: RecordedEvent) -> "Ref":
+        return cls(entry.position, entry.version, entry.key_id, entry.amended_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell(Generic[T_co]):
+    """A value, and the entry that established it. Erased: the key of that entry is destroyed."""
+
+    value: T_co | Erased
+    ref: Ref
+
+    @property
+    def known(self) -> T_co | None:
+        """The value; None where it was erased."""
+        return None if isinstance(self.value, Erased) else self.value
+
+
+def cell(entry: RecordedEvent, value: T) -> Cell[T]:
+    """A value that this entry establishes."""
+    return Cell(value, Ref.to(entry))
+
+
+def erased(entry: RecordedEvent) -> Cell[Never]:
+    """A value that this entry established; nobody can tell any more which."""
+    return Cell(ERASED, Ref.to(entry))
+
+
+def told(entry: RecordedEvent, read: Callable[[Event], T]) -> Cell[T]:
+    """What the entry's content tells, erased or not."""
+    if isinstance(entry.event, Erased):
+        return erased(entry)
+    return cell(entry, read(entry.event))
+
+
+def known(cell: Cell[T] | None) -> T | None:
+    """The value; None where no entry established it yet, or where it was erased."""
+    return None if cell is None else cell.known
+
+
+class Row:
+    """The base of all rows: frozen dataclasses whose fields are cells, or tuples of cells.
+
+    A field that no entry has established yet is None, or empty.
+    """
+
+    __slots__ = ()
+
+    def cells(self) -> Iterator[tuple[str, Cell[Any]]]:
+        """The established cells by name; those of a tuple as `name/0`, `name/1` …"""
+        for attribute in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            content = getattr(self, attribute.name)
+            if isinstance(content, tuple):
+                yield from ((f"{attribute.name}/{at}", part) for at, part in enumerate(content))
+            elif content is not None:
+                yield attribute.name, content
+
+    @classmethod
+    def erased(cls, entry: RecordedEvent, **still_known: Any) -> Self:
+        """The row of an entry whose content is erased: what else is known, and no more."""
+        gone = {
+            attribute.name: erased(entry)
+            for attribute in fields(cls)  # type: ignore[arg-type]
+            if attribute.default is MISSING
+        }
+        return cls(**{**gone, **still_known})
+
+
+class Cited(NamedTuple):
+    """The names of the clear and of the erased fields that one entry established."""
+
+    ref: Ref
+    erased: bool
+    fields: tuple[str, ...]
+
+
+Group = Mapping[str, tuple[int, int, int | None, object]]
+"""What one key seals: field → position, version, amended_at and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRow:
+    """A row taken apart for a table: clear columns, citations, and a group of cells per key."""
+
+    columns: Mapping[str, object]
+    cited: tuple[Cited, ...]
+    groups: Mapping[UUID, Group]
+
+
+def _sql_type(value: Any, name: str) -> str:
+    """As what such a value may stand in the clear. TypeError where it must not."""
+    for option in (value, *get_args(value)):
+        if option in _SQL:
+            return _SQL[option]
+        if isinstance(option, type) and issubclass(option, StrEnum):
+            return "text"
+    raise TypeError(f"{name} must not stand in the clear")
+
+
+def _cell_in(hint: Any) -> Any:
+    """`Cell[…]` out of `Cell[…]`, `Cell[…] | None` or `tuple[Cell[…], ...]`."""
+    (of_cell,) = (part for part in (hint, *get_args(hint)) if get_origin(part) is Cell)
+    return of_cell
+
+
+def _for_column(value: object) -> object:
+    """The value in a type that PostgreSQL's driver takes for what it is."""
+    if isinstance(value, StrEnum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+# --- The view ---------------------------------------------------------------------------------
+
+S = TypeVar("S")
+R = TypeVar("R", bound=Row)
+
+
+class View(ABC, Generic[S, R]):
+    """One question to the record, answered per stream.
+
+    `fold` changes nothing that it is given. It meets every entry of a stream as it was recorded,
+    survives any of them being Erased, and knows nothing but the stream: so the rows depend on the
+    history alone, however it was cut into batches (rule 6).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Of the code: to be raised whenever the same history would give other rows."""
+    category: ClassVar[str] = "relationship"
+    """The streams that it folds."""
+    clear: ClassVar[tuple[str, ...]] = ()
+    """Fields kept as columns that PostgreSQL can read and search; all others are sealed."""
+    indexed: ClassVar[tuple[str, ...]] = ()
+
+    row: type[R]
+
+    @abstractmethod
+    def empty(self, stream: Stream) -> S:
+        """The state of a stream without entries."""
+
+    @abstractmethod
+    def fold(self, state: S, entry: RecordedEvent) -> S:
+        """The state one entry later."""
+
+    @abstractmethod
+    def rows(self, state: S) -> Mapping[int, R]:
+        """The rows, each by the version of the entry that opened it."""
+
+    def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
+        """The rows of a whole history."""
+        return self.rows(reduce(self.fold, history, self.empty(stream)))
+
+    @property
+    def table(self) -> str:
+        """The name of its table, and of the place in the log that it has reached."""
+        return f"{self.name}_v{self.version}"
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """The clear columns with their SQL types. TypeError for what must be sealed."""
+        return {name: _sql_type(self._values[name], name) for name in self.clear}
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
+        """The type of each field's values."""
+        hints = get_type_hints(self.row, include_extras=True)
+        return {name: get_args(_cell_in(hint))[0] for name, hint in hints.items()}
+
+    @cached_property
+    def _several(self) -> frozenset[str]:
+        """The fields that hold a tuple of cells."""
+        hints = get_type_hints(self.row, include_extras=True)
+        return frozenset(name for name, hint in hints.items() if get_origin(hint) is tuple)
+
+    @cached_property
+    def _adapters(self) -> Mapping[str, TypeAdapter[Any]]:
+        """How each field's values are written and read again."""
+        return {name: TypeAdapter(value) for name, value in self._values.items()}
+
+    def taken_apart(self, row: R) -> PlainRow:
+        """The row as a table keeps it."""
+        columns: dict[str, object] = dict.fromkeys(self.clear)
+        cited: dict[tuple[Ref, bool], list[str]] = {}
+        groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]] = {}
+        for name, content in row.cells():
+            ref = content.ref
+            if isinstance(content.value, Erased):
+                cited.setdefault((ref, True), []).append(name)
+                continue
+            value = self._adapters[name.partition("/")[0]].dump_python(content.value)
+            if name in columns:
+                cited.setdefault((ref, False), []).append(name)
+                columns[name] = _for_column(value)
+            else:
+                cells = groups.setdefault(ref.key_id, {})
+                cells[name] = (ref.position, ref.version, ref.amended_at, value)
+        ordered = sorted(cited.items(), key=lambda item: item[1])
+        return PlainRow(
+            columns, tuple(Cited(ref, gone, tuple(n)) for (ref, gone), n in ordered), groups
+        )
+
+    def put_together(self, stored: "StoredRow") -> R:
+        """The row that a table kept.
+
+        A group whose key was destroyed since reads as erased, without saying which entry
+        established it: version and position 0. Folding the stream again says it.
+        """
+        cells: dict[str, Cell[Any]] = {}
+        for key_id, group in stored.groups.items():
+            for name, (position, version, amended_at, plain) in (group or {}).items():
+                value = self._adapters[name.partition("/")[0]].validate_python(plain)
+                cells[name] = Cell(value, Ref(position, version, key_id, amended_at))
+        for cited, gone, names in stored.cited:
+            for name in names:
+                value = ERASED
+                if not gone:
+                    value = self._adapters[name].validate_python(stored.columns[name])
+                cells[name] = Cell(value, Ref(*cited))
+        lost = next((key_id for key_id, group in stored.groups.items() if group is None), None)
+        if lost is not None:
+            unknown: Cell[Any] = Cell(ERASED, Ref(0, 0, lost))
+            cells = {**dict.fromkeys(set(self._values) - self._several, unknown), **cells}
+        return self.row(**{name: self._field(name, cells) for name in self._values})
+
+    def _field(self, name: str, cells: Mapping[str, Cell[Any]]) -> Any:
+        if name not in self._several:
+            return cells.get(name)
+        return tuple(
+            cells[part] for part in map(f"{name}/{{}}".format, range(len(cells))) if part in cells
+        )
+
+
+class Gathering(View[tuple[RecordedEvent, ...], R]):
+    """A view whose state is simply those entries of the stream that it has to do with.
+
+    For what reads best as a question to a whole history: corrections, and late entries that take
+    their place among earlier ones, are then the history's business.
+    """
+
+    topics: ClassVar[frozenset[str]]
+    """The entries that it has to do with; what amends one of them comes along."""
+
+    def empty(self, stream: Stream) -> tuple[RecordedEvent, ...]:
+        return ()
+
+    def fold(
+        self, state: tuple[RecordedEvent, ...], entry: RecordedEvent
+    ) -> tuple[RecordedEvent, ...]:
+        concerns = entry.topic in self.topics or amendment(entry) is not None
+        return (*state, entry) if concerns else state
+
+    def rows(self, state: tuple[RecordedEvent, ...]) -> Mapping[int, R]:
+        return dict(self.rows_of(History(state))) if state else {}
+
+    @abstractmethod
+    def rows_of(self, history: History) -> Iterable[tuple[int, R]]:
+        """The rows of a history of such entries."""
+
+
+def amendment(entry: RecordedEvent) -> Amendment | None:
+    """What the entry changes in how an earlier one reads, as far as anybody can still tell."""
+    return None if isinstance(entry.event, Erased) else entry.event.amends()
+
+
+# --- Folding, stream by stream ----------------------------------------------------------------
+
+
+class Unfoldable(Exception):
+    """A view raised on an entry. `code` is the kind of error, never its text."""
+
+    def __init__(self, position: int, code: str) -> None:
+        super().__init__(f"{code} at position {position}")
+        self.position = position
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded(Generic[S, R]):
+    """A stream as far as it was folded: up to and with entry `version`."""
+
+    version: int
+    state: S
+    rows: Mapping[int, R]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a stream's rows in a table.
+
+    `afresh`: all rows that are there go first, and so does the note that the stream is parked.
+    """
+
+    stream: Stream
+    afresh: bool
+    written: Mapping[int, PlainRow]
+    gone: Collection[int] = ()
+    parked: tuple[int, str] | None = None
+    """Position and code of what could not be folded; a parked stream has no rows."""
+
+
+class Folds(Generic[S, R]):
+    """One view's folds over many streams; remembers those it touched last.
+
+    It trusts its memory only as far as versions prove it: a stream is folded on if its next entry
+    is exactly the one that follows, and afresh from its history in all other cases.
+    """
+
+    def __init__(self, view: View[S, R], capacity: int = 50_000) -> None:
+        """`capacity`: how many rows to remember, over all streams."""
+        self.view = view
+        self._capacity = capacity
+        self._held: OrderedDict[Stream, _Folded[S, R]] = OrderedDict()
+        self._weight = 0
+
+    def changes(self, entries: Iterable[RecordedEvent], log: "LogReader") -> Iterator[Change]:
+        """What follows from the next entries of the log, stream by stream."""
+        grouped: dict[Stream, list[RecordedEvent]] = {}
+        for entry in entries:
+            if entry.stream.category == self.view.category:
+                grouped.setdefault(entry.stream, []).append(entry)
+        for stream, its_entries in grouped.items():
+            yield self.advance(stream, its_entries, partial(log.history, stream))
+
+    def advance(
+        self,
+        stream: Stream,
+        entries: Sequence[RecordedEvent],
+        history: Callable[[], History],
+    ) -> Change:
+        """What follows from the stream's next entries.
+
+        `history` gives the stream whole, at least as far as the last of `entries`; it is asked
+        only where memory and `entries` do not suffice.
+        """
+        before = self._forget(stream)
+        first = entries[0]
+        try:
+            if first.version == 1:
+                before = self._nothing(stream)
+            elif before is None or before.version != first.version - 1:
+                whole = up_to(history(), entries[-1].position)
+                if any(isinstance(entry.event, Erased) for entry in whole):
+                    # What the table holds was perhaps folded when more was known.
+                    return self.refold(stream, whole)
+                entries = [entry for entry in whole if entry.version >= first.version]
+                earlier = [entry for entry in whole if entry.version < first.version]
+                before = self._on(self._nothing(stream), earlier)
+        except Unfoldable:
+            return self.refold(stream, whole)
+        return self._change(stream, before, entries, afresh=False)
+
+    def refold(self, stream: Stream, history: History) -> Change:
+        """The stream folded afresh, as far as `history` goes."""
+        self._forget(stream)
+        return self._change(stream, self._nothing(stream), history, afresh=True)
+
+    def clear(self) -> None:
+        """Forgets everything; called when a key was destroyed."""
+        self._held.clear()
+        self._weight = 0
+
+    def _nothing(self, stream: Stream) -> _Folded[S, R]:
+        return _Folded(0, self.view.empty(stream), {})
+
+    def _on(self, before: _Folded[S, R], entries: Iterable[RecordedEvent]) -> _Folded[S, R]:
+        """The stream these entries later; Unfoldable, whatever it is that the view raises."""
+        state, version, position = before.state, before.version, 0
+        try:
+            for entry in entries:
+                version, position = entry.version, entry.position
+                state = self.view.fold(state, entry)
+            return _Folded(version, state, self.view.rows(state))
+        except Exception as error:  # one stream must not stop all the others
+            raise Unfoldable(position, type(error).__name__) from error
+
+    def _change(
+        self,
+        stream: Stream,
+        before: _Folded[S, R],
+        entries: Iterable[RecordedEvent],
+        *,
+        afresh: bool,
+    ) -> Change:
+        try:
+            after = self._on(before, entries)
+        except Unfoldable as error:
+            return Change(stream, True, {}, parked=(error.position, error.code))
+        written = {
+            key: self.view.taken_apart(row)
+            for key, row in after.rows.items()
+            if row is not (known := before.rows.get(key)) and row != known
+        }
+        self._remember(stream, after)
+        return Change(
+            stream, afresh, written, [key for key in before.rows if key not in after.rows]
+        )
+
+    def _remember(self, stream: Stream, folded: _Folded[S, R]) -> None:
+        self._held[stream] = folded
+        self._weight += 1 + len(folded.rows)
+        while self._weight > self._capacity and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._weight -= 1 + len(dropped.rows)
+
+    def _forget(self, stream: Stream) -> _Folded[S, R] | None:
+        held = self._held.pop(stream, None)
+        if held is not None:
+            self._weight -= 1 + len(held.rows)
+        return held
+
+
+def up_to(history: History, position: int) -> History:
+    """The part of a history that the log had at that position."""
+    if not history or history[-1].position <= position:
+        return history
+    return History(entry for entry in history if entry.position <= position)
+
+
+# --- Reading ----------------------------------------------------------------------------------
+
+
+class ViewNotBuilt(Exception):
+    """The view has no table to read yet; its text is the view's name. Ask again."""
+
+
+class ViewBehind(Exception):
+    """The view did not reach the position asked for in time. Ask again."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"not yet at position {position}")
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[R]):
+    """What a view held at one moment: by whose code, how far, and what it could not fold."""
+
+    view: str
+    version: int
+    position: int
+    """Of the last entry of the log that it covers (rule 7)."""
+    rows: Mapping[Stream, Mapping[int, R]]
+    parked: Mapping[Stream, tuple[int, str]]
+    """Streams that are missing here, each with the position and the code of what went wrong."""
+
+    def of(self, stream: Stream) -> Mapping[int, R]:
+        """One stream's rows."""
+        return self.rows.get(stream, {})
+
+
+class ViewReader:
+    """Where the views are read."""
+
+    def __init__(self, store: "RowReader") -> None:
+        self._store = store
+
+    def read(
+        self,
+        view: View[S, R],
+        stream: Stream | None = None,
+        *,
+        where: Mapping[str, object] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Reading[R]:
+        """The rows of one stream, past row `after`, or of all; raises ViewNotBuilt.
+
+        `where`: clear columns and what they must equal or, where they hold several ids, contain.
+        """
+        stored = self._store.read(
+            view, stream=stream and str(stream), where=where or {}, after=after, limit=limit
+        )
+        if stored is None:
+            raise ViewNotBuilt(view.name)
+        rows: dict[Stream, dict[int, R]] = {}
+        for row in stored.rows:
+            rows.setdefault(Stream.parse(row.stream), {})[row.entry] = view.put_together(row)
+        parked = {Stream.parse(name): why for name, why in stored.parked.items()}
+        return Reading(view.name, view.version, stored.position, rows, parked)
+
+    def wait_for(self, views: Iterable[View[Any, Any]], position: int, timeout: float) -> None:
+        """Returns once all the views cover `position`; ViewBehind after `timeout` seconds."""
+        if not self._store.wait_for([view.table for view in views], position, timeout):
+            raise ViewBehind(position)
+
+
+# --- Ports ------------------------------------------------------------------------------------
+
+
+class LogReader(Protocol):
+    """The log of one clinic, as views read it."""
+
+    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]: ...
+    def history(self, stream: Stream) -> History: ...
+    def head_size(self) -> int: ...
+    def streams(self, category: str) -> Iterator[Stream]: ...
+
+
+class StoredRow(Protocol):
+    """A row as a table kept it; a group is None where its key was destroyed."""
+
+    @property
+    def stream(self) -> str: ...
+    @property
+    def entry(self) -> int: ...
+    @property
+    def columns(self) -> Mapping[str, Any]: ...
+    @property
+    def cited(
+        self,
+    ) -> Sequence[tuple[tuple[int, int, UUID, int | None], bool, Sequence[str]]]: ...
+    @property
+    def groups(self) -> Mapping[UUID, Group | None]: ...
+
+
+class StoredReading(Protocol):
+    """Rows with stream and entry, the position they cover, and the parked streams."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def rows(self) -> Sequence[StoredRow]: ...
+    @property
+    def parked(self) -> Mapping[str, tuple[int, str]]: ...
+
+
+class RowReader(Protocol):
+    """The tables, to be read. `None`: the view was never built."""
+
+    def read(
+        self,
+        table: View[Any, Any],
+        *,
+        stream: str | None,
+        where: Mapping[str, object],
+        after: int,
+        limit: int | None,
+    ) -> StoredReading | None: ...
+
+    def wait_for(self, tables: Sequence[str], position: int, timeout: float) -> bool: ...
