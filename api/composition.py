@@ -17,12 +17,12 @@ from api.doors import Check, House, LogStatus, Persona
 from domain.access import Role
 from domain.records import Clock, Records, system_clock
 from infra.acknowledged import AcknowledgedHead
-from infra.event_store import ClinicLog, LogDiverged, StoreUnavailable
+from infra.event_store import ClinicLog, LogDiverged
 from infra.identity import NotAuthentic, Principal, Tokens
 from infra.keyring import FileKeyring, KeyringError, open_keyring
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
-from infra.recorder import clinics, found_clinic
+from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
 from infra.settings import Settings
 
 Progress = Callable[[str], None]
@@ -96,7 +96,9 @@ def open_service(
     with ExitStack() as opened:
         database = opened.enter_context(open_database(settings, progress))
         migrate(database.dsn("owner"))
-        keyring = opened.enter_context(open_keyring(settings.keyring))
+        # A keyring begins with the log: made anew beside an old log it would bury a loss.
+        first_use = not holds_entries(database.dsn("owner"))
+        keyring = opened.enter_context(open_keyring(settings.keyring, first_use=first_use))
         clinic = begin_clinic(database, settings)
         log = ClinicLog(
             database.dsn(role),
@@ -150,6 +152,8 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 """What the parts raise while they cannot be reached."""
 
+_NOT_READY: tuple[type[Exception], ...] = (*UNAVAILABLE, MigrationError)
+
 _PERSONA_STAYS = timedelta(hours=12)
 
 
@@ -187,7 +191,7 @@ def _log_status(service: Service) -> LogStatus:
 
 
 def _readiness(service: Service) -> Iterator[Check]:
-    """What must hold for this process to serve; a check that raises has not passed."""
+    """What must hold for this process to serve, up to the first that does not."""
     checks: dict[str, Callable[[], object]] = {
         "database": service.log.head_size,
         "migrations": lambda: _require_current(service),
@@ -196,10 +200,10 @@ def _readiness(service: Service) -> Iterator[Check]:
     for name, check in checks.items():
         try:
             check()
-        except (*UNAVAILABLE, MigrationError) as error:
+        except _NOT_READY as error:
             yield Check(name, passed=False, detail=type(error).__name__)
-        else:
-            yield Check(name, passed=True)
+            return  # the others would only wait for the same thing
+        yield Check(name, passed=True)
 
 
 def _require_current(service: Service) -> None:

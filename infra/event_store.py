@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
-from eventsourcing.persistence import InfrastructureFactory, InterfaceError, OperationalError
+from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
 from domain.event import Event, History, New, Policy, RecordedEvent, Refusal, Source, Stream
@@ -44,6 +44,7 @@ from infra.recorder import (
     EntryRecorder,
     Head,
     LostRace,
+    StoreUnavailable,
 )
 from infra.sealing import Envelope, Sealer
 
@@ -67,10 +68,6 @@ class LogDiverged(Exception):
             "backup was restored, or the log was rewritten. Run `rapport verify`, then restore the "
             "newest backup (docs/operate/backup.md)."
         )
-
-
-class StoreUnavailable(Exception):
-    """PostgreSQL could not be reached, or did not answer in time. The command may be repeated."""
 
 
 class ClockSkew(Refusal):
@@ -182,7 +179,7 @@ class ClinicLog:
         self._queueing = Lock()
         self._waiting: list[_Turn] = []
         self._cache = _Histories(_ENTRIES_HELD, keyring.generation())
-        self._complete: set[Stream] = set()
+        self._complete: dict[Stream, int] = {}
         try:
             self._head = self.check_acknowledged()
             for entry in self._recorder.select_positions(self._head.size - 1, 1):
@@ -239,8 +236,9 @@ class ClinicLog:
 
     def check_acknowledged(self) -> Head:
         """The head, if what was acknowledged before stands in this log; or LogDiverged."""
-        head = self._recorder.head()
+        # What was acknowledged first: others may move both while this looks.
         known = self._acknowledged.read()
+        head = self._recorder.head()
         if known is not None:
             size, root = known
             found = head.frontier.root() if size == head.size else self._recorder.root_at(size)
@@ -287,22 +285,27 @@ class ClinicLog:
         return turns
 
     def _write(self, turns: list[_Turn]) -> None:
+        """Answers every turn; what fails a batch for its content fails one caller alone."""
         try:
-            for _ in range(_ATTEMPTS):
-                if self._write_once(turns):
-                    return
-            self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
-        except (OperationalError, InterfaceError) as error:
-            _log.warning("log of clinic %s unavailable: %s", self.clinic, type(error).__name__)
-            self._fail(turns, StoreUnavailable())
-        except BaseException as error:
-            self._fail(turns, error)
+            self._write_together(turns)
+        except StoreUnavailable as error:
+            _log.warning("log of clinic %s unavailable: %s", self.clinic, error.__cause__)
+        except Exception as error:
+            if len(turns) > 1:
+                for turn in turns:
+                    self._write([turn])
+            elif not turns[0].done:
+                turns[0].failure = error
+        finally:  # also where the writer is interrupted: nobody waits for ever for an answer
+            for turn in turns:
+                if not turn.done:
+                    turn.failure = StoreUnavailable()
 
-    @staticmethod
-    def _fail(turns: list[_Turn], failure: BaseException) -> None:
-        for turn in turns:
-            if not turn.done:
-                turn.failure = failure
+    def _write_together(self, turns: list[_Turn]) -> None:
+        for _ in range(_ATTEMPTS):
+            if self._write_once(turns):
+                return
+        self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
 
     def _write_once(self, turns: list[_Turn]) -> bool:
         """One attempt at all that is still open; False where it must be decided again."""
@@ -342,7 +345,7 @@ class ClinicLog:
                     self._decide(pending, turn, index, proposal)
                 except Refusal as refusal:
                     refused.append((turn, index, refusal))
-                except (LostRace, OperationalError, InterfaceError):
+                except (LostRace, StoreUnavailable):
                     raise
                 except Exception as error:  # a fault of one command is not its neighbours' fault
                     turn.failure = error
@@ -413,7 +416,7 @@ class ClinicLog:
         self._head = appended.head
         for stream, history in pending.histories.items():
             self._cache.put(stream, history, pending.generation)
-            self._complete.add(stream)
+            self._complete[stream] = history.version
         root = appended.head.frontier.root().hex()
         for decided in pending.decided.values():
             first = decided.row.first
@@ -439,18 +442,18 @@ class ClinicLog:
 
     def _as_of_head(self, stream: Stream, head: Head) -> History:
         """The stream's history, complete as of `head`; LostRace where the log is past it."""
-        known = self._cache.get(stream) if stream in self._complete else None
-        if known is not None:
+        known = self._cache.get(stream)
+        if known is not None and known.version == self._complete.get(stream):
             return known
         history = self.history(stream)
         if history and history[-1].position > head.size:
             raise LostRace
-        self._complete.add(stream)
+        self._complete[stream] = history.version
         return history
 
     def _look_again(self) -> None:
         self._complete.clear()
-        self._head = self._recorder.head()
+        self._head = self.check_acknowledged()
 
     def _refusals_hold(
         self, turns: list[_Turn], refused: list[tuple[_Turn, int, Refusal]], *, moved: bool
@@ -487,6 +490,8 @@ class ClinicLog:
                 turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
 
     def _stored_receipt(self, row: Any) -> Receipt:
+        # Whoever committed it may have died before it remembered that; this acknowledges it.
+        self._acknowledged.advance(row["tree_size"], bytes(row["root"]))
         entries = self._recorder.select_command(row["first_position"], row["entries"])
         return Receipt(
             command_id=row["command_id"],

@@ -7,6 +7,7 @@ means that somebody else was first, and nothing was written.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,11 @@ from infra.sealing import Envelope, leaf_input
 # The library silences psycopg when it is imported; an operator wants to hear of lost connections.
 for _name in ("psycopg", "psycopg.pool"):
     logging.getLogger(_name).setLevel(logging.NOTSET)
+
+_CONNECTION_SECONDS = 5.0
+"""How long a caller waits for a connection before the store counts as unavailable. For as long the
+pool tries by itself to get one back; later the next caller starts it again, so that nobody waits
+for pauses that grew with the outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,10 @@ class LostRace(Exception):
 
 class CommandSeen(Exception):
     """A command id of the batch is in the record already; nothing was written."""
+
+
+class StoreUnavailable(Exception):
+    """PostgreSQL could not be reached, or did not answer in time. The command may be repeated."""
 
 
 class NoSuchClinic(Exception):
@@ -131,9 +141,21 @@ class ClinicDatastore(PostgresDatastore):
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=pool_size,
+            timeout=_CONNECTION_SECONDS,
+            reconnect_timeout=_CONNECTION_SECONDS,
             open=False,
             check=ConnectionPool.check_connection,
         )
+
+    @contextmanager
+    def get_connection(self) -> Iterator[Connection[DictRow]]:
+        """A connection of the pool; raises StoreUnavailable, all other errors stay psycopg's."""
+        try:
+            self.pool.open()
+            with self.pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise StoreUnavailable from error
 
     def register_type_adapters(self) -> None:
         """Nothing: this schema has no composite types."""
@@ -162,7 +184,7 @@ class EntryRecorder(PostgresApplicationRecorder):
         after = Head(head.frontier.append(hashes), batch.recorded_at)
         parameters = _parameters(self.datastore.clinic, batch, after, entries)
         try:
-            with self.datastore.pool.connection() as conn:
+            with self.datastore.get_connection() as conn:
                 row = conn.execute(_APPEND, parameters, prepare=True).fetchone()
         except psycopg.errors.UniqueViolation as error:
             if error.diag.table_name and error.diag.table_name.startswith("commands"):

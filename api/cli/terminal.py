@@ -25,11 +25,11 @@ from api.composition import ClinicUnclear
 from domain.event import Refusal
 from domain.instrument import ItemOutOfRange
 from infra.acknowledged import AcknowledgedHeadBroken
-from infra.event_store import LogDiverged, StoreUnavailable
+from infra.event_store import LogDiverged
 from infra.keyring import KeyringError
 from infra.migrate import MigrationError
 from infra.postgres import PostgresError
-from infra.recorder import NoSuchClinic
+from infra.recorder import NoSuchClinic, StoreUnavailable
 from infra.sealing import SealBroken
 from infra.settings import Settings, SettingsInvalid, default_home, load_settings
 from infra.verify import LogBroken
