@@ -21,6 +21,7 @@ from uuid import UUID
 from pydantic import Field, TypeAdapter, ValidationError
 
 from domain import instrument as instruments
+from domain import scoring
 from domain.alliance import RateAlliance
 from domain.clinic import DeclareImport
 from domain.event import Command, Line, Model, Moment, Refusal, Source, Text
@@ -449,13 +450,13 @@ class Importer:
         """Sets the record's own scores beside the file's, which are claims of its authors."""
         try:
             definition = instruments.load(ratings.instrument)
-            items = instruments.parse_items(definition, answers)
+            items = scoring.parse_items(definition, answers)
         except instruments.UnknownInstrument:
             return
-        except instruments.ItemOutOfRange as error:
+        except scoring.ItemOutOfRange as error:
             column = ratings.items[int(str(error.ids["item"])) - 1]
             raise RowRefused(row, column, error.code, error.to_caller) from None
-        score = instruments.score(definition, items, perspective=ratings.perspective)
+        score = scoring.score(definition, items, perspective=ratings.perspective)
         self._report.compared += bool(ratings.claims)
         for scale, column in ratings.claims.items():
             found = score.scales[scale]

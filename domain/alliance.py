@@ -30,25 +30,14 @@ from domain.event import (
     Text,
 )
 from domain.goal import require_voice
-from domain.instrument import (
-    Definition,
-    Perspective,
-    Score,
-    SeriesId,
-    UnknownInstrument,
-    UnknownKey,
-    load,
-    load_key,
-    parse_items,
-    score,
-    series_id,
-)
+from domain.instrument import Definition, Perspective, UnknownInstrument, UnknownKey, load, load_key
 from domain.relationship import (
     Relationship,
     relationship_of,
     relationship_stream,
     require_open,
 )
+from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]

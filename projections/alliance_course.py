@@ -6,7 +6,7 @@ share a series, and perspectives are never averaged (rule 32).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated
@@ -14,11 +14,19 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from domain.alliance import AllianceRated, Rating, RatingSuperseded, score_of, series_of
+from domain.alliance import (
+    AllianceRated,
+    Rating,
+    RatingSuperseded,
+    ratings_of,
+    score_of,
+    series_of,
+)
 from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
-from domain.instrument import Flag, Perspective, RawItems, SeriesId
+from domain.instrument import Perspective
+from domain.scoring import Flag, RawItems, SeriesId
 from domain.session import SessionHeld, session_numbers
-from projections.view import Cell, Instant, Row, View, amendment, cell, known
+from projections.view import Cell, Instant, Row, View, cell, known
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 """A score without rounding; `1436/7` in text."""
@@ -94,7 +102,7 @@ class AllianceCourse(View[State, RatingRow]):
         return State()
 
     def fold(self, state: State, entry: RecordedEvent) -> State:
-        if entry.topic not in self._topics and amendment(entry) is None:
+        if entry.topic not in self._topics and entry.amends() is None:
             return state
         scales = state.scales
         if isinstance(entry.event, Rating):
@@ -103,23 +111,45 @@ class AllianceCourse(View[State, RatingRow]):
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
         history = History(state.entries)
-        held = {event.session: (entry, event) for entry, event in history.of(SessionHeld)}
-        numbers = session_numbers(history)
-        successors = {
-            event.superseded: (entry, event) for entry, event in history.of(RatingSuperseded)
-        }
+        sessions, successors = _sessions(history), _successors(history)
         rows: dict[int, RatingRow] = {}
         for entry in history.standing:
-            if isinstance(entry.event, Rating):
-                scales = None if entry.amended_at else state.scales.get(entry.version)
-                rows[entry.version] = _row(entry, entry.event, scales, held, numbers, successors)
-            elif isinstance(entry.event, Erased) and entry.topic in self._ratings:
+            rating = entry.event
+            if isinstance(rating, Rating):
+                scales = state.scales.get(entry.version) if entry.amended_at is None else None
+                row = _row(entry, rating, scales_of(entry) if scales is None else scales)
+                session_at, session_number = sessions.get(rating.session, (None, None))
+                rows[entry.version] = replace(
+                    row,
+                    session_at=session_at,
+                    session_number=session_number,
+                    superseded_by=successors.get(entry.version),
+                )
+            elif isinstance(rating, Erased) and entry.topic in self._ratings:
                 rows[entry.version] = RatingRow.erased(
                     entry,
                     rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
                     source=cell(entry, entry.source),
                 )
         return rows
+
+
+def _sessions(history: History) -> dict[UUID | None, tuple[Cell[Moment], Cell[int]]]:
+    """By held session: its start and its number."""
+    numbers = session_numbers(history)
+    return {
+        held.session: (cell(entry, held.started_at), cell(entry, numbers[held.session]))
+        for entry, held in history.of(SessionHeld)
+    }
+
+
+def _successors(history: History) -> dict[int, Cell[UUID]]:
+    """By version of a rating that no longer is the current one: the rating that is."""
+    return {
+        earlier.version: cell(current.entry, current.rating.rating)
+        for current in ratings_of(history).values()
+        for earlier in current.earlier
+    }
 
 
 def scales_of(entry: RecordedEvent) -> _Scales:
@@ -137,17 +167,7 @@ def scales_of(entry: RecordedEvent) -> _Scales:
     )
 
 
-def _row(
-    entry: RecordedEvent,
-    rating: Rating,
-    scales: _Scales | None,
-    held: Mapping[UUID, tuple[RecordedEvent, SessionHeld]],
-    numbers: Mapping[UUID, int],
-    successors: Mapping[UUID, tuple[RecordedEvent, RatingSuperseded]],
-) -> RatingRow:
-    session = held.get(rating.session) if rating.session else None
-    successor = successors.get(rating.rating)
-    supersedes = rating.superseded if isinstance(rating, RatingSuperseded) else None
+def _row(entry: RecordedEvent, rating: Rating, scales: _Scales) -> RatingRow:
     return RatingRow(
         rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
         rating=cell(entry, rating.rating),
@@ -161,13 +181,12 @@ def _row(
         key_hash=cell(entry, rating.key_hash),
         series=cell(entry, series_of(rating)),
         items=cell(entry, rating.items),
-        scales=cell(entry, dict(scales_of(entry) if scales is None else scales)),
+        scales=cell(entry, dict(scales)),
         source=cell(entry, entry.source),
         reported=cell(entry, rating.reported),
-        session_at=session and cell(session[0], session[1].started_at),
-        session_number=session and cell(session[0], numbers[session[1].session]),
-        superseded_by=successor and cell(successor[0], successor[1].rating),
-        supersedes=None if supersedes is None else cell(entry, supersedes),
+        supersedes=(
+            cell(entry, rating.superseded) if isinstance(rating, RatingSuperseded) else None
+        ),
     )
 
 

@@ -27,7 +27,7 @@ from domain.goal import (
     GoalStatus,
     goals_of,
 )
-from domain.instrument import Flag, Perspective
+from domain.instrument import Perspective
 from domain.relationship import (
     Constellation,
     RelationshipClosed,
@@ -35,6 +35,7 @@ from domain.relationship import (
     RelationshipReopened,
     relationship_of,
 )
+from domain.scoring import Flag
 from domain.session import (
     SessionCancelled,
     SessionHeld,
@@ -42,7 +43,7 @@ from domain.session import (
     SessionScheduled,
     sessions_of,
 )
-from projections.view import Cell, Number, Row, View, amendment, cell, known
+from projections.view import Cell, Number, Row, View, cell, known
 
 
 class CaseState(StrEnum):
@@ -161,7 +162,7 @@ class Caseload(View[State, Case]):
         return State()
 
     def fold(self, state: State, entry: RecordedEvent) -> State:
-        if entry.topic in _TOPICS or amendment(entry) is not None:
+        if entry.topic in _TOPICS or entry.amends() is not None:
             state = replace(state, entries=(*state.entries, entry))
         if entry.is_late(self._policy):
             state = replace(state, late=_one_more(state.late, entry))

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.composition import ClinicUnclear
 from domain.event import Refusal
-from domain.instrument import ItemOutOfRange
+from domain.scoring import ItemOutOfRange
 from infra.acknowledged import AcknowledgedHeadBroken
 from infra.event_store import LogDiverged
 from infra.keyring import KeyringError

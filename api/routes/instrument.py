@@ -9,7 +9,8 @@ from api.doors import Admits
 from api.routes.command import concept
 from domain.alliance import Answers
 from domain.event import Line, Model
-from domain.instrument import Definition, Perspective, catalogue, score_report
+from domain.instrument import Definition, Perspective, catalogue
+from domain.scoring import score_report
 
 router = concept("instruments")
 

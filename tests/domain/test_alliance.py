@@ -33,23 +33,14 @@ from domain.consent import ConsentMissing, ConsentWithdrawn, Reliance
 from domain.correction import EnteredInError
 from domain.event import EntryUnknown
 from domain.goal import NotInTheirName
-from domain.instrument import (
-    Flag,
-    ItemCountWrong,
-    ItemNotUnderstood,
-    ItemOutOfRange,
-    Perspective,
-    PerspectiveUnknown,
-    UnknownInstrument,
-    load,
-    score,
-)
+from domain.instrument import Perspective, PerspectiveUnknown, UnknownInstrument, load
 from domain.relationship import (
     Constellation,
     Initiator,
     RelationshipClosed,
     RelationshipNotOpen,
 )
+from domain.scoring import Flag, ItemCountWrong, ItemNotUnderstood, ItemOutOfRange, score
 from domain.session import Medium, SessionMissed, SessionScheduled, SessionUnknown
 from tests.kit import (
     AN_HOUR_AGO,

@@ -5,7 +5,7 @@ import ast
 from tests.habits.source import PRODUCT, ROOT, modules
 
 LONGEST_FUNCTION = 70
-LONGEST_CONCEPT = 500
+LONGEST_CONCEPT = 550
 
 
 def test_functions_fit_on_a_page() -> None:
