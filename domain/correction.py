@@ -4,12 +4,19 @@ Nothing is changed in place (rule 1). `History.standing` applies what is recorde
 a history still gives every entry as it was first written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from domain.clinic import ConsentDocumentPublished, ImportDeclared
@@ -55,6 +62,27 @@ StreamName = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]+-[0-9a-f-]{36}$"}),
 ]
 """A stream by its name."""
+
+_DEEPEST = 8
+
+
+def _shallow(content: dict[str, Any]) -> dict[str, Any]:
+    """No entry nests deeper; what does would exhaust whoever compares or prints the command."""
+    level: list[Any] = [content]
+    for _ in range(_DEEPEST):
+        level = [inner for part in level for inner in _parts(part)]
+    if level:
+        raise PydanticCustomError("nested_too_deep", "No entry nests that deep.")
+    return content
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list() | tuple():
+            return value
+    return ()
 
 
 # Others rest on these, or nobody but the person concerned may undo them: they stay for ever.
@@ -164,7 +192,7 @@ class CorrectEntry(Command):
     stream: StreamName
     entry: Version
     reason: Text
-    content: dict[str, Any]
+    content: Annotated[dict[str, Any], AfterValidator(_shallow)]
     """The whole content as it should read, not only what changes."""
     occurred: Moment | None = None
 
@@ -316,11 +344,4 @@ def _faulty(kind: type[Event], error: ValidationError) -> str:
 
 
 def _names_an_id(value: object) -> bool:
-    match value:
-        case UUID():
-            return True
-        case dict():
-            return any(map(_names_an_id, value.values()))
-        case list() | tuple():
-            return any(map(_names_an_id, value))
-    return False
+    return isinstance(value, UUID) or any(map(_names_an_id, _parts(value)))

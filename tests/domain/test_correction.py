@@ -170,6 +170,16 @@ def test_the_replacement_is_checked_like_the_original() -> None:
         TASKED.when(command).refuses(ReplacementInvalid, topic="task.proposed", fields=fields)
 
 
+@pytest.mark.parametrize("depth", [8, 400, 100_000])
+def test_content_without_end_is_no_command(depth: int) -> None:
+    """Rule 1: no entry nests that deep, and nobody is made to walk it."""
+    content: dict[str, Any] = {}
+    for _ in range(depth):
+        content = {"a": [content]}
+    with pytest.raises(ValidationError, match="nests that deep"):
+        CorrectEntry(stream=HERE, entry=AT, reason=REASON, content=content)
+
+
 def test_a_correction_keeps_every_id() -> None:
     """Rule 1: another thing, person or goal is another fact, under rules of its own."""
     for field, content in (
