@@ -7,7 +7,7 @@ share a series, and perspectives are never averaged (rule 32).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 from typing import Annotated
 from uuid import UUID
@@ -26,7 +26,7 @@ from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, 
 from domain.instrument import Perspective
 from domain.scoring import Flag, RawItems, SeriesId
 from domain.session import SessionHeld, session_numbers
-from projections.view import Cell, Instant, Row, View, cell, known
+from projections.view import Cell, Instant, Row, View, cell, known, occurred
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 """A score without rounding; `1436/7` in text."""
@@ -128,7 +128,7 @@ class AllianceCourse(View[State, RatingRow]):
             elif isinstance(rating, Erased) and entry.topic in self._ratings:
                 rows[entry.version] = RatingRow.erased(
                     entry,
-                    rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+                    rated_at=occurred(entry),
                     source=cell(entry, entry.source),
                 )
         return rows
@@ -169,7 +169,7 @@ def scales_of(entry: RecordedEvent) -> _Scales:
 
 def _row(entry: RecordedEvent, rating: Rating, scales: _Scales) -> RatingRow:
     return RatingRow(
-        rated_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        rated_at=occurred(entry),
         rating=cell(entry, rating.rating),
         session=cell(entry, rating.session),
         perspective=cell(entry, rating.perspective),

@@ -7,7 +7,7 @@ never before (rule 20).
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from domain.consent import (
     QuestionsAddressed,
 )
 from domain.event import Erased, History, Moment, RecordedEvent, Source, Text
-from projections.view import Cell, Gathering, Instant, Row, cell, known
+from projections.view import Cell, Gathering, Instant, Row, cell, known, occurred
 
 
 class Step(StrEnum):
@@ -123,7 +123,7 @@ def _endings(history: History) -> dict[UUID, tuple[RecordedEvent, ConsentWithdra
 def _envelope(entry: RecordedEvent) -> dict[str, Cell[object]]:
     return {
         "step": cell(entry, _STEPS[entry.topic]),
-        "at": cell(entry, entry.occurred_at.astimezone(UTC)),
+        "at": occurred(entry),
         "source": cell(entry, entry.source),
     }
 
@@ -131,7 +131,7 @@ def _envelope(entry: RecordedEvent) -> dict[str, Cell[object]]:
 def _informed(entry: RecordedEvent, info: InformationGiven) -> ConsentRow:
     return ConsentRow(
         step=cell(entry, Step.INFORMED),
-        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        at=occurred(entry),
         party=cell(entry, info.to),
         document=cell(entry, info.document),
         document_version=cell(entry, info.version),
@@ -152,7 +152,7 @@ def _answered(
     about = (signer, answer.document, answer.version)
     row = ConsentRow(
         step=cell(entry, _STEPS[entry.topic]),
-        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        at=occurred(entry),
         party=cell(entry, answer.party),
         document=cell(entry, answer.document),
         document_version=cell(entry, answer.version),

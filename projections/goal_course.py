@@ -7,7 +7,6 @@ different perspectives stay apart (rule 32).
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from enum import StrEnum
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from domain.goal import (
 )
 from domain.instrument import Perspective
 from domain.relationship import RelationshipOpened
-from projections.view import Cell, Gathering, Instant, Row, cell, known, told
+from projections.view import Cell, Gathering, Instant, Row, cell, known, occurred, told
 
 
 class Kind(StrEnum):
@@ -111,7 +110,7 @@ class GoalCourse(Gathering[GoalRow]):
                     GoalRow.erased(
                         entry,
                         kind=cell(entry, _KINDS[entry.topic]),
-                        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+                        at=occurred(entry),
                         source=cell(entry, entry.source),
                     ),
                 )
@@ -132,7 +131,7 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
     later = goal.revisions[goal.revisions.index(revision) + 1 :]
     return GoalRow(
         kind=cell(entry, Kind.WORDING),
-        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        at=occurred(entry),
         goal=cell(entry, goal.id),
         revision=cell(entry, revision.number),
         by=cell(entry, revision.by),
@@ -157,7 +156,7 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
 def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
     return GoalRow(
         kind=cell(entry, Kind.RATING),
-        at=cell(entry, entry.occurred_at.astimezone(UTC)),
+        at=occurred(entry),
         goal=cell(entry, rated.goal),
         revision=cell(entry, rated.revision),
         by=cell(entry, rated.by),

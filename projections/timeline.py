@@ -11,7 +11,7 @@ from uuid import UUID
 
 from domain.alliance import Rating, RatingSuperseded
 from domain.event import Policy, RecordedEvent, Source, Stream, Text
-from projections.view import Cell, Code, Instant, Number, Row, View, amendment, cell, known, told
+from projections.view import Cell, Code, Instant, Number, Row, View, cell, known, occurred, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Timeline(View[State, Line]):
     def fold(self, state: State, entry: RecordedEvent) -> State:
         lines, ratings = {**state.lines}, state.ratings
         lines[entry.version] = self._line(entry)
-        amended = amendment(entry)
+        amended = entry.amends()
         if amended is not None and amended.version in lines:
             line = lines[amended.version]
             mark = cell(entry, entry.version)
@@ -97,13 +97,13 @@ class Timeline(View[State, Line]):
         return state.lines
 
     def _line(self, entry: RecordedEvent) -> Line:
-        amended = amendment(entry)
+        amended = entry.amends()
         offset = entry.occurred_at.utcoffset()
         assert offset is not None, "every moment has its offset"
         return Line(
             position=cell(entry, entry.position),
             topic=cell(entry, entry.topic),
-            occurred_at=cell(entry, entry.occurred_at.astimezone(UTC)),
+            occurred_at=occurred(entry),
             occurred_offset=cell(entry, int(offset.total_seconds()) // 60),
             recorded_at=cell(entry, entry.recorded_at.astimezone(UTC)),
             actor=cell(entry, entry.actor),

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial, reduce
 from typing import (
@@ -31,7 +31,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
 
-from domain.event import ERASED, Amendment, Erased, Event, History, RecordedEvent, Stream
+from domain.event import ERASED, Erased, Event, History, RecordedEvent, Stream
 
 # --- Cells and rows ---------------------------------------------------------------------------
 
@@ -97,6 +97,11 @@ def told(entry: RecordedEvent, read: Callable[[Event], T]) -> Cell[T]:
     if isinstance(entry.event, Erased):
         return erased(entry)
     return cell(entry, read(entry.event))
+
+
+def occurred(entry: RecordedEvent) -> Cell[datetime]:
+    """When the entry's fact occurred, in UTC: known without its content."""
+    return cell(entry, entry.occurred_at.astimezone(UTC))
 
 
 def known(cell: Cell[T] | None) -> T | None:
@@ -313,7 +318,7 @@ class Gathering(View[tuple[RecordedEvent, ...], R]):
     def fold(
         self, state: tuple[RecordedEvent, ...], entry: RecordedEvent
     ) -> tuple[RecordedEvent, ...]:
-        concerns = entry.topic in self.topics or amendment(entry) is not None
+        concerns = entry.topic in self.topics or entry.amends() is not None
         return (*state, entry) if concerns else state
 
     def rows(self, state: tuple[RecordedEvent, ...]) -> Mapping[int, R]:
@@ -322,11 +327,6 @@ class Gathering(View[tuple[RecordedEvent, ...], R]):
     @abstractmethod
     def rows_of(self, history: History) -> Iterable[tuple[int, R]]:
         """The rows of a history of such entries."""
-
-
-def amendment(entry: RecordedEvent) -> Amendment | None:
-    """What the entry changes in how an earlier one reads, as far as anybody can still tell."""
-    return None if isinstance(entry.event, Erased) else entry.event.amends()
 
 
 # --- Folding, stream by stream ----------------------------------------------------------------

@@ -1,0 +1,290 @@
+"""What every view keeps, whatever it tells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from domain.event import ERASED, Erased, History, RecordedEvent, Stream
+from domain.relationship import RelationshipOpened
+from domain.task import TaskRetired
+from infra import canonical
+from projections.dossier import VIEWS, dossier
+from projections.timeline import Line, State, Timeline
+from projections.view import Cell, Change, Code, Folds, PlainRow, Row, View, up_to
+from tests.domain.test_records import wild_records
+from tests.kit import CLIENT, CONSENTED, RELATIONSHIP, Record, given, held, named
+
+every_view = pytest.mark.parametrize("view", VIEWS.all(), ids=lambda view: view.name)
+STREAM = Stream("relationship", RELATIONSHIP)
+
+
+def history_of(record: Record) -> History:
+    """The one relationship of a wild record."""
+    return History(e for e in record.entries if e.stream.category == "relationship")
+
+
+def after(rows: Mapping[int, PlainRow], change: Change) -> dict[int, PlainRow]:
+    """What a table holds of a stream after a change."""
+    kept = {} if change.afresh else {k: row for k, row in rows.items() if k not in change.gone}
+    return {**kept, **change.written}
+
+
+def plain(view: View[Any, Any], history: Sequence[RecordedEvent]) -> dict[int, PlainRow]:
+    if not history:
+        return {}
+    rows = view.of(history[0].stream, history)
+    return {key: view.taken_apart(row) for key, row in rows.items()}
+
+
+# --- Folding ------------------------------------------------------------------------------------
+
+
+@every_view
+@for_all(
+    record=wild_records(),
+    batches=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1)), min_size=30),
+    capacity=st.sampled_from([0, 1, 50_000]),
+)
+def test_batches_make_no_difference(
+    view: View[Any, Any], record: Record, batches: list[tuple[int, int]], capacity: int
+) -> None:
+    """Rule 6: however the log is cut, whichever of two workers is first, the rows are equal."""
+    history, workers = history_of(record), (Folds(view, capacity), Folds(view, capacity))
+    rows: dict[int, PlainRow] = {}
+    end = 0
+    for size, worker in batches:
+        batch = history[end : end + size]
+        if batch:
+            end = batch[-1].version
+            change = workers[worker].advance(batch[0].stream, batch, lambda: history)
+            rows = after(rows, change)
+            assert rows == plain(view, history[:end])
+    assert end == len(history)
+
+
+@every_view
+@for_all(record=wild_records(), data=st.data())
+def test_a_change_names_only_what_changed(
+    view: View[Any, Any], record: Record, data: st.DataObject
+) -> None:
+    """Rule 6: of a stream that is known, no row is written that did not change."""
+    history, folds = history_of(record), Folds(view)
+    if any(isinstance(entry.event, Erased) for entry in history) or len(history) < 2:
+        return
+    cut = data.draw(st.integers(1, len(history) - 1))
+    stream = history[0].stream
+    folds.advance(stream, history[:cut], lambda: history)
+    change = folds.advance(stream, history[cut:], lambda: history)
+    before = plain(view, history[:cut])
+    assert not change.afresh
+    assert all(before.get(key) != row for key, row in change.written.items())
+    assert set(change.gone) <= before.keys()
+
+
+@every_view
+@for_all(record=wild_records())
+def test_nothing_wild_stops_a_view(view: View[Any, Any], record: Record) -> None:
+    """Rules 1, 9: whatever is corrected, in error, missing or erased, every stream is folded."""
+    history = history_of(record)
+    if history:
+        change = Folds(view).advance(history[0].stream, list(history), lambda: history)
+        assert change.parked is None
+
+
+@every_view
+@for_all(record=wild_records())
+def test_every_value_names_its_entry(view: View[Any, Any], record: Record) -> None:
+    """R21: each cell of each row cites an entry of the stream by version, position and key."""
+    history = history_of(record)
+    entries = {entry.version: entry for entry in history}
+    rows = view.of(history[0].stream, history) if history else {}
+    for key, row in rows.items():
+        assert key in entries
+        for _, cell in row.cells():
+            entry = entries[cell.ref.version]
+            assert (cell.ref.position, cell.ref.key_id) == (entry.position, entry.key_id)
+            if isinstance(cell.value, Erased):
+                assert entry.event == ERASED
+
+
+@every_view
+@for_all(record=wild_records(), data=st.data())
+def test_no_row_needs_a_key_that_is_gone(
+    view: View[Any, Any], record: Record, data: st.DataObject
+) -> None:
+    """Rule 9: after a key was destroyed a stream's rows are told by the keys that are left."""
+    whole = history_of(record)
+    keys = sorted({entry.key_id for entry in whole}) or [CLIENT]
+    lost = data.draw(st.sets(st.sampled_from(keys)))
+    history = [replace(e, event=ERASED) if e.key_id in lost else e for e in whole]
+    for row in plain(view, history).values():
+        assert not row.groups.keys() & lost
+
+
+# --- Rows in a table ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row on its way through a table: what is sealed becomes canonical bytes and back."""
+
+    stream: str
+    entry: int
+    columns: Mapping[str, Any]
+    cited: Sequence[Any]
+    groups: Mapping[UUID, Any]
+
+    @classmethod
+    def of(cls, row: PlainRow, lost: frozenset[UUID] = frozenset()) -> "Kept":
+        groups = {
+            key_id: None if key_id in lost else canonical.decode(canonical.encode(dict(group)))
+            for key_id, group in row.groups.items()
+        }
+        return cls("", 0, row.columns, row.cited, groups)
+
+
+@every_view
+@for_all(record=wild_records())
+def test_a_row_comes_back_as_it_went(view: View[Any, Any], record: Record) -> None:
+    """Rule 6: taken apart, sealed form and back, put together: the same row."""
+    history = history_of(record)
+    rows = view.of(history[0].stream, history) if history else {}
+    for row in rows.values():
+        assert view.put_together(Kept.of(view.taken_apart(row))) == row
+
+
+@every_view
+@for_all(record=wild_records())
+def test_a_lost_group_reads_as_erased(view: View[Any, Any], record: Record) -> None:
+    """Rule 9: as soon as its key is destroyed nothing of a group is told, nor said to be absent."""
+    history = history_of(record)
+    rows = view.of(history[0].stream, history) if history else {}
+    for row in rows.values():
+        apart = view.taken_apart(row)
+        for key_id, group in apart.groups.items():
+            read = view.put_together(Kept.of(apart, frozenset({key_id})))
+            cells = dict(read.cells())
+            for name in group:
+                assert name not in cells or cells[name].value == ERASED
+            others = {n for n, c in row.cells() if n not in group}
+            assert all(cells[name] == dict(row.cells())[name] for name in others)
+
+
+class Careless(Row):
+    note: Cell[str]
+    score: Cell[int]
+    topic: Cell[Code]
+
+
+@pytest.mark.parametrize("name", ["note", "score"])
+def test_text_and_scores_cannot_be_clear(name: str) -> None:
+    """ARCHITECTURE, idea 6: a column in the clear holds ids, positions, times and codes alone."""
+
+    class Leaky(Timeline):
+        row = Careless  # type: ignore[assignment]
+        clear = ("topic", name)  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=name):
+        _ = Leaky().columns
+
+
+def test_these_columns_are_clear() -> None:
+    """ARCHITECTURE, idea 6: whoever adds a column that PostgreSQL can read says so here."""
+    assert {view.name: sorted(view.columns) for view in VIEWS.all()} == {
+        "timeline": [
+            "actor",
+            "late",
+            "occurred_at",
+            "occurred_offset",
+            "on_behalf_of",
+            "position",
+            "recorded_at",
+            "source",
+            "topic",
+        ],
+        "alliance_course": ["rated_at", "rating", "session", "source"],
+        "consent_register": ["at", "party", "source", "step"],
+        "goal_course": ["at", "goal", "kind", "source"],
+        "caseload": [
+            "clients",
+            "erased_entries",
+            "imported_entries",
+            "late_entries",
+            "state",
+            "supervisor",
+            "therapists",
+        ],
+    }
+
+
+# --- What cannot be folded ----------------------------------------------------------------------
+
+
+class Brittle(Timeline):
+    """A timeline that fails on one kind of entry while nothing follows it."""
+
+    def rows(self, state: State) -> Mapping[int, Line]:
+        last = max(state.lines, default=0)
+        if last and state.lines[last].topic.value == TaskRetired.topic:
+            raise ZeroDivisionError("what a task says is nobody's business")
+        return super().rows(state)
+
+
+RETIRED = TaskRetired(task=named("task"), reason="Done.")
+
+
+def test_what_cannot_be_folded_is_parked() -> None:
+    """R27: a stream that a view fails on loses its rows and is named with a code, no content."""
+    history = given(*CONSENTED, held(), RETIRED).relationship
+    folds = Folds(Brittle())
+    folds.advance(STREAM, history[:-1], lambda: history)
+    change = folds.advance(STREAM, history[-1:], lambda: history)
+    assert change == Change(STREAM, True, {}, parked=(history[-1].position, "ZeroDivisionError"))
+
+
+def test_a_parked_stream_gets_another_chance() -> None:
+    """Rule 6: what is parked is a matter of the history alone, so the next entry may mend it."""
+    history = given(*CONSENTED, RETIRED, held()).relationship
+    folds = Folds(Brittle())
+    assert folds.advance(STREAM, history[:-1], lambda: history).parked
+    change = folds.advance(STREAM, history[-1:], lambda: history)
+    assert change.afresh
+    assert change.parked is None
+    assert change.written == plain(Timeline(), history)
+
+
+# --- The two times ------------------------------------------------------------------------------
+
+
+@for_all(wild_records(), st.integers(0, 40))
+def test_a_dossier_is_the_fold_of_what_was_known(record: Record, position: int) -> None:
+    """Rule 5: as known at a time, a dossier is what the tables held when that was all."""
+    history = history_of(record)
+    if not history:
+        return
+    stream = history[0].stream
+    then = up_to(history, position)
+    known_at = then[-1].recorded_at if then else history[0].recorded_at.replace(year=2000)
+    seen = History(entry for entry in history if entry.recorded_at <= known_at)
+    told = dossier(stream, history, known_at=known_at)
+    assert told.position == (seen[-1].position if seen else 0)
+    assert told.timeline == VIEWS.timeline.of(stream, seen)
+    assert told.ratings == VIEWS.alliance_course.of(stream, seen)
+    assert told.consents == VIEWS.consent_register.of(stream, seen)
+    assert told.goals == VIEWS.goal_course.of(stream, seen)
+    assert told.case == next(iter(VIEWS.caseload.of(stream, seen).values()), None)
+
+
+def test_a_view_names_its_version() -> None:
+    """Rule 7: a dossier names the code that told it and the last position that it covers."""
+    history = given(*CONSENTED).relationship
+    told = dossier(STREAM, history)
+    assert told.position == history[-1].position
+    assert told.view_versions == {view.name: view.version for view in VIEWS.all()}
+    assert dossier(STREAM, History()).case is None
+    assert RelationshipOpened.topic in {line.topic.value for line in told.timeline.values()}
