@@ -236,6 +236,26 @@ def within(reach: Reach, who: Principal, history: History, now: datetime) -> boo
     return False
 
 
+def require_within(reach: Reach, who: Principal, history: History, now: datetime) -> None:
+    """OutOfReach unless the reach covers the relationship of this history."""
+    if not within(reach, who, history, now):
+        raise OutOfReach
+
+
+def columns(reach: Reach, who: Principal) -> Mapping[str, UUID]:
+    """What the clear columns of a case must hold to lie within reach."""
+    match reach:
+        case Reach.OWN:
+            return {"clients": who.person}
+        case Reach.TREATED:
+            return {"therapists": who.person}
+        case Reach.SUPERVISED:
+            return {"supervisor": who.person}
+        case Reach.STRUCTURE | Reach.ALL:
+            return {}
+    raise OutOfReach
+
+
 def concerns(command: Command, clinic: UUID) -> Stream:
     """The stream a command is about: its relationship's, the one it names, or the clinic's."""
     relationship = getattr(command, "relationship", None)

@@ -24,6 +24,9 @@ from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
 from infra.settings import Settings
+from infra.view_store import ViewStore
+from projections.dossier import VIEWS, Views
+from projections.view import ViewReader
 
 Progress = Callable[[str], None]
 
@@ -45,6 +48,8 @@ class Service:
     clinic: UUID
     log: ClinicLog
     tokens: Tokens
+    views: ViewStore
+    """To be read; the worker opens its own, under the role that writes them."""
     clock: Clock
 
     @property
@@ -110,7 +115,9 @@ def open_service(
         opened.callback(log.close)
         tokens = Tokens(database.dsn("app"), clinic, clock=clock)
         opened.callback(tokens.close)
-        yield Service(settings, database, keyring, clinic, log, tokens, clock)
+        views = ViewStore(database.dsn("app"), clinic, keyring)
+        opened.callback(views.close)
+        yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
 
 
 def clinic_in(database: Database, settings: Settings) -> UUID | None:
@@ -162,6 +169,8 @@ def house(service: Service) -> House:
     return House(
         records=service.records,
         log=service.log,
+        views=Views.under(service.log.policy),
+        reader=ViewReader(service.views),
         clock=service.clock,
         authenticate=lambda text: _authenticate(service, text),
         log_status=lambda: _log_status(service),
@@ -204,6 +213,17 @@ def _readiness(service: Service) -> Iterator[Check]:
             yield Check(name, passed=False, detail=type(error).__name__)
             return  # the others would only wait for the same thing
         yield Check(name, passed=True)
+    yield Check("views", passed=True, detail=_lag(service))
+
+
+def _lag(service: Service) -> str:
+    """How far the slowest view is behind; that is the worker's to mend, and no reason to stop."""
+    tables = [view.table for view in VIEWS.all()]
+    tracked = service.views.tracked(tables)
+    if len(tracked) < len(tables):
+        return "not built yet"
+    slowest = min(place.position for place in tracked.values())
+    return f"{max(0, service.log.head_size() - slowest)} entries behind"
 
 
 def _require_current(service: Service) -> None:

@@ -1,15 +1,16 @@
 """What a route or a page may ask for. Here everybody is recognised, let in, and noted.
 
 Two ways lead in. `Desk` takes a command: who may hand it in stands in api/access.py, what comes of
-it in domain/. `Reading` gives a part of the record, after that somebody reads it was recorded:
-without the access entry there are no data, because there is no `Reading`.
+it in domain/. `Visit` shows a part of the record, after that somebody reads it was recorded:
+without the access entry there are no data, because there is no `Visit`.
 """
 
+import hmac
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,13 +19,30 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from api import access
 from api.access import DOORS, Principal, Reach
-from api.problems import CrossSiteRequest, Fault, NotAuthenticated
-from domain.access import ReadRecord, Role
-from domain.event import Command, History, Line, Moment, RecordedEvent
+from api.problems import CrossSiteRequest, CursorInvalid, Fault, NotAuthenticated, NotThereYet
+from domain.access import ReadRecord, RecordRead, Role, access_stream
+from domain.event import Command, Erased, Line, Moment, RecordedEvent, Stream
+from domain.person import (
+    PersonRegistered,
+    PractitionerRegistered,
+    person_stream,
+    practitioner_stream,
+)
 from domain.records import Author, Clock, Receipt, Records
 from domain.relationship import relationship_stream
+from projections.caseload import Case, Finding, missing
+from projections.dossier import Dossier, Views, dossier
+from projections.view import Cell, Number, Row, View, ViewReader, up_to
+from projections.view import Reading as Rows
 
 _log = logging.getLogger("rapport.access")
+
+T = TypeVar("T")
+S = TypeVar("S")
+R = TypeVar("R", bound=Row)
+
+LONGEST_WAIT: Final = 2.0
+"""Seconds that a reader waits for a view to cover a position."""
 
 SESSION_COOKIE = "rapport_session"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -76,6 +94,8 @@ class House:
 
     records: Records
     log: Log
+    views: Views
+    reader: ViewReader
     clock: Clock
     authenticate: Callable[[str], Principal | None]
     """The principal of a token's text; None if it is none in force."""
@@ -92,8 +112,14 @@ class House:
     def clinic(self) -> UUID:
         return self.records.clinic
 
-    def history(self, relationship: UUID) -> History:
-        return self.records.history(relationship_stream(relationship))
+    def name_of(self, person: UUID) -> str | None:
+        """What somebody is called; None where it was erased, or nobody was registered so."""
+        for _, client in self.records.history(person_stream(person)).of(PersonRegistered):
+            return client.name
+        practitioners = self.records.history(practitioner_stream(person))
+        for _, practitioner in practitioners.of(PractitionerRegistered):
+            return practitioner.name
+        return None
 
 
 def house_of(request: Request) -> House:
@@ -271,92 +297,240 @@ Purpose = Annotated[
 ]
 After = Annotated[
     int | None,
-    Query(ge=0, lt=2**53, description="Wait until this position of the log is covered."),
+    Query(ge=0, lt=2**53, description="Read only once this position of the log is covered."),
 ]
 KnownAt = Annotated[Moment | None, Query(description="As it was known at this time.")]
 HappenedBy = Annotated[Moment | None, Query(description="As it had happened by this time.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="At most so many items.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=100, description="`next` of the page before, for this very question."),
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A part of the record that somebody was let in to read, and whose reading is recorded."""
+class Page(Generic[T]):
+    """Items of a list, and the cursor of what follows; None: nothing does."""
+
+    items: Sequence[T]
+    next: str | None
+
+
+class Withheld(Erased):
+    """Content that this reader is not shown. Whoever knows of erased content knows what to do."""
+
+
+WITHHELD = Withheld()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Somebody who was let in to read, and whose reading is in the record already."""
 
     house: House
     who: Principal
     door: str
     reach: Reach
-    relationship: UUID | None
-    purpose: str
+    relationship: UUID | None = None
     known_at: datetime | None = None
     happened_by: datetime | None = None
+    after: int | None = None
+    limit: int = 100
+    cursor: str | None = None
 
     @property
-    def withheld(self) -> bool:
-        """Whether only structure may be shown: that, when and by whom, not what."""
+    def withholds(self) -> bool:
+        """Whether only structure is shown: that, when and by whom, not what."""
         return self.reach is Reach.STRUCTURE
 
     @property
-    def history(self) -> History:
-        """The relationship's stream as of the two times."""
-        assert self.relationship is not None, "a clinic-wide reading has no one history"
-        whole = self.house.history(self.relationship)
-        return whole.as_of(known_at=self.known_at, happened_by=self.happened_by)
+    def stream(self) -> Stream:
+        assert self.relationship is not None, "a clinic-wide visit is to no one relationship"
+        return relationship_stream(self.relationship)
 
-    def reaches(self, relationship: UUID) -> bool:
-        """Whether one row of a clinic-wide list is within reach."""
-        now = self.house.clock()
-        return access.within(self.reach, self.who, self.house.history(relationship), now)
+    # --- What there is to see
+
+    def dossier(self) -> Dossier:
+        """The relationship as of the two times, from the log itself."""
+        self._wait_for_log()
+        views = self.house.views
+        told = dossier(
+            self.stream,
+            self.house.records.history(self.stream),
+            known_at=self.known_at,
+            happened_by=self.happened_by,
+            views=views,
+        )
+        return replace(
+            told,
+            timeline=self._shown(views.timeline, told.timeline),
+            ratings=self._shown(views.alliance_course, told.ratings),
+            consents=self._shown(views.consent_register, told.consents),
+            goals=self._shown(views.goal_course, told.goals),
+            case=told.case and self._shown(views.caseload, {0: told.case})[0],
+        )
+
+    def rows(self, view: View[S, R]) -> Rows[R]:
+        """The relationship's rows of a view, one page of them and one more."""
+        self._wait_for(view)
+        found = self.house.reader.read(view, self.stream, after=self._start(), limit=self.limit + 1)
+        return replace(found, rows={self.stream: self._shown(view, found.of(self.stream))})
+
+    def cases(self) -> Rows[Case]:
+        """Every case within reach. Whether clients consent to supervision is asked now."""
+        view = self.house.views.caseload
+        self._wait_for(view)
+        found = self.house.reader.read(view, where=access.columns(self.reach, self.who))
+        kept = {
+            stream: self._shown(view, cases)
+            for stream, cases in found.rows.items()
+            if self.reach is not Reach.SUPERVISED or self._reaches(stream)
+        }
+        parked = {stream: why for stream, why in found.parked.items() if self._reaches(stream)}
+        return replace(found, rows=kept, parked=parked)
+
+    def readers(self) -> Mapping[int, tuple[RecordedEvent, RecordRead]]:
+        """Who read this relationship's record, by version in the access stream."""
+        assert self.relationship is not None
+        history = self.house.records.history(access_stream(self.relationship))
+        return {entry.version: (entry, read) for entry, read in history.of(RecordRead)}
+
+    def log_entries(self) -> Mapping[int, RecordedEvent]:
+        """Entries of the log by position, one page of them and one more."""
+        start = max(self.after or 0, self._start())
+        return {entry.position: entry for entry in self.house.log.read_log(start, self.limit + 1)}
+
+    def findings(self, case: Case) -> tuple[Finding, ...] | None:
+        """What is missing in a case; None where the content it is told from is withheld."""
+        return None if self.withholds else tuple(missing(case, self.house.clock()))
+
+    def name_of(self, person: UUID) -> str | None:
+        """What somebody is called; None where that is withheld, erased or not known."""
+        return None if self.withholds else self.house.name_of(person)
+
+    def etag(self, position: int) -> str | None:
+        """The version that a command may be conditioned on, of what is shown as of `position`;
+        None for a view of the past."""
+        if self.known_at is not None or self.happened_by is not None:
+            return None
+        return f'"{up_to(self.house.records.history(self.stream), position).version}"'
+
+    # --- Page by page
+
+    def page(self, items: Mapping[int, T]) -> Page[T]:
+        """The items past the cursor, by their keys in rising order."""
+        start = self._start()
+        keys = sorted(key for key in items if key > start)
+        here = keys[: self.limit]
+        following = self._cursor(here[-1]) if len(keys) > len(here) else None
+        return Page([items[key] for key in here], following)
+
+    def _start(self) -> int:
+        """The key that the cursor stands at; CursorInvalid if it is not of this question."""
+        if self.cursor is None:
+            return 0
+        digits = self.cursor.partition(".")[0]
+        key = int(digits) if digits.isdecimal() else 0
+        if not hmac.compare_digest(self._cursor(key).encode(), self.cursor.encode()):
+            raise CursorInvalid
+        return key
+
+    def _cursor(self, key: int) -> str:
+        """The key with a keyed check of what it belongs to: door, reader, relationship."""
+        of = (self.door, str(self.who.person), str(self.relationship), str(key))
+        return f"{key}.{self.house.log.keyed_id('cursor', *of).hex}"
+
+    # --- Inside
+
+    def _reaches(self, stream: Stream) -> bool:
+        house = self.house
+        return access.within(self.reach, self.who, house.records.history(stream), house.clock())
+
+    def _shown(self, view: View[S, R], rows: Mapping[int, R]) -> Mapping[int, R]:
+        if not self.withholds:
+            return rows
+        return {version: withhold(view, row) for version, row in rows.items()}
+
+    def _wait_for_log(self) -> None:
+        if self.after is not None and self.after > self.house.log.head_size():
+            raise NotThereYet(after=self.after)
+
+    def _wait_for(self, view: View[S, R]) -> None:
+        self._wait_for_log()
+        if self.after is not None:
+            self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
 
 
-def read(
+def withhold(view: View[S, R], row: R) -> R:
+    """The row's structure: what a table may keep in the clear, and positions and counts.
+
+    Everything else is withheld; that it is there, and which entry established it, is shown.
+    """
+    hints = get_type_hints(type(row), include_extras=True)
+    veiled = {
+        field.name: _veiled(getattr(row, field.name))
+        for field in fields(row)  # type: ignore[arg-type]  # every row is a dataclass
+        if field.name not in view.clear and not _is_number(hints[field.name])
+    }
+    return replace(row, **veiled)  # type: ignore[type-var]
+
+
+def _is_number(hint: object) -> bool:
+    return hint == Number or any(map(_is_number, get_args(hint)))
+
+
+def _veiled(content: Any) -> Any:
+    match content:
+        case tuple():
+            return tuple(map(_veiled, content))
+        case Cell(value=Erased()) | None:
+            return content
+    return replace(content, value=WITHHELD)
+
+
+def enter(
     house: House,
     who: Principal,
     door: str,
-    relationship: UUID | None,
     *,
+    relationship: UUID | None = None,
     purpose: str | None = None,
     known_at: datetime | None = None,
     happened_by: datetime | None = None,
-) -> Reading:
-    """Lets somebody read, after recording that they do; the one place where this happens.
+    after: int | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Visit:
+    """Lets somebody in to read, after recording that they do: the one place where this happens.
 
-    Raises NotAdmitted, OutOfReach, or whatever keeps the access entry from being made: then there
-    is no Reading, and nothing to show.
+    Raises NotAdmitted, OutOfReach, CursorInvalid, or whatever keeps the access entry from being
+    made: then there is no Visit, and nothing to show.
     """
     try:
         reach = access.admit(door, who)
-        if relationship is not None and not access.within(
-            reach, who, house.history(relationship), house.clock()
-        ):
-            raise access.OutOfReach
+        if relationship is not None:
+            history = house.records.history(relationship_stream(relationship))
+            access.require_within(reach, who, history, house.clock())
     except Fault as denial:
         raise _denied(denial, who, door, relationship or "-") from None
-    reading = Reading(
-        house, who, door, reach, relationship, purpose or who.purpose, known_at, happened_by
+    visit = Visit(
+        house, who, door, reach, relationship, known_at, happened_by, after, limit, cursor
     )
+    visit.page({})  # a cursor that is not of this question is refused before anything is read
     noted = ReadRecord(
         role=who.role,
-        purpose=reading.purpose,
+        purpose=purpose or who.purpose,
         what=door,
         relationship=relationship,
         known_at=known_at,
         happened_by=happened_by,
     )
     house.records.record(noted, Author(who.person))
-    return reading
+    return visit
 
 
 class Reads(Entrance):
-    """Reads one relationship's record through a door, as it is now."""
-
-    def __call__(
-        self, house: TheHouse, who: Who, relationship: UUID, purpose: Purpose = None
-    ) -> Reading:
-        return read(house, who, self.door, relationship, purpose=purpose)
-
-
-class ReadsAsOf(Entrance):
-    """Reads one relationship's record through a door, as of two times (rule 5)."""
+    """Reads one relationship's record, page by page."""
 
     def __call__(
         self,
@@ -364,15 +538,42 @@ class ReadsAsOf(Entrance):
         who: Who,
         relationship: UUID,
         purpose: Purpose = None,
-        known_at: KnownAt = None,
-        happened_by: HappenedBy = None,
-    ) -> Reading:
-        return read(
+        after: After = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> Visit:
+        return enter(
             house,
             who,
             self.door,
-            relationship,
+            relationship=relationship,
             purpose=purpose,
+            after=after,
+            limit=limit,
+            cursor=cursor,
+        )
+
+
+class ReadsAsOf(Entrance):
+    """Reads one relationship's record as of two times (rule 5)."""
+
+    def __call__(
+        self,
+        house: TheHouse,
+        who: Who,
+        relationship: UUID,
+        purpose: Purpose = None,
+        after: After = None,
+        known_at: KnownAt = None,
+        happened_by: HappenedBy = None,
+    ) -> Visit:
+        return enter(
+            house,
+            who,
+            self.door,
+            relationship=relationship,
+            purpose=purpose,
+            after=after,
             known_at=known_at,
             happened_by=happened_by,
         )
@@ -381,5 +582,15 @@ class ReadsAsOf(Entrance):
 class ReadsClinic(Entrance):
     """Reads what is about the clinic as a whole, or a list over its relationships."""
 
-    def __call__(self, house: TheHouse, who: Who, purpose: Purpose = None) -> Reading:
-        return read(house, who, self.door, None, purpose=purpose)
+    def __call__(
+        self,
+        house: TheHouse,
+        who: Who,
+        purpose: Purpose = None,
+        after: After = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> Visit:
+        return enter(
+            house, who, self.door, purpose=purpose, after=after, limit=limit, cursor=cursor
+        )

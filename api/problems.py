@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from domain.event import Refusal
+from projections.view import ViewBehind, ViewNotBuilt
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = "1"
@@ -108,7 +109,7 @@ class NotThereYet(Fault):
     """A position that the reader asks to be covered is not, after a short wait."""
 
     status = 503
-    says = "Position {after} is not covered yet, only {covered}: ask again."
+    says = "Position {after} is not covered yet: ask again."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": _RETRY_AFTER_SECONDS}
 
 
@@ -239,6 +240,10 @@ def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
         detail = f"{phrase}. What there is stands in /openapi.json."
         return answer(request, error.status_code, code, detail, headers=error.headers)
 
+    def behind(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ViewBehind)
+        return of_fault(request, NotThereYet(after=error.position))
+
     def gone(request: Request, error: Exception) -> Response:
         return of_fault(request, RecordUnavailable())
 
@@ -246,5 +251,6 @@ def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
     app.add_exception_handler(Refusal, refusal)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    for kind in unavailable:
+    app.add_exception_handler(ViewBehind, behind)
+    for kind in (ViewNotBuilt, *unavailable):
         app.add_exception_handler(kind, gone)

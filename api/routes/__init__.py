@@ -1,6 +1,7 @@
 """The routes, one file per concept: what there is to record about it and to read of it."""
 
 from api.routes import (
+    access,
     alliance,
     clinic,
     command,
@@ -31,6 +32,7 @@ ROUTERS = tuple(
         command,
         instrument,
         log,
+        access,
         health,
     )
 )

@@ -1,6 +1,12 @@
 """Goals: proposed, agreed, rated, reached; and their course."""
 
+from typing import Annotated, Any
+
+from fastapi import Depends, Response
+
+from api.doors import Reads, Visit
 from api.routes.command import accept, concept
+from api.routes.rows import page_document_of, page_of
 from domain.goal import (
     AssentToGoal,
     DissentFromGoal,
@@ -11,7 +17,14 @@ from domain.goal import (
     RetireGoal,
     ReviseGoal,
 )
+from projections.goal_course import GoalRow
 
 router = concept("goals")
 accept(router, ProposeGoal, ReviseGoal, AssentToGoal, DissentFromGoal)
 accept(router, RateGoal, ReachGoal, RetireGoal, ReopenGoal)
+
+
+@router.get("/relationships/{relationship}/goals", response_model=page_document_of(GoalRow))
+def goals(visit: Annotated[Visit, Depends(Reads("goals"))], response: Response) -> dict[str, Any]:
+    """How each goal was worded, who agreed to which wording, and how far it came."""
+    return page_of(visit, visit.house.views.goal_course, response)

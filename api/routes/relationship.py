@@ -1,12 +1,159 @@
-"""Relationships: opened, handed on, closed, reopened; and the whole of one, as of two times."""
+"""Relationships: opened, handed on, closed, reopened; and what there is to read of one."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Response
+from pydantic import create_model
+
+from api.doors import Reads, ReadsAsOf, ReadsClinic, Visit
 from api.routes.command import accept, concept
+from api.routes.rows import (
+    Parked,
+    ViewDocument,
+    document_of,
+    listed,
+    optional,
+    page_document_of,
+    page_of,
+    parked,
+    shown,
+    tag,
+)
+from domain.clinic import Scope
+from domain.event import Model, Stream
 from domain.relationship import (
     CloseRelationship,
     OpenRelationship,
     ReopenRelationship,
     TransferRelationship,
 )
+from projections.alliance_course import RatingRow
+from projections.caseload import Case, Finding, Missing
+from projections.consent_register import ConsentRow
+from projections.goal_course import GoalRow
+from projections.timeline import Line
+from projections.view import Row
 
 router = concept("relationships")
 accept(router, OpenRelationship, TransferRelationship, CloseRelationship, ReopenRelationship)
+
+
+# --- The caseload ---------------------------------------------------------------------------
+
+
+class FindingDocument(Model):
+    """One thing that is missing, of whom or in which scope, and since or until when."""
+
+    what: Missing
+    at: datetime | None
+    scope: Scope | None
+    party: UUID | None
+
+    @classmethod
+    def of(cls, finding: Finding) -> "FindingDocument":
+        return cls(what=finding.what, at=finding.at, scope=finding.scope, party=finding.party)
+
+
+class _Item(Model):
+    relationship: UUID
+    findings: list[FindingDocument] | None
+    """What is missing in it; null where that is withheld."""
+
+
+CaseloadItem = create_model("CaseloadItem", __base__=_Item, case=(document_of(Case), ...))
+CaseloadDocument = create_model(
+    "CaseloadDocument",
+    __base__=ViewDocument,
+    items=(listed(CaseloadItem), ...),
+    parked=(dict[UUID, Parked], ...),
+)
+
+
+@router.get("/relationships", response_model=CaseloadDocument)
+def caseload(visit: Annotated[Visit, Depends(ReadsClinic("caseload"))]) -> dict[str, Any]:
+    """The relationships within reach, and what is missing in each."""
+    cases = visit.cases()
+    page = visit.page({stream.id.int: (stream, rows) for stream, rows in cases.rows.items()})
+    return {
+        "view": cases.view,
+        "view_version": cases.version,
+        "position": cases.position,
+        "items": [
+            _case(visit, stream, version, case)
+            for stream, rows in page.items
+            for version, case in rows.items()
+        ],
+        "next": page.next,
+        "parked": {stream.id: parked(why) for stream, why in cases.parked.items()},
+    }
+
+
+def _case(visit: Visit, stream: Stream, version: int, case: Case) -> dict[str, Any]:
+    findings = visit.findings(case)
+    return {
+        "relationship": stream.id,
+        "case": shown(version, case),
+        "findings": findings and [FindingDocument.of(finding) for finding in findings],
+    }
+
+
+# --- One relationship -----------------------------------------------------------------------
+
+
+class _Dossier(Model):
+    """One relationship as of two times (rule 5), told from the log itself."""
+
+    relationship: UUID
+    known_at: datetime | None
+    happened_by: datetime | None
+    position: int
+    """Of the last entry that it covers; 0: nothing was known."""
+    view_versions: dict[str, int]
+
+
+DossierDocument = create_model(
+    "DossierDocument",
+    __base__=_Dossier,
+    __doc__=_Dossier.__doc__,
+    case=(optional(document_of(Case)), ...),
+    timeline=(listed(document_of(Line)), ...),
+    ratings=(listed(document_of(RatingRow)), ...),
+    consents=(listed(document_of(ConsentRow)), ...),
+    goals=(listed(document_of(GoalRow)), ...),
+)
+
+
+@router.get("/relationships/{relationship}", response_model=DossierDocument)
+def dossier(
+    visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))], response: Response
+) -> dict[str, Any]:
+    """One relationship: as it was known at one time, of what had happened by another."""
+    told = visit.dossier()
+    tag(response, visit.etag(told.position))
+    return {
+        "relationship": told.relationship.id,
+        "known_at": told.known_at,
+        "happened_by": told.happened_by,
+        "position": told.position,
+        "view_versions": told.view_versions,
+        "case": told.case and shown(1, told.case),
+        "timeline": _in_order(told.timeline),
+        "ratings": _in_order(told.ratings),
+        "consents": _in_order(told.consents),
+        "goals": _in_order(told.goals),
+    }
+
+
+def _in_order(rows: Mapping[int, Row]) -> list[dict[str, Any]]:
+    return [shown(version, row) for version, row in sorted(rows.items())]
+
+
+@router.get("/relationships/{relationship}/timeline", response_model=page_document_of(Line))
+def timeline(
+    visit: Annotated[Visit, Depends(Reads("timeline"))], response: Response
+) -> dict[str, Any]:
+    """Every entry as it was recorded, and what became of it."""
+    return page_of(visit, visit.house.views.timeline, response)

@@ -1,0 +1,169 @@
+"""Rows of views as documents: every value with the entry that established it.
+
+A document's shape is made from the row's own fields, so that the contract cannot say anything else
+than the view does.
+"""
+
+from dataclasses import fields
+from functools import cache
+from types import GenericAlias
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from fastapi import Response
+from pydantic import BaseModel, Field, create_model
+
+from api.doors import Visit, Withheld
+from domain.event import Erased, Model
+from projections.view import Cell, Ref, Row, View
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Row)
+
+
+class EntryDocument(Model):
+    """The entry that established a value."""
+
+    position: int
+    version: int
+    amended_at: Annotated[
+        int | None, Field(description="Position of the correction through which it reads so.")
+    ] = None
+
+    @classmethod
+    def of(cls, ref: Ref) -> "EntryDocument":
+        return cls(position=ref.position, version=ref.version, amended_at=ref.amended_at)
+
+
+class CellDocument(Model, Generic[T]):
+    """A value, or why there is none to see."""
+
+    value: T | None
+    erased: bool = False
+    """Its key was destroyed."""
+    withheld: bool = False
+    """It is there, and not for this reader."""
+    entry: EntryDocument
+
+
+class Parked(Model):
+    """This relationship could not be folded: the view goes on without it."""
+
+    position: int
+    code: str
+
+
+class ViewDocument(Model):
+    """What is told of every view that is shown."""
+
+    view: str
+    view_version: int
+    position: int
+    """Of the last entry of the log that it covers (rule 7)."""
+    next: str | None
+    """The cursor of the next page."""
+
+
+@cache
+def document_of(kind: Any) -> type[BaseModel]:
+    """The model of a row's document."""
+    hints = get_type_hints(kind, include_extras=True)
+    shape: dict[str, Any] = {name: _field(hints[name]) for name in _names(kind)}
+    return create_model(
+        f"{kind.__name__}Document",
+        __base__=Model,
+        __doc__=kind.__doc__,
+        version=(int, Field(description="Of the entry that opened the row, in its stream.")),
+        **shape,
+    )
+
+
+@cache
+def page_document_of(kind: Any) -> type[BaseModel]:
+    """The model of a page of rows of one relationship."""
+    return create_model(
+        f"{kind.__name__}PageDocument",
+        __base__=ViewDocument,
+        items=(listed(document_of(kind)), ...),
+        parked=(Parked | None, None),
+    )
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def optional(kind: Any) -> Any:
+    """What is known only at run time, or nothing."""
+    return kind | None
+
+
+def listed(kind: Any) -> Any:
+    """A list of what is known only at run time."""
+    return GenericAlias(list, (kind,))
+
+
+def _field(hint: Any) -> Any:
+    """A field of the document for a cell, for a cell that may be missing, or for several cells."""
+    document: Any = CellDocument.__class_getitem__(get_args(_cell_in(hint))[0])
+    if get_origin(hint) is tuple:
+        return (listed(document), Field(default_factory=list))
+    if get_origin(hint) is Cell:
+        return (document, ...)
+    return (document | None, None)
+
+
+def _cell_in(hint: Any) -> Any:
+    """The `Cell[…]` of an optional cell, or of a tuple of them."""
+    if get_origin(hint) is Cell:
+        return hint
+    return next(found for part in get_args(hint) if (found := _cell_in(part)) is not None)
+
+
+def shown(version: int, row: Row) -> dict[str, Any]:
+    """A row's document."""
+    kind: Any = type(row)
+    return {"version": version} | {name: _content(getattr(row, name)) for name in _names(kind)}
+
+
+def _content(content: Any) -> Any:
+    match content:
+        case tuple():
+            return [_content(part) for part in content]
+        case Cell(value=Erased() as gone):
+            withheld = isinstance(gone, Withheld)
+            return {
+                "value": None,
+                "erased": not withheld,
+                "withheld": withheld,
+                "entry": EntryDocument.of(content.ref),
+            }
+        case Cell():
+            return {"value": content.value, "entry": EntryDocument.of(content.ref)}
+    return None
+
+
+def page_of(visit: Visit, view: View[Any, R], response: Response) -> dict[str, Any]:
+    """One page of a view's rows of the relationship, with its ETag."""
+    rows = visit.rows(view)
+    page = visit.page({version: (version, row) for version, row in rows.of(visit.stream).items()})
+    tag(response, visit.etag(rows.position))
+    return {
+        "view": rows.view,
+        "view_version": rows.version,
+        "position": rows.position,
+        "items": [shown(version, row) for version, row in page.items],
+        "next": page.next,
+        "parked": parked(rows.parked.get(visit.stream)),
+    }
+
+
+def parked(why: tuple[int, str] | None) -> Parked | None:
+    """Why a relationship is missing in a view."""
+    return None if why is None else Parked(position=why[0], code=why[1])
+
+
+def tag(response: Response, etag: str | None) -> None:
+    """The version that a command may be conditioned on."""
+    if etag is not None:
+        response.headers["ETag"] = etag
