@@ -497,6 +497,22 @@ def open_keyring(
         return FileKeyring(directory / RING_FILE, master, clock=clock)
 
 
+def restore_keyring(directory: Path, src: Path, *, merge: bool = False) -> int:
+    """Takes over a backup where there may be no ring, but must be its master.key; how many keys.
+
+    A ring made for a backup that turns out to be of another master key goes again: it would
+    belong to the wrong one, and refuse the right one.
+    """
+    made = not (directory / RING_FILE).exists()
+    with open_keyring(directory, new_ring=True) as keyring:
+        try:
+            return keyring.restore(src, merge=merge)
+        except KeyringError:
+            if made:
+                (directory / RING_FILE).unlink()
+            raise
+
+
 def _complete(directory: Path, *, new_ring: bool) -> None:
     """Makes what is missing, where it is missing because this is the first use."""
     master, ring = directory / MASTER_FILE, directory / RING_FILE

@@ -16,7 +16,14 @@ from domain.access import Role
 from domain.records import system_clock
 from infra.canonical import time_text
 from infra.identity import Token, Tokens
-from infra.keyring import MASTER_FILE, FileKeyring, KeyringError, KeyUnknown, open_keyring
+from infra.keyring import (
+    MASTER_FILE,
+    FileKeyring,
+    KeyringError,
+    KeyUnknown,
+    open_keyring,
+    restore_keyring,
+)
 from infra.postgres import open_database
 from infra.recorder import pinned
 
@@ -70,7 +77,9 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
         except KeyringError as error:
             raise Failed(Exit.FOUND, str(error)) from None
         clinic = clinic_in(database, loaded)
-        missing = [] if clinic is None else list(_unknown(keyring, database.dsn("read"), clinic))
+        missing = (
+            [] if clinic is None else list(unknown_keys(keyring, database.dsn("read"), clinic))
+        )
     document = {
         "ok": not missing,
         "keyring": str(loaded.keyring),
@@ -86,7 +95,8 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
         )
 
 
-def _unknown(keyring: FileKeyring, conninfo: str, clinic: UUID) -> Iterator[UUID]:
+def unknown_keys(keyring: FileKeyring, conninfo: str, clinic: UUID) -> Iterator[UUID]:
+    """Every key that the clinic's log names and this keyring never held."""
     query = "SELECT DISTINCT key_id FROM rapport.entries WHERE clinic = %s ORDER BY key_id"
     with psycopg.connect(pinned(conninfo, clinic)) as connection:
         for (key_id,) in connection.execute(query, (clinic,)).fetchall():
@@ -134,8 +144,7 @@ def restore(
     if not file.is_file():
         raise Failed(Exit.USAGE, f"There is no file {file}.")
     folder = settings().keyring
-    with open_keyring(folder, new_ring=True) as keyring:
-        added = keyring.restore(file, merge=merge)
+    added = restore_keyring(folder, file, merge=merge)
     say(f"Took over {added} keys into {folder}. Now run `rapport keyring verify`.")
 
 
