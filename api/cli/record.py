@@ -9,10 +9,8 @@ import psycopg
 import typer
 
 from api.cli.terminal import Exit, Failed, Format, FormatOption, progress_bar, say, settings, show
-from api.composition import acknowledged_head, begin_clinic, clinic_in
+from api.composition import acknowledged_head, clinic_in, open_service
 from infra.canonical import time_text
-from infra.keyring import open_keyring
-from infra.migrate import migrate as apply_migrations
 from infra.migrate import pending
 from infra.postgres import Database, open_database
 from infra.recorder import NoSuchClinic, pinned
@@ -40,17 +38,16 @@ def migrate(format_: FormatOption = Format.TEXT) -> None:
     """
     loaded = settings()
     with open_database(loaded, progress=say) as database:
-        applied = apply_migrations(database.dsn("owner"))
-        open_keyring(loaded.keyring).close()
-        clinic = begin_clinic(database, loaded)
-        names = [f"{migration.version:04}_{migration.name}" for migration in applied]
-        document = {
-            "database": database.description,
-            "clinic": str(clinic),
-            "applied": names,
-        }
-        text = "\n".join([f"applied {name}" for name in names] or ["nothing to apply"])
-        show(format_, document, f"{text}\nclinic {clinic} in {database.description}")
+        missing = pending(database.dsn("owner"))
+        with open_service(loaded) as service:
+            names = [f"{migration.version:04}_{migration.name}" for migration in missing]
+            document = {
+                "database": database.description,
+                "clinic": str(service.clinic),
+                "applied": names,
+            }
+    applied = "\n".join([f"applied {name}" for name in names] or ["nothing to apply"])
+    show(format_, document, f"{applied}\nclinic {service.clinic} in {database.description}")
 
 
 def clinic(format_: FormatOption = Format.TEXT) -> None:

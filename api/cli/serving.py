@@ -1,21 +1,32 @@
 """`rapport serve` and `rapport work`: the processes that stay."""
 
+import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from api.cli.terminal import Exit, Failed, say, settings
-from api.composition import Service, open_service
+from api.cli.demonstration import filled
+from api.cli.terminal import Exit, Failed, keep_trace, say, settings
+from api.composition import Service, open_service, personas
+from api.demo import DemonstrationStuck
+from api.worker import Worker
+from infra.settings import Settings
+from infra.view_store import ViewStore
+from projections.dossier import VIEWS
+
+_PAUSE_SECONDS = 10.0
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("serve")(serve)
+    app.command("work")(work)
 
 
 def serve(
@@ -26,21 +37,69 @@ def serve(
         int | None,
         typer.Option(min=0, max=65535, help="Port; 0: any. Default: RAPPORT_PORT, 8000."),
     ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Fill an empty clinic with the demonstration first.")
+    ] = False,
+    worker: Annotated[
+        bool,
+        typer.Option(help="Keep the views here; without it, `rapport work` does so elsewhere."),
+    ] = True,
 ) -> None:
-    """Serve the API and the pages.
+    """Serve the API and the pages, and keep the views, until stopped.
+
+    It stops on Ctrl-C or SIGTERM, and the embedded database with it if nobody else uses that.
 
     \b
     Examples:
-      rapport serve
+      rapport serve --demo
       rapport serve --port 8080
+      rapport serve --host 0.0.0.0 --no-worker
     """
     loaded = settings(host=host, port=port)
-    with (
-        stoppable(),
-        _listening(loaded.host, loaded.port) as listener,
-        open_service(loaded, progress=say) as service,
-    ):
+    if demo and loaded.database_url is not None:
+        raise Failed(
+            Exit.USAGE,
+            "--demo fills the embedded database only, and RAPPORT_DATABASE_URL names another.",
+            "Unset it, or leave out --demo.",
+        )
+    with ExitStack() as opened:
+        opened.enter_context(_stoppable())
+        listener = opened.enter_context(_listening(loaded.host, loaded.port))
+        service = opened.enter_context(open_service(loaded, progress=say))
+        _log_to_stderr(loaded)
+        if demo:
+            _demonstrate(service)
+        if worker:
+            opened.enter_context(_working(service))
         _run(service, listener)
+
+
+def work() -> None:
+    """Keep the views at the end of the log, until stopped. Any number of workers may run.
+
+    It touches `worker.alive` in RAPPORT_HOME whenever the views are up to date, at least once a
+    minute while it is well.
+
+    \b
+    Examples:
+      rapport work
+    """
+    loaded = settings()
+    with _stoppable(), open_service(loaded, progress=say) as service, _views(service) as store:
+        _log_to_stderr(loaded)
+        say(f"Keeping the views of clinic {service.clinic} in the {service.database.description}.")
+        _Watched(service, store).run(threading.Event(), service.database.dsn("views"))
+
+
+# --- The web --------------------------------------------------------------------------------
+
+
+def _demonstrate(service: Service) -> None:
+    """The demonstration, where there is room for it; else what is there is served."""
+    try:
+        filled(service)
+    except DemonstrationStuck as stuck:
+        say(f"No demonstration: {stuck}")
 
 
 def _run(service: Service, listener: socket.socket) -> None:
@@ -48,12 +107,12 @@ def _run(service: Service, listener: socket.socket) -> None:
 
     config = uvicorn.Config(
         create_app(service),
-        log_level=service.settings.log_level,
-        access_log=False,  # reads of the record are entries; a second list of them is a leak
+        log_config=None,
+        access_log=False,  # the application has a line for each request, without what was asked
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    _Server(config, ready=lambda: _announce(listener)).run(sockets=[listener])
+    _Server(config, ready=lambda: _announce(service, listener)).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -74,19 +133,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Ends what is inside on SIGTERM and on Ctrl-C alike: everything closed, exit status 0."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise SystemExit(Exit.OK)
-
-    before = {sig: signal.signal(sig, stop) for sig in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for sig, handler in before.items():
-            signal.signal(sig, handler)
+def _announce(service: Service, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    typer.echo(f"\nRapport is at {url}")
+    known = personas(service)
+    if known:
+        typer.echo(f"Sign in at {url}/sign-in as one of the people of the demonstration:")
+        for persona in known:
+            typer.echo(f"  {persona.role.value.replace('_', ' '):<20}{persona.name}")
+    else:
+        typer.echo("For the API make a token: rapport token create --role administrator")
+    typer.echo("Stop with Ctrl-C.\n")
 
 
 @contextmanager
@@ -105,7 +163,74 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _announce(listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"Rapport is at http://{shown}:{port}")
+# --- The worker -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _views(service: Service) -> Iterator[ViewStore]:
+    store = ViewStore(service.database.dsn("views"), service.clinic, service.keyring)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+class _Watched(Worker):
+    """Shows whoever watches that it keeps up."""
+
+    def __init__(self, service: Service, store: ViewStore) -> None:
+        super().__init__(VIEWS.all(), service.log, store)
+        self._alive = service.settings.home / "worker.alive"
+
+    def catch_up(self) -> None:
+        super().catch_up()
+        self._alive.touch(mode=0o600)
+
+
+@contextmanager
+def _working(service: Service) -> Iterator[None]:
+    """A worker in a thread of this process. What it cannot do must not take the doors along."""
+    stop = threading.Event()
+    with _views(service) as store:
+
+        def run() -> None:
+            while not stop.is_set():
+                try:
+                    _Watched(service, store).run(stop, service.database.dsn("views"))
+                except Exception as error:  # told, kept, tried again
+                    failed = keep_trace(error)
+                    say(f"The views stand still. {failed.what} {failed.mend}")
+                    stop.wait(_PAUSE_SECONDS)
+
+        thread = threading.Thread(target=run, name="worker", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+# --- Both -----------------------------------------------------------------------------------
+
+
+def _log_to_stderr(loaded: Settings) -> None:
+    logging.basicConfig(
+        level=loaded.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ends what is inside on SIGTERM and on Ctrl-C alike: everything closed, exit status 0."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise SystemExit(Exit.OK)
+
+    before = {sig: signal.signal(sig, stop) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)

@@ -22,9 +22,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api.composition import ClinicUnclear
+from api.demo import DemonstrationStuck
+from api.importer import MappingBroken
 from domain.event import Refusal
 from domain.scoring import ItemOutOfRange
 from infra.acknowledged import AcknowledgedHeadBroken
+from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed
 from infra.event_store import LogDiverged
 from infra.keyring import KeyringError
 from infra.migrate import MigrationError
@@ -143,13 +146,17 @@ def explain(error: Exception) -> Failed | None:
             return Failed(Exit.FOUND, f"The file {error} of heads is not whole.", _RUN_VERIFY)
         case SealBroken():
             return Failed(Exit.FOUND, f"An entry cannot be opened: {error}", _RUN_VERIFY)
-        case SettingsInvalid() | ClinicUnclear():
+        case SettingsInvalid() | ClinicUnclear() | MappingBroken() | DemonstrationStuck():
             return Failed(Exit.USAGE, str(error))
         case NoSuchClinic():
             return Failed(Exit.USAGE, f"There is no clinic {error} in this database.")
-        case PostgresError() | MigrationError() | KeyringError():
+        case PlaceTaken():
+            return Failed(Exit.USAGE, str(error))
+        case BackupUnusable():
+            return Failed(Exit.FOUND, str(error))
+        case PostgresError() | MigrationError() | KeyringError() | ProgramFailed():
             return Failed(Exit.UNAVAILABLE, str(error))
-        case StoreUnavailable() | psycopg.OperationalError():
+        case StoreUnavailable() | psycopg.OperationalError() | psycopg.InterfaceError():
             return Failed(
                 Exit.UNAVAILABLE, "The database went away or did not answer.", "Try it again."
             )
@@ -190,11 +197,11 @@ def run(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is, it is told and kept
-        return tell(explain(error) or _kept(error))
+        return tell(explain(error) or keep_trace(error))
     return Exit.OK
 
 
-def _kept(error: Exception) -> Failed:
+def keep_trace(error: Exception) -> Failed:
     """A fault of ours: its trace goes to a file that only its owner may read."""
     error_id = uuid4().hex[:12]
     try:

@@ -4,6 +4,13 @@ Two years of it are told as acts (`stage.py`, `plot.py`, `story.py`), then recor
 runs through those years (`fill.py`). The same seed and day give the same contents.
 """
 
-from api.demo.fill import Demonstration, DemonstrationStuck, RunningClock, fill
+from api.demo.fill import RELATIONSHIPS, SEED, Demonstration, DemonstrationStuck, RunningClock, fill
 
-__all__ = ["Demonstration", "DemonstrationStuck", "RunningClock", "fill"]
+__all__ = [
+    "RELATIONSHIPS",
+    "SEED",
+    "Demonstration",
+    "DemonstrationStuck",
+    "RunningClock",
+    "fill",
+]

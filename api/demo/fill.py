@@ -23,6 +23,9 @@ from domain.access import Role
 from domain.event import Refusal
 from domain.records import Proposal, Receipt, ReceiptEntry
 
+SEED, RELATIONSHIPS = 1, 24
+"""What is told where nobody asks for something else."""
+
 _BATCH = timedelta(minutes=15)
 """What is recorded within that time of each other is committed at once."""
 
@@ -72,15 +75,16 @@ def fill(
     clock: RunningClock,
     folder: Path,
     *,
-    seed: int = 1,
-    relationships: int = 24,
+    seed: int | None = None,
+    relationships: int | None = None,
     now: datetime,
     progress: Progress | None = None,
 ) -> Demonstration:
     """Fills an empty clinic, goes on where an earlier fill stopped, or finds it complete.
 
-    `now` counts only for a fill that begins: nothing is recorded later than that. Raises
-    DemonstrationStuck where the record holds something else.
+    `now` counts only for a fill that begins: nothing is recorded later than that. Without a seed
+    or a number of relationships, as it was begun. Raises DemonstrationStuck where the record holds
+    something else.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(folder):
@@ -108,17 +112,19 @@ def fill(
         )
 
 
-def _plan(log: Log, folder: Path, seed: int, relationships: int, now: datetime) -> dict[str, Any]:
+def _plan(
+    log: Log, folder: Path, seed: int | None, relationships: int | None, now: datetime
+) -> dict[str, Any]:
     """What is to be told: as it was begun, or else as asked for."""
     path = folder / "plan.json"
-    asked = {"clinic": str(log.clinic), "seed": seed, "relationships": relationships}
     if path.exists():
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if plan | asked != plan:
+        asked = (str(log.clinic), seed or plan["seed"], relationships or plan["relationships"])
+        if asked != (plan["clinic"], plan["seed"], plan["relationships"]):
             raise DemonstrationStuck(
-                f"The demonstration here was begun with seed {plan['seed']} and "
-                f"{plan['relationships']} relationships. Ask for those, or name an empty "
-                "RAPPORT_HOME."
+                f"A demonstration was begun here with seed {plan['seed']} and "
+                f"{plan['relationships']} relationships, in clinic {plan['clinic']}. Ask for that, "
+                "or name an empty RAPPORT_HOME."
             )
         return plan
     if log.head_size():
@@ -126,7 +132,12 @@ def _plan(log: Log, folder: Path, seed: int, relationships: int, now: datetime) 
             "The record holds entries already; the demonstration is written only into an empty "
             "one. Name an empty RAPPORT_HOME."
         )
-    plan = asked | {"now": now.astimezone(UTC).isoformat()}
+    plan = {
+        "clinic": str(log.clinic),
+        "seed": seed or SEED,
+        "relationships": relationships or RELATIONSHIPS,
+        "now": now.astimezone(UTC).isoformat(),
+    }
     _write(path, plan)
     return plan
 
