@@ -242,6 +242,7 @@ def furnish(practice: Practice) -> House:
             party=house.client.person,
         ),
     )
+    practice.later(hours=2)
     return house
 
 
