@@ -124,7 +124,7 @@ class Worker:
         with self._store.advancing(self._views.values()) as writers:
             positions = sorted({writer.position for writer in writers.values()})
             moved = False
-            for start, following in zip(positions, [*positions[1:], None], strict=True):
+            for start, following in zip(positions, [*positions[1:], None], strict=False):
                 limit = self._entries_at_once
                 if following is not None:
                     limit = min(limit, following - start)

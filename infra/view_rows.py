@@ -122,7 +122,7 @@ class Seals:
     ) -> bytes:
         return canonical.encode(
             {
-                "cited": list(cited),
+                "cited": _cited_for_json(cited),
                 "clinic": self._clinic,
                 "columns": dict(columns),
                 "entry": entry,

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 from uuid import UUID, uuid4
 
 import psycopg
@@ -532,8 +532,8 @@ class _Older:
     def table(self) -> str:
         return f"{self.name}_v{self.version}"
 
-    columns: Mapping[str, str] = MappingProxyType({})
-    indexed: Sequence[str] = ()
+    columns: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    indexed: ClassVar[Sequence[str]] = ()
 
 
 def _older_versions(conn: Connection[DictRow], clinic: UUID, table: Table) -> list[_Older]:
