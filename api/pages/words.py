@@ -1,0 +1,185 @@
+"""The record's codes, times and ids in words for people."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from api.doors import Withheld
+from domain.access import Role
+from domain.clinic import Scope
+from domain.event import Erased
+from domain.instrument import load as load_instrument
+from domain.scoring import Flag, SeriesId
+from projections.caseload import Finding, Missing
+from projections.view import Cell
+
+# --- Codes ----------------------------------------------------------------------------------
+
+TOPICS = {
+    "relationship.opened": "Relationship opened",
+    "relationship.transferred": "Relationship transferred",
+    "relationship.closed": "Relationship closed",
+    "relationship.reopened": "Relationship reopened",
+    "consent.information_given": "Information given",
+    "consent.questions_addressed": "Questions addressed",
+    "consent.given": "Consent given",
+    "consent.declined": "Consent declined",
+    "consent.withdrawn": "Consent withdrawn",
+    "session.scheduled": "Session scheduled",
+    "session.held": "Session held",
+    "session.missed": "Session missed",
+    "session.cancelled": "Session cancelled",
+    "goal.proposed": "Goal proposed",
+    "goal.revised": "Goal reworded",
+    "goal.assented": "Goal assented to",
+    "goal.dissented": "Goal dissented from",
+    "goal.rated": "Goal rated",
+    "goal.reached": "Goal reached",
+    "goal.retired": "Goal retired",
+    "goal.reopened": "Goal reopened",
+    "task.proposed": "Task proposed",
+    "task.assented": "Task assented to",
+    "task.reviewed": "Task reviewed",
+    "task.retired": "Task retired",
+    "alliance.rated": "Rated",
+    "alliance.rating_superseded": "Rating superseded by another",
+    "entry.corrected": "Entry corrected",
+    "entry.entered_in_error": "Entry marked as entered in error",
+}
+"""Every topic that stands in a relationship's stream."""
+
+ROLES = {
+    Role.THERAPIST: "Therapist",
+    Role.CLIENT: "Client",
+    Role.SUPERVISOR: "Supervisor",
+    Role.COMPLIANCE_OFFICER: "Compliance officer",
+    Role.ADMINISTRATOR: "Administrator",
+    Role.SYSTEM: "System",
+}
+
+SEES = {
+    Role.THERAPIST: "Sees the relationships with the own clients, whole.",
+    Role.CLIENT: "Sees the own record, whole, and who has read it.",
+    Role.SUPERVISOR: "Sees supervised relationships, while every client in them consents to that.",
+    Role.COMPLIANCE_OFFICER: (
+        "Sees of every relationship that something was recorded, when and by whom; not what."
+        " Sees the log and its proofs."
+    ),
+    Role.ADMINISTRATOR: "Sees how far the clinic's log goes; no relationship.",
+    Role.SYSTEM: "Holds the machine.",
+}
+
+DOORS = {
+    "caseload": "the list of relationships",
+    "dossier": "the relationship",
+    "timeline": "the timeline",
+    "alliance": "the ratings",
+    "consents": "the consents",
+    "goals": "the goals",
+    "readers": "who read it",
+}
+
+_FLAGS = {
+    Flag.UNVERIFIED: "unverified key",
+    Flag.INCOMPLETE: "no score: too many items not answered",
+    Flag.PRORATED: "prorated",
+    Flag.MISSING_RULE_PRODUCT_DEFAULT: "missing rule is this product's own",
+}
+
+_MISSING = {
+    Missing.CONTENT: "content erased",
+    Missing.TREATMENT_CONSENT: "no consent to treatment in force",
+    Missing.CONSENT_WITHDRAWN: "{scope} withdrawn on {day}",
+    Missing.CONSENT_LAPSING: "{scope} lapses on {day}",
+    Missing.RATING: "not rated by a client since {day}",
+    Missing.GOALS: "no goals",
+    Missing.AGREEMENT: "goals not agreed by all",
+}
+
+
+def topic(code: str) -> str:
+    """What kind of entry it is."""
+    return TOPICS.get(code, code)
+
+
+def plain(code: str) -> str:
+    """A code as words: `goals_topics` → `goals topics`."""
+    return code.replace("_", " ").replace("-", " ")
+
+
+def scope(of: Scope) -> str:
+    return plain(of.value)
+
+
+def flag(of: Flag) -> str:
+    return _FLAGS[of]
+
+
+def finding(found: Finding) -> str:
+    """One thing that is missing."""
+    return _MISSING[found.what].format(
+        scope="" if found.scope is None else f"consent to {scope(found.scope)}",
+        day="" if found.at is None else day(found.at),
+    )
+
+
+def series(of: SeriesId) -> str:
+    """What may share an axis, apart from the form (rule 32)."""
+    name = load_instrument(of.instrument).name
+    metric = {"sum": "sums of items", "mean": "means of items"}.get(of.metric, of.metric)
+    return f"{of.instrument} · {name} · {metric} · key {of.key_major}"
+
+
+# --- Times ----------------------------------------------------------------------------------
+
+
+def day(at: datetime) -> str:
+    """The day where it happened: `3 Mar 2026`."""
+    return f"{at.day} {at:%b %Y}"
+
+
+def minute(at: datetime) -> str:
+    """Day and time with the offset: `3 Mar 2026, 14:00 +01:00`."""
+    return f"{day(at)}, {at:%H:%M} {_offset(at)}"
+
+
+def second(at: datetime) -> str:
+    """To the second in UTC: how the record's own times are shown."""
+    utc = at.astimezone(UTC)
+    return f"{day(utc)}, {utc:%H:%M:%S} UTC"
+
+
+def _offset(at: datetime) -> str:
+    offset = at.utcoffset()
+    return "UTC" if not offset else at.isoformat()[-6:]
+
+
+def whole_second(at: datetime) -> datetime:
+    """The first whole second, in UTC, at which it had happened."""
+    utc = at.astimezone(UTC)
+    return utc.replace(microsecond=0) + timedelta(seconds=1 if utc.microsecond else 0)
+
+
+# --- Ids and content ------------------------------------------------------------------------
+
+
+def short(id_: UUID) -> str:
+    """Enough of an id to tell it from its neighbours."""
+    return str(id_)[:8]
+
+
+def unseen(cell: Cell[object]) -> str:
+    """Why there is no value: `erased` or `withheld`; nothing where there is one."""
+    match cell.value:
+        case Withheld():
+            return "withheld"
+        case Erased():
+            return "erased"
+    return ""
+
+
+def shortened(text: str, letters: int) -> str:
+    """The text on one line, cut at a word where it is too long."""
+    line = " ".join(text.split())
+    if len(line) <= letters:
+        return line
+    return line[: letters - 1].rsplit(" ", 1)[0].rstrip(",.;:") + "…"
