@@ -10,7 +10,16 @@ from uuid import UUID, uuid4
 import psycopg
 import typer
 
-from api.cli.terminal import Exit, Failed, Format, FormatOption, say, settings, show
+from api.cli.terminal import (
+    Exit,
+    Failed,
+    Format,
+    FormatOption,
+    say,
+    settings,
+    settings_of_record,
+    show,
+)
 from api.composition import Service, clinic_in, open_service
 from domain.access import Role
 from domain.records import system_clock
@@ -290,5 +299,5 @@ def _tokens() -> Iterator[Tokens]:
 
 @contextmanager
 def _service() -> Iterator[Service]:
-    with open_service(settings(), progress=say) as service:
+    with open_service(settings_of_record(), progress=say) as service:
         yield service

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from api.cli import keys, record, scoring, serving, terminal
+from api.cli import (
+    backup,
+    demonstration,
+    importing,
+    keys,
+    record,
+    replay,
+    scoring,
+    serving,
+    terminal,
+    views,
+)
 
 app = typer.Typer(
     name="rapport",
@@ -40,7 +51,7 @@ def _rapport(
     """
 
 
-for part in (serving, record, scoring, keys):
+for part in (serving, demonstration, importing, replay, record, views, backup, scoring, keys):
     part.add_to(app)
 
 

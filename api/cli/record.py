@@ -8,7 +8,17 @@ from uuid import UUID
 import psycopg
 import typer
 
-from api.cli.terminal import Exit, Failed, Format, FormatOption, progress_bar, say, settings, show
+from api.cli.terminal import (
+    Exit,
+    Failed,
+    Format,
+    FormatOption,
+    progress_bar,
+    say,
+    settings,
+    settings_of_record,
+    show,
+)
 from api.composition import acknowledged_head, clinic_in, open_service
 from infra.canonical import time_text
 from infra.migrate import pending
@@ -155,13 +165,7 @@ def _head(database: Database, clinic: UUID) -> dict[str, Any]:
 @contextmanager
 def _existing() -> Iterator[tuple[Settings, Database, UUID]]:
     """A record that is there already; a command that only looks begins none."""
-    loaded = settings()
-    if loaded.database_url is None and not (loaded.home / "postgres").exists():
-        raise Failed(
-            Exit.USAGE,
-            f"There is no record at {loaded.home}.",
-            "Look at RAPPORT_HOME; `rapport migrate` begins a record.",
-        )
+    loaded = settings_of_record()
     with open_database(loaded, progress=say) as database:
         if pending(database.dsn("owner")):
             raise Failed(

@@ -12,7 +12,7 @@ from fastapi import Response
 from pydantic import TypeAdapter, ValidationError
 
 from api.cli.operator import who_asks
-from api.cli.terminal import Format, FormatOption, say, settings, show
+from api.cli.terminal import Format, FormatOption, say, settings_of_record, show
 from api.composition import house, open_service
 from api.doors import Visit, Withheld, enter
 from api.routes.relationship import DossierDocument
@@ -83,7 +83,7 @@ def replay(
         --known-at 2026-03-01T14:00+01:00 --happened-by 2026-02-01 --format json
     """
     why = None if purpose is None else _LINE.validate_python(purpose)
-    with open_service(settings(), progress=say) as service:
+    with open_service(settings_of_record(), progress=say) as service:
         visit = enter(
             house(service),
             who_asks(service, token_file, why),

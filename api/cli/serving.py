@@ -1,6 +1,7 @@
 """`rapport serve` and `rapport work`: the processes that stay."""
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 
 _PAUSE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 600.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -156,11 +158,17 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise Failed(
             Exit.UNAVAILABLE,
-            f"Cannot listen on {host}, port {port}: {error.strerror or error}.",
+            f"Cannot listen on {host}, port {port}: {_reason(error)}.",
             "Something else may be using the port: try another by --port or RAPPORT_PORT.",
         ) from None
     with listener:
         yield listener
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error.strerror)
+    return os.strerror(error.errno)
 
 
 # --- The worker -----------------------------------------------------------------------------
@@ -194,13 +202,15 @@ def _working(service: Service) -> Iterator[None]:
     with _views(service) as store:
 
         def run() -> None:
+            pause = _PAUSE_SECONDS
             while not stop.is_set():
                 try:
                     _Watched(service, store).run(stop, service.database.dsn("views"))
                 except Exception as error:  # told, kept, tried again
                     failed = keep_trace(error)
                     say(f"The views stand still. {failed.what} {failed.mend}")
-                    stop.wait(_PAUSE_SECONDS)
+                    stop.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
         thread = threading.Thread(target=run, name="worker", daemon=True)
         thread.start()
@@ -218,7 +228,9 @@ def _log_to_stderr(loaded: Settings) -> None:
     logging.basicConfig(
         level=loaded.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    if loaded.log_level != "debug":
+        for chatty in ("uvicorn", "psycopg"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ stderr. Nobody is ever shown a traceback.
 
 import json
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from api.composition import ClinicUnclear
 from api.demo import DemonstrationStuck
 from api.importer import MappingBroken
+from api.problems import Fault
 from domain.event import Refusal
 from domain.scoring import ItemOutOfRange
 from infra.acknowledged import AcknowledgedHeadBroken
@@ -138,6 +138,8 @@ def explain(error: Exception) -> Failed | None:
             rule = f"; rule {error.rule}" if error.rule else ""
             detail = error.to_caller if isinstance(error, ItemOutOfRange) else error.detail
             return Failed(Exit.FOUND, f"{detail} ({error.code}{rule})")
+        case Fault():
+            return Failed(Exit.FOUND, f"{error.detail} ({error.code})")
         case ValidationError():
             return Failed(Exit.USAGE, _faulty_fields(error))
         case LogBroken() | LogDiverged():
@@ -226,12 +228,19 @@ def _home() -> Path:
         return default_home()
 
 
-def on_terminal() -> bool:
-    """Whether somebody watches."""
-    return sys.stderr.isatty()
-
-
 def settings(**changes: Any) -> Settings:
     """The settings of this process, some of them changed by options."""
     given = {name: value for name, value in changes.items() if value is not None}
     return load_settings().model_copy(update=given)
+
+
+def settings_of_record() -> Settings:
+    """The settings, if there is a record at all: a command that only looks begins none."""
+    loaded = load_settings()
+    if loaded.database_url is None and not (loaded.home / "postgres").exists():
+        raise Failed(
+            Exit.USAGE,
+            f"There is no record at {loaded.home}.",
+            "Look at RAPPORT_HOME; `rapport migrate` begins a record.",
+        )
+    return loaded

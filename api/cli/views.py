@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.terminal import Exit, Failed, Format, FormatOption, progress_bar, say, settings, show
+from api.cli.terminal import (
+    Exit,
+    Failed,
+    Format,
+    FormatOption,
+    progress_bar,
+    say,
+    settings_of_record,
+    show,
+)
 from api.composition import open_service
 from infra.view_store import Comparison, RebuildRunning, ViewStore
 from projections.dossier import VIEWS
@@ -37,7 +46,7 @@ def rebuild(
       rapport rebuild timeline caseload --format json
     """
     wanted = _named(views or list(_KNOWN))
-    with open_service(settings(), progress=say) as service, progress_bar() as advance:
+    with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
         store = ViewStore(service.database.dsn("views"), service.clinic, service.keyring)
         try:
             categories = {view.category for view in wanted}

@@ -270,7 +270,7 @@ class Story:
     def _hold(self, name: str, session: UUID, start: datetime, medium: Medium) -> None:
         scene = self._scene
         self._held += 1
-        self._contact = start + LENGTH + timedelta(minutes=9)
+        self._contact = start + LENGTH + timedelta(minutes=scene.rng.randint(4, 14))
         hour = Hour(self._held, session, start, start + LENGTH, self._contact)
         if self._held in LATE_SESSIONS and self._comes_late():
             days = timedelta(days=scene.rng.randint(2, 5))
