@@ -154,7 +154,7 @@ def principal(
     if request.headers.get("authorization") is not None:
         text = bearer.credentials if bearer else ""
     elif cookie is not None:
-        _require_same_origin(request)
+        require_same_origin(request)
         text = cookie
     else:
         raise NotAuthenticated
@@ -165,7 +165,7 @@ def principal(
     return who
 
 
-def _require_same_origin(request: Request) -> None:
+def require_same_origin(request: Request) -> None:
     """Browsers send cookies along with what other sites make them ask for."""
     if request.method in _SAFE_METHODS:
         return
