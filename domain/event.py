@@ -8,6 +8,7 @@ knows of bytes, keys or PostgreSQL.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -69,8 +70,11 @@ def _from_stored_form(value: Any) -> Any:
         sign = _STORED_OFFSET.fullmatch(str(value["offset"]))
         if sign:
             minutes = int(sign[2]) * 60 + int(sign[3])
-            zone = timezone(timedelta(minutes=minutes if sign[1] == "+" else -minutes))
-            return datetime.fromisoformat(str(value["at"])).astimezone(zone)
+            shift = timedelta(minutes=minutes if sign[1] == "+" else -minutes)
+            with suppress(ValueError, OverflowError):
+                at = datetime.fromisoformat(str(value["at"]))
+                if at.tzinfo is not None:  # else it would be read in this machine's own zone
+                    return at.astimezone(timezone(shift))
     raise PydanticCustomError(
         "not_a_moment", "Give a date and time with its offset, as in 2026-03-01T14:00:00+01:00."
     )
