@@ -218,12 +218,16 @@ def test_values_never_reach_the_servers_log(running: Running) -> None:
         for query in ("SELECT %b::text::uuid", "INSERT INTO t VALUES (%b::text, 2)"):
             with pytest.raises(psycopg.Error):
                 connection.execute(query.encode(), (secret,))
-    with psycopg.connect(running.server.superuser_dsn()) as connection:
+    with psycopg.connect(running.server.superuser_dsn("values"), autocommit=True) as connection:
+        # Errors of others are logged, without the rows and statements they are about.
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("INSERT INTO t SELECT v, 2 FROM t")
         connection.execute("CHECKPOINT")  # is logged, so we know that something is
     folder = running.home / "postgres"
     logs = [folder / "startup.log", *(folder / "data" / "log").iterdir()]
     wait_for(lambda: "checkpoint" in "".join(log.read_text() for log in logs), "a log")
     text = "".join(log.read_text() for log in logs)
+    assert "duplicate key value" in text
     assert secret not in text
     assert not [password for password in passwords(running.home) if password in text]
 
@@ -425,15 +429,17 @@ def test_a_pid_given_to_another_process_is_no_server(home: Path, name: str) -> N
         crash(home)
     account = service_account(Place(home).data)
     with account.popen("/bin/sleep", "100") as other:
-        stale = home / "postgres" / "data" / "postmaster.pid"
-        lock = home / "postgres" / "socket" / ".s.PGSQL.5432.lock"
-        for path in (stale, lock):
-            _, *rest = path.read_text().splitlines()
-            path.write_text("\n".join([str(other.pid), *rest, ""]))
-        with EmbeddedPostgres(home, binaries=BINARIES[name]) as database:
-            assert ask(database.dsn("owner"), "SELECT count(*) FROM counted") == "10"
-        assert other.poll() is None
-        other.kill()
+        try:
+            stale = home / "postgres" / "data" / "postmaster.pid"
+            lock = home / "postgres" / "socket" / ".s.PGSQL.5432.lock"
+            for path in (stale, lock):
+                _, *rest = path.read_text().splitlines()
+                path.write_text("\n".join([str(other.pid), *rest, ""]))
+            with EmbeddedPostgres(home, binaries=BINARIES[name]) as database:
+                assert ask(database.dsn("owner"), "SELECT count(*) FROM counted") == "10"
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 def test_an_empty_pid_file_is_no_server(home: Path) -> None:
