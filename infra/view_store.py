@@ -458,17 +458,21 @@ class Finishing:
     """The build that is about to be."""
 
     @property
-    def replaces_its_like(self) -> bool:
-        """Whether what is read so far was folded by the same version of the code."""
-        return self.read is not None and self.read.build.table is self.fresh.build.table
+    def read_version(self) -> int | None:
+        """The version of the code that folded what is read so far."""
+        return None if self.read is None else self.read.build.table.version
 
     def compare(self, position: int) -> Comparison | None:
-        """Both builds as of `position`, row by row; None: nothing was read so far."""
+        """Both builds as of `position`, row by row; None: nothing was read so far.
+
+        Both are digested as of the fresh one's version, so that equal rows are equal.
+        """
         if self.read is None:
             return None
         old, new = self.read.build, self.fresh.build
-        before = old.seals.digesting(old.table.name, old.table.version, position)
-        after = new.seals.digesting(new.table.name, new.table.version, position)
+        before, after = (
+            new.seals.digesting(new.table.name, new.table.version, position) for _ in range(2)
+        )
         differing: list[tuple[str, int]] = []
         differences = 0
         for key, one, other in _side_by_side(old.lines(), new.lines()):

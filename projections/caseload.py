@@ -13,7 +13,7 @@ from uuid import UUID
 
 from domain.alliance import AllianceRated, RatingSuperseded, ratings_of, score_of
 from domain.clinic import Scope
-from domain.consent import ConsentGiven, ConsentWithdrawn, withdrawals
+from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
 from domain.goal import (
     Goal,
@@ -302,23 +302,22 @@ def _goals(history: History) -> dict[str, Cell[object]]:
 
 def _consents(history: History) -> Iterator[Cell[Consented]]:
     """The newest consent of each party to each scope, from the entry that decides about it."""
-    withdrawn = withdrawals(history)
     ended_by = {
         ended: entry
-        for entry in history
-        if isinstance(entry.event, ConsentWithdrawn)
-        for ended in (entry.event.consent, *entry.event.also_ends)
+        for entry, withdrawn in history.of(ConsentWithdrawn)
+        for ended in (withdrawn.consent, *withdrawn.also_ends)
     }
     newest = {(given.party, given.scope): (e, given) for e, given in history.of(ConsentGiven)}
     for entry, given in newest.values():
+        ending = ended_by.get(given.consent)
         yield cell(
-            ended_by.get(given.consent, entry),
+            ending or entry,
             Consented(
                 scope=given.scope,
                 party=given.party,
                 valid_from=given.valid_from,
                 valid_to=given.valid_to,
-                withdrawn_at=withdrawn.get(given.consent),
+                withdrawn_at=ending.occurred_at if ending else None,
             ),
         )
 

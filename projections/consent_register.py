@@ -111,12 +111,11 @@ def _said(history: History) -> dict[_About, list[RecordedEvent]]:
 
 
 def _endings(history: History) -> dict[UUID, tuple[RecordedEvent, ConsentWithdrawn]]:
-    """By consent, the entry that ended it; as recorded, since nothing undoes a withdrawal."""
+    """By consent, the entry that ended it."""
     return {
-        ended: (entry, entry.event)
-        for entry in history
-        if isinstance(entry.event, ConsentWithdrawn)
-        for ended in (entry.event.consent, *entry.event.also_ends)
+        ended: (entry, withdrawn)
+        for entry, withdrawn in history.of(ConsentWithdrawn)
+        for ended in (withdrawn.consent, *withdrawn.also_ends)
     }
 
 

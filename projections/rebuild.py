@@ -45,8 +45,8 @@ class Finishing(Protocol[C_co]):
     @property
     def fresh(self) -> Build: ...
     @property
-    def replaces_its_like(self) -> bool:
-        """Whether what is read so far was folded by the same version of the view."""
+    def read_version(self) -> int | None:
+        """The version of the view that folded it."""
         ...
 
     def compare(self, position: int) -> C_co | None: ...
@@ -87,6 +87,8 @@ class Rebuilt(Generic[C]):
     view: str
     version: int
     position: int
+    replaced_version: int | None
+    """The version of what was read before; a comparison with an older one may well differ."""
     comparison: C | None
     """Of what was read before and what is read now; None: nothing was, or it was not asked for."""
 
@@ -142,7 +144,8 @@ def _finished(
         position = _caught_up(fresh, end, log)
         comparison = _compared(fresh, end, log, store, position) if compare else None
         end.swap(position)
-    return Rebuilt(fresh.view.name, fresh.view.version, position, comparison)
+        replaced = end.read_version
+    return Rebuilt(fresh.view.name, fresh.view.version, position, replaced, comparison)
 
 
 def _caught_up(fresh: _Fresh[C], end: Finishing[C], log: LogReader) -> int:
@@ -167,7 +170,7 @@ def _compared(
             histories = [log.history(stream) for stream in streams]
             changes = list(_refolded(fresh.folds, histories, position))
             end.fresh.write(changes)
-            if end.read is not None and end.replaces_its_like:
+            if end.read is not None and end.read_version == fresh.view.version:
                 end.read.write(changes)
         comparison = end.compare(position)
         if generation == store.generation():

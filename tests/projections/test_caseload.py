@@ -1,0 +1,195 @@
+"""The caseload: what is missing, by relationship."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from domain.alliance import AllianceRated
+from domain.clinic import Scope
+from domain.consent import ConsentWithdrawn
+from domain.event import Event, Source, Stream
+from domain.goal import GoalAssented, GoalProposed
+from domain.instrument import Perspective
+from domain.relationship import Constellation, Initiator, RelationshipClosed, RelationshipReopened
+from projections.caseload import Case, CaseState, Finding, Missing, missing, triage
+from projections.dossier import VIEWS
+from projections.view import known
+from tests.kit import (
+    AN_HOUR_AGO,
+    CLIENT,
+    CONSENTED,
+    DAY,
+    NOW,
+    OFFICE,
+    OPENED,
+    PARTNER,
+    RELATIONSHIP,
+    SUPERVISOR,
+    THERAPIST,
+    Record,
+    consent,
+    consent_id,
+    given,
+    held,
+    hold_session,
+    informed,
+    named,
+    opened,
+)
+
+STREAM = Stream("relationship", RELATIONSHIP)
+GOAL = named("goal")
+AGREED: tuple[Event, ...] = (
+    GoalProposed(goal=GOAL, statement="To take the tram again.", by=CLIENT),
+    GoalAssented(goal=GOAL, revision=1, party=CLIENT),
+    GoalAssented(goal=GOAL, revision=1, party=THERAPIST),
+)
+
+
+def case_of(record: Record) -> Case:
+    (case,) = VIEWS.caseload.of(STREAM, record.relationship).values()
+    return case
+
+
+def what(findings: Iterable[Finding]) -> list[Missing]:
+    return [finding.what for finding in findings]
+
+
+def week(number: int) -> datetime:
+    return AN_HOUR_AGO - (10 - number) * 7 * DAY
+
+
+def sessions(*numbers: int) -> list[tuple[Event, datetime]]:
+    return [
+        (held(named(f"session {number}"), start=week(number)), week(number)) for number in numbers
+    ]
+
+
+def rating(number: int, perspective: Perspective = Perspective.CLIENT) -> AllianceRated:
+    return AllianceRated(
+        rating=named(f"{perspective} {number}"),
+        instrument="Home-made",
+        perspective=perspective,
+        rater=CLIENT if perspective is Perspective.CLIENT else THERAPIST,
+        session=named(f"session {number}"),
+        items=(1,),
+    )
+
+
+def test_a_case_names_its_people() -> None:
+    """Rule 10: who is treated, by whom, under whose supervision, and whether it is open."""
+    case = case_of(given(*OPENED))
+    assert case.clients.value == (CLIENT,)
+    assert case.therapists.value == (THERAPIST,)
+    assert case.supervisor.value == SUPERVISOR
+    assert case.state.value is CaseState.OPEN
+    assert (case.sessions_held, case.unrated_since) == (None, None)
+
+
+def test_a_complete_case_has_nothing_missing() -> None:
+    """Triage by missing information: consent, ratings and agreed goals are all there."""
+    record = given(*CONSENTED, *AGREED, *sessions(1, 2), rating(1), rating(2))
+    assert list(missing(case_of(record), NOW)) == []
+
+
+def test_sessions_without_a_clients_rating_are_counted_from_the_last_one_rated() -> None:
+    """Triage by missing information: a therapist's rating does not stand for the client's."""
+    therapist = rating(3, Perspective.THERAPIST)
+    record = given(*CONSENTED, *AGREED, *sessions(1, 2, 3, 4), rating(2), therapist)
+    case = case_of(record)
+    assert known(case.sessions_held) == 4
+    assert known(case.unrated_sessions) == 2
+    assert list(missing(case, NOW)) == [Finding(Missing.RATING, week(3))]
+    late = case_of(record.and_given(rating(4)))
+    assert what(missing(late, NOW)) == []
+
+
+def test_goals_that_are_not_agreed_are_missing() -> None:
+    """Rule 25: no goal at all, and goals that not everybody assented to, are told apart."""
+    assert what(missing(case_of(given(*CONSENTED)), NOW)) == [Missing.GOALS]
+    half = case_of(given(*CONSENTED, *AGREED[:2]))
+    assert (known(half.goals_pursued), known(half.goals_not_agreed)) == (1, 1)
+    assert what(missing(half, NOW)) == [Missing.AGREEMENT]
+
+
+def test_consent_is_asked_for_at_the_moment_of_asking() -> None:
+    """Rules 12, 20: missing, about to lapse, lapsed and withdrawn, as of a time."""
+    never = case_of(given(*OPENED, *AGREED))
+    assert list(missing(never, NOW)) == [
+        Finding(Missing.TREATMENT_CONSENT, None, Scope.TREATMENT, CLIENT)
+    ]
+    end = NOW + 10 * DAY
+    ending = case_of(given(*OPENED, informed(), consent(valid_to=end), *AGREED))
+    assert list(missing(ending, NOW)) == [
+        Finding(Missing.CONSENT_LAPSING, end, Scope.TREATMENT, CLIENT)
+    ]
+    assert what(missing(ending, NOW, timedelta(days=5))) == []
+    assert what(missing(ending, end)) == [Missing.TREATMENT_CONSENT]
+    withdrawn = ConsentWithdrawn(consent=consent_id(Scope.TREATMENT, CLIENT), party=CLIENT)
+    record = given(*CONSENTED, *AGREED, (withdrawn, NOW - DAY))
+    assert what(missing(case_of(record), NOW)) == [
+        Missing.TREATMENT_CONSENT,
+        Missing.CONSENT_WITHDRAWN,
+    ]
+
+
+def test_each_client_of_a_couple_consents() -> None:
+    """Rules 10, 12: one partner's consent is not the other's."""
+    couple = opened(CLIENT, PARTNER, constellation=Constellation.COUPLE)
+    case = case_of(given(*OPENED[:-1], couple, informed(), consent()))
+    assert Finding(Missing.TREATMENT_CONSENT, None, Scope.TREATMENT, PARTNER) in list(
+        missing(case, NOW)
+    )
+    assert {part.ref.key_id for part in case.consents} != {case.clients.ref.key_id}
+
+
+def test_a_closed_case_asks_for_nothing() -> None:
+    """Rule 16: after closure nothing is missing; reopened, it is."""
+    closed = RelationshipClosed(
+        reason="Moved away.", initiated_by=Initiator.CLIENT, goals="None.", open_ruptures=0
+    )
+    record = given(*OPENED, closed)
+    case = case_of(record)
+    assert case.state.value is CaseState.CLOSED
+    assert case.state.ref.version == record.relationship.version
+    assert list(missing(case, NOW)) == []
+    reopened = case_of(record.and_given(RelationshipReopened(reason="Back again.")))
+    assert reopened.state.value is CaseState.OPEN
+    assert list(missing(reopened, NOW))
+
+
+def test_late_and_imported_entries_are_counted() -> None:
+    """Rules 3, 45: how many were late or imported, and the codes an import reported."""
+    record = given(*OPENED)
+    hold = hold_session(start=AN_HOUR_AGO - 5 * DAY).model_copy(
+        update={"late_reason": "From an archive."}
+    )
+    record = record.when(hold, by=OFFICE, imported=True).recorded()
+    case = case_of(record)
+    assert (known(case.late_entries), known(case.imported_entries)) == (1, 1)
+    assert [known(code) for code in case.reported] == ["consent-missing"]
+    assert record.relationship[-1].source is Source.IMPORT
+
+
+def test_what_lacks_most_comes_first() -> None:
+    """Triage: by the number of findings, then by the longest since a session; nobody is ranked."""
+    streams = [Stream("relationship", named(name)) for name in ("whole", "idle", "busy", "none")]
+    whole = case_of(given(*CONSENTED, *AGREED))
+    idle = case_of(given(*CONSENTED, *AGREED, *sessions(1)))
+    busy = case_of(given(*CONSENTED, *AGREED, *sessions(8)))
+    none = case_of(given(*OPENED))
+    cases = dict(zip(streams, (whole, idle, busy, none), strict=True))
+    assert [found.relationship for found in triage(cases, NOW)] == [
+        streams[3],
+        streams[1],
+        streams[2],
+        streams[0],
+    ]
+
+
+def test_an_erased_opening_leaves_a_case_that_says_so() -> None:
+    """Rule 9: the row stays, with its counts and without its people."""
+    record = given(*CONSENTED, *sessions(1)).erased(None)
+    case = case_of(record)
+    assert known(case.clients) is None
+    assert known(case.erased_entries) == 2
+    assert what(missing(case, NOW)) == [Missing.CONTENT]

@@ -1,0 +1,112 @@
+"""The timeline: every entry as it was recorded, and what became of it."""
+
+from collections.abc import Mapping
+
+from domain.correction import CorrectEntry, MarkEnteredInError
+from domain.event import ERASED, Policy, Source, Stream
+from projections.dossier import VIEWS, dossier
+from projections.timeline import Line, Timeline, as_first_said, late
+from projections.view import known
+from tests.kit import (
+    AN_HOUR_AGO,
+    CLIENT,
+    CONSENTED,
+    DAY,
+    HOUR,
+    NOW,
+    OFFICE,
+    OPENED,
+    RELATIONSHIP,
+    THERAPIST,
+    Record,
+    given,
+    hold_session,
+)
+
+STREAM = Stream("relationship", RELATIONSHIP)
+
+
+def lines_of(record: Record) -> Mapping[int, Line]:
+    return VIEWS.timeline.of(STREAM, record.relationship)
+
+
+def test_every_entry_has_its_line() -> None:
+    """R17: topic, both times with the offset, actor and source, in the order of recording."""
+    record = given(*CONSENTED).when(hold_session(), at=NOW).recorded()
+    lines = lines_of(record)
+    assert list(lines) == [entry.version for entry in record.relationship]
+    entry, line = record.relationship[-1], lines[max(lines)]
+    assert line.topic.value == "session.held"
+    assert (line.occurred_at.value, line.recorded_at.value) == (AN_HOUR_AGO, NOW)
+    assert line.occurred_offset.value == 60
+    assert (line.actor.value, line.source.value) == (THERAPIST, Source.ENTERED)
+    assert line.position.value == entry.position
+
+
+def test_late_entries_are_marked_with_their_reason() -> None:
+    """Rule 3: later than the policy's delay, and why."""
+    hold = hold_session(start=NOW - 2 * DAY).model_copy(update={"late_reason": "Was ill."})
+    record = given(*CONSENTED).when(hold, at=NOW).recorded()
+    (line,) = late(lines_of(record))
+    assert known(line.late_reason) == "Was ill."
+    lenient = Timeline(Policy(late_after=72 * HOUR))
+    assert list(late(lenient.of(STREAM, record.relationship))) == []
+
+
+def test_a_correction_is_an_entry_and_a_mark() -> None:
+    """Rule 1: nothing changes in place; the corrected line says by which entry it was corrected."""
+    record = given(*OPENED)
+    content = record.relationship[0].event.model_dump(exclude_none=True)  # type: ignore[union-attr]
+    correct = CorrectEntry(
+        stream=STREAM, entry=1, reason="Mistyped.", content=content | {"modality": "schema therapy"}
+    )
+    record = record.when(correct, at=NOW).recorded()
+    original, correction = lines_of(record).values()
+    assert [known(mark) for mark in original.corrected] == [2]
+    assert original.corrected[0].ref.version == 2
+    assert known(correction.amends) == 1
+    assert list(as_first_said(lines_of(record))) == [correction]
+    mark = MarkEnteredInError(stream=STREAM, entry=1, reason="Another client.")
+    lines = lines_of(record.when(mark, at=NOW).recorded())
+    assert known(lines[1].in_error) == 3
+
+
+def test_the_two_times_of_a_correction_differ() -> None:
+    """Rule 5: before the correction was known the case read otherwise; the timeline shows both."""
+    record = given(*OPENED)
+    content = record.relationship[0].event.model_dump(exclude_none=True)  # type: ignore[union-attr]
+    correct = CorrectEntry(
+        stream=STREAM, entry=1, reason="Mistyped.", content=content | {"modality": "schema therapy"}
+    )
+    history = record.when(correct, at=NOW).recorded().relationship
+    before = dossier(STREAM, history, known_at=NOW - DAY)
+    today = dossier(STREAM, history)
+    long_ago = dossier(STREAM, history, happened_by=NOW - DAY)
+    assert before.case is not None
+    assert today.case is not None
+    assert long_ago.case is not None
+    assert before.case.modality.value == "cognitive behavioural therapy"
+    assert today.case.modality.value == long_ago.case.modality.value == "schema therapy"
+    assert len(before.timeline) == 1
+
+
+def test_an_import_is_marked_with_what_it_reported() -> None:
+    """Rule 45: the source, the declaration it stands on, and the codes it reported."""
+    record = given(*OPENED).when(hold_session(), by=OFFICE, imported=True).recorded()
+    line = lines_of(record)[record.relationship.version]
+    assert line.source.value is Source.IMPORT
+    assert known(line.import_id) is not None
+    assert line.reported.value == ("consent-missing",)
+
+
+def test_of_an_erased_entry_the_envelope_is_left() -> None:
+    """Rule 9: that, when and by whom is told without the key; the rest is a gap."""
+    record = given(*CONSENTED).erased(CLIENT)
+    lines = lines_of(record)
+    assert [line.topic.value for line in lines.values()] == [
+        "relationship.opened",
+        "consent.information_given",
+        "consent.given",
+    ]
+    assert lines[3].late_reason.value == ERASED
+    assert known(lines[3].actor) == OFFICE
