@@ -19,7 +19,7 @@ install: $(VENV)/.installed ## Create .venv and install the product from the has
 run: $(VENV)/.installed ## Install, then start the demonstration clinic on http://127.0.0.1:8000
 	$(BIN)/rapport serve --demo
 
-test: lint types imports chromium ## Everything that must hold: lint, types, imports, tests
+test: lint types imports chromium postgresql ## Everything that must hold: lint, types, imports, tests
 	@CHROMIUM="$$(cat $(VENV)/.chromium)" $(BIN)/pytest -n 2
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
@@ -102,4 +102,18 @@ chromium: $(VENV)/.created ## Find Chromium for the page tests; on Debian instal
 		echo "The page tests need Chromium or Chrome. Install it, or name it:" \
 			"CHROMIUM=/path/to/chromium make test" >&2; exit 1; }
 
-.PHONY: help install run test lint types imports format bench docs lock clean chromium
+# The product runs on any PostgreSQL from 15 on: besides the wheel's the tests take every one that is
+# under /usr/lib/postgresql, and on Debian, where we may, they get the distribution's. Its package
+# would start a server of its own; only its programs are wanted.
+postgresql: ## Find a second PostgreSQL for the tests; on Debian install it when absent
+	@for found in /usr/lib/postgresql/*/bin/postgres; do test -x "$$found" && exit 0; done; \
+	if [ -e /etc/debian_version ] && sudo=$$([ "$$(id -u)" = 0 ] || command -v sudo); then \
+		echo "Installing PostgreSQL's programs for the tests"; \
+		$$sudo env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update && \
+			apt-get -qq install --yes --no-install-recommends postgresql-common >/dev/null && \
+			sed -i "s/^#*create_main_cluster.*/create_main_cluster = false/" \
+				/etc/postgresql-common/createcluster.conf && \
+			apt-get -qq install --yes --no-install-recommends postgresql >/dev/null' || true; \
+	fi
+
+.PHONY: help install run test lint types imports format bench docs lock clean chromium postgresql
