@@ -1,25 +1,19 @@
 """The worker: keeps the views at the end of the log.
 
-It is woken by LISTEN as a hint and looks by itself every second. Any number of workers may run: a
+It is woken by a notice, which is only a hint: it looks by itself every second. Any number of workers may run: a
 view is moved by whoever holds its row, in one transaction with its rows, and the others pass on.
 """
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from threading import Event
 from typing import Any
-
-import psycopg
 
 from api.composition import UNAVAILABLE
 from domain.event import History, Stream
 from infra.view_store import RebuildRunning, ViewStore, Writer
 from projections.rebuild import rebuild
 from projections.view import Folds, LogReader, View, up_to
-
-CHANNEL = "rapport_log"
-"""Whoever appends sends a NOTIFY here."""
 
 _ENTRIES_AT_ONCE = 5_000
 _FAR_BEHIND = 100_000
@@ -58,13 +52,13 @@ class Worker:
         while self._step():
             pass
 
-    def run(self, stop: Event, conninfo: str) -> None:
-        """Works until `stop` is set; outlives lost connections. `conninfo`: where to LISTEN."""
+    def run(self, stop: Event) -> None:
+        """Works until `stop` is set; outlives lost connections."""
         for view in self._views.values():
             self._store.forget_older(view)
         while not stop.is_set():
             try:
-                with _listening(conninfo) as wakings:
+                with self._store.wakings(_POLL_SECONDS) as wakings:
                     # Listening first: what comes in while catching up wakes the next round.
                     self.catch_up()
                     for _ in wakings:
@@ -140,18 +134,3 @@ class Worker:
 
 def _standing_at(position: int, writers: Mapping[str, Writer]) -> list[tuple[str, Writer]]:
     return [(name, writer) for name, writer in writers.items() if writer.position == position]
-
-
-@contextmanager
-def _listening(conninfo: str) -> Iterator[Iterator[None]]:
-    """Wakings: one for each notice, or after a second without any."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute(f"LISTEN {CHANNEL}")
-        yield _wakings(connection)
-
-
-def _wakings(connection: psycopg.Connection) -> Iterator[None]:
-    while True:
-        for _ in connection.notifies(timeout=_POLL_SECONDS, stop_after=1):
-            pass
-        yield

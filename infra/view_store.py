@@ -35,6 +35,9 @@ _SOMEBODY_ELSE_MADE_IT: Final = (
 )
 _NO_BUILD: Final = UUID(int=0)
 
+# Whoever appends to a log sends a notice here (infra/recorder.py).
+_CHANNEL: Final = "rapport_log"
+
 
 class Table(Protocol):
     """What a view tells of its table."""
@@ -115,8 +118,9 @@ class ViewStore:
         self.clinic = clinic
         self._keyring = keyring
         self._seals = Seals(clinic, keyring)
+        self._conninfo = pinned(conninfo, clinic)
         self._pool = ConnectionPool(
-            pinned(conninfo, clinic),
+            self._conninfo,
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
@@ -197,6 +201,16 @@ class ViewStore:
             return digesting.finished(build.parked())
 
     # --- Writing ------------------------------------------------------------------------------
+
+    @contextmanager
+    def wakings(self, poll: float) -> Iterator[Iterator[None]]:
+        """Wakings: one for each notice of an append, or after `poll` seconds without any.
+
+        Who looks at the log after entering misses nothing: from then on notices are kept.
+        """
+        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            connection.execute(f"LISTEN {_CHANNEL}")
+            yield _notices(connection, poll)
 
     def make(self, tables: Iterable[Table]) -> None:
         """Makes the tables that are missing; workers that start together may all call it."""
@@ -500,6 +514,13 @@ class Finishing:
             "DO UPDATE SET position = excluded.position, build = excluded.build",
             (build.clinic, build.table.table, position, build.id),
         )
+
+
+def _notices(connection: psycopg.Connection, poll: float) -> Iterator[None]:
+    while True:
+        for _ in connection.notifies(timeout=poll, stop_after=1):
+            pass
+        yield
 
 
 _Line = tuple[tuple[str, int], bytes]

@@ -205,7 +205,7 @@ def _working(service: Service) -> Iterator[None]:
             pause = _PAUSE_SECONDS
             while not stop.is_set():
                 try:
-                    _Watched(service, store).run(stop, service.database.dsn("views"))
+                    _Watched(service, store).run(stop)
                 except Exception as error:  # told, kept, tried again
                     failed = keep_trace(error)
                     say(f"The views stand still. {failed.what} {failed.mend}")

@@ -326,7 +326,7 @@ def test_a_worker_is_woken_and_outlives_its_connections(
 ) -> None:
     """ARCHITECTURE, idea 6: woken by a notice; connections that are cut are made anew."""
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop, house.clinic.database.dsn("views")))
+    thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
         reader.wait_for(ALL, house.clinic.log.head_size(), timeout=20)
