@@ -1,6 +1,7 @@
 """`rapport rebuild`: the views anew from the log, compared with what they were."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from api.cli.terminal import (
     show,
 )
 from api.composition import open_service
+from infra.sealing import SealBroken
 from infra.view_store import Comparison, RebuildRunning, ViewStore
 from projections.dossier import VIEWS
 from projections.rebuild import Rebuilt
@@ -48,15 +50,20 @@ def rebuild(
     wanted = _named(views or list(_KNOWN))
     with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
         store = ViewStore(service.database.dsn("views"), service.clinic, service.keyring)
-        try:
-            categories = {view.category for view in wanted}
-            total = sum(1 for one in categories for _ in service.log.streams(one))
-            rebuilt = rebuild_views(
-                wanted,
+        categories = {view.category for view in wanted}
+        total = sum(1 for one in categories for _ in service.log.streams(one))
+
+        def build(views: Sequence[View[Any, Any]], *, compare: bool = True) -> list[_Rebuilt]:
+            return rebuild_views(
+                views,
                 service.log,
                 store,
+                compare=compare,
                 progress=lambda folded: advance("streams", folded, total),
             )
+
+        try:
+            outcomes = _outcomes(wanted, build)
         except RebuildRunning as running:
             raise Failed(
                 Exit.UNAVAILABLE,
@@ -65,15 +72,77 @@ def rebuild(
             ) from None
         finally:
             store.close()
-    document = {"ok": all(map(_is_same, rebuilt)), "views": list(map(_rendered, rebuilt))}
-    show(format_, document, lambda: "\n".join(map(_line, rebuilt)))
-    differing = [one.view for one in rebuilt if not _is_same(one)]
+    differing = [outcome.rebuilt.view for outcome in outcomes if not outcome.is_same]
+    document = {"ok": not differing, "views": [outcome.rendered() for outcome in outcomes]}
+    show(format_, document, lambda: "\n".join(map(str, outcomes)))
     if differing:
         raise Failed(
             Exit.FOUND,
             f"Not what the log says, until now: {', '.join(differing)}.",
             "They are rebuilt. Somebody or something had changed their tables.",
         )
+
+
+_Rebuilt = Rebuilt[Comparison]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one view."""
+
+    rebuilt: _Rebuilt
+    unreadable: bool = False
+    """Whether rows were changed so that they open no more: then nothing could be compared."""
+
+    @property
+    def is_same(self) -> bool:
+        found = self.rebuilt.comparison
+        return not self.unreadable and (found is None or found.equal)
+
+    def rendered(self) -> dict[str, Any]:
+        found = self.rebuilt.comparison
+        return {
+            "view": self.rebuilt.view,
+            "version": self.rebuilt.version,
+            "position": self.rebuilt.position,
+            "equal": None if found is None and not self.unreadable else self.is_same,
+            "unreadable": self.unreadable,
+            "digest_before": found.before.mac if found else None,
+            "digest": found.after.mac if found else None,
+            "differences": found.differences if found else 0,
+            "differing": [list(place) for place in found.differing] if found else [],
+        }
+
+    def __str__(self) -> str:
+        rebuilt, found = self.rebuilt, self.rebuilt.comparison
+        head = f"{rebuilt.view:<18} version {rebuilt.version}, position {rebuilt.position}: "
+        if self.unreadable:
+            return f"{head}rows had been changed so that they open no more; built anew"
+        if found is None:
+            return f"{head}built"
+        if found.equal:
+            return f"{head}equal, digest {found.after.mac}"
+        places = [f"  {stream} entry {entry}" for stream, entry in found.differing[:_SHOWN]]
+        return "\n".join([f"{head}{found.differences} rows differed", *places])
+
+
+def _outcomes(
+    wanted: Sequence[View[Any, Any]], build: Callable[..., list[_Rebuilt]]
+) -> list[_Outcome]:
+    """All views at once; where rows of one cannot even be opened, each by itself."""
+    try:
+        return [_Outcome(rebuilt) for rebuilt in build(wanted)]
+    except SealBroken:
+        return [_outcome(view, build) for view in wanted]
+
+
+def _outcome(view: View[Any, Any], build: Callable[..., list[_Rebuilt]]) -> _Outcome:
+    try:
+        (rebuilt,) = build([view])
+        return _Outcome(rebuilt)
+    except SealBroken:
+        (rebuilt,) = build([view], compare=False)
+        return _Outcome(rebuilt, unreadable=True)
 
 
 def _named(names: Sequence[str]) -> list[View[Any, Any]]:
@@ -83,33 +152,3 @@ def _named(names: Sequence[str]) -> list[View[Any, Any]]:
                 Exit.USAGE, f"There is no view {name!a}.", f"There are {', '.join(_KNOWN)}."
             )
     return [_KNOWN[name] for name in dict.fromkeys(names)]
-
-
-def _is_same(rebuilt: Rebuilt[Comparison]) -> bool:
-    return rebuilt.comparison is None or rebuilt.comparison.equal
-
-
-def _rendered(rebuilt: Rebuilt[Comparison]) -> dict[str, Any]:
-    found = rebuilt.comparison
-    return {
-        "view": rebuilt.view,
-        "version": rebuilt.version,
-        "position": rebuilt.position,
-        "compared": found is not None,
-        "equal": found.equal if found else None,
-        "digest_before": found.before.mac if found else None,
-        "digest": found.after.mac if found else None,
-        "differences": found.differences if found else 0,
-        "differing": [list(place) for place in found.differing] if found else [],
-    }
-
-
-def _line(rebuilt: Rebuilt[Comparison]) -> str:
-    found = rebuilt.comparison
-    head = f"{rebuilt.view:<18} version {rebuilt.version}, position {rebuilt.position}: "
-    if found is None:
-        return f"{head}built"
-    if found.equal:
-        return f"{head}equal, digest {found.after.mac}"
-    places = [f"  {stream} entry {entry}" for stream, entry in found.differing[:_SHOWN]]
-    return "\n".join([f"{head}{found.differences} rows differed", *places])
