@@ -1,11 +1,12 @@
 """The worker: keeps the views at the end of the log.
 
-It is woken by a notice, which is only a hint: it looks by itself every second. Any number of workers may run: a
-view is moved by whoever holds its row, in one transaction with its rows, and the others pass on.
+It is woken by a notice, which is only a hint: it looks by itself every second. Any number of
+workers may run: a view is moved by whoever holds its row, in one transaction with its rows, and
+the others pass on.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import Event
 from typing import Any
 

@@ -90,7 +90,7 @@ def work() -> None:
     with _stoppable(), open_service(loaded, progress=say) as service, _views(service) as store:
         _log_to_stderr(loaded)
         say(f"Keeping the views of clinic {service.clinic} in the {service.database.description}.")
-        _Watched(service, store).run(threading.Event(), service.database.dsn("views"))
+        _Watched(service, store).run(threading.Event())
 
 
 # --- The web --------------------------------------------------------------------------------
