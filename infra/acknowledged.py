@@ -10,10 +10,13 @@ process. After a crash of the machine it may be some commits behind, never ahead
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
+
+_LINE = re.compile(rb"([0-9]{20}) ([0-9a-f]{64})\n")
 
 
 class AcknowledgedHead:
@@ -44,11 +47,10 @@ class AcknowledgedHead:
         line = os.pread(self._file, 128, 0)
         if not line:
             return None
-        try:
-            size, root = line.split()
-            return int(size), bytes.fromhex(root.decode())
-        except ValueError:
-            raise AcknowledgedHeadBroken(self._path.name) from None
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise AcknowledgedHeadBroken(self._path.name)
+        return int(match[1]), bytes.fromhex(match[2].decode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
