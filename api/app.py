@@ -58,8 +58,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(router)
     if find_spec("api.pages") is not None:
         _mount_pages(app)
-    for route in unguarded(app):
-        raise DoorMissing(f"{route.path} ({route.name})")
+    require_doors(app)
     app.openapi = lambda: contract(app)  # type: ignore[method-assign]
     return app
 
@@ -74,11 +73,11 @@ def _mount_pages(app: FastAPI) -> None:
 # --- Deny by default ------------------------------------------------------------------------
 
 
-def unguarded(app: FastAPI) -> Iterator[RouteContext]:
-    """Every route that has no entrance and is not on the list of those that are open."""
+def require_doors(app: FastAPI) -> None:
+    """DoorMissing if a route has no entrance and is not on the list of those that are open."""
     for route in iter_route_contexts(app.routes):
         if route.name not in OPEN and not list(doors_of(route)):
-            yield route
+            raise DoorMissing(f"{route.path} ({route.name})")
 
 
 def doors_of(route: RouteContext) -> Iterator[str]:
@@ -197,6 +196,7 @@ _TITLES: Final = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "Something does not fit",
+    425: "The position asked for is not covered yet: ask again",
     500: "A fault of ours",
     503: "Not now: ask again",
 }
@@ -238,6 +238,8 @@ def _statuses(path: str, operation: dict[str, Any]) -> set[int]:
         found |= {404}
     if "cursor" in names:
         found |= {400}
+    if "after" in names:
+        found |= {425}
     if "requestBody" in operation:
         found |= {400, 404, 413, 415, 422}
     if "If-Match" in names:

@@ -106,9 +106,12 @@ class CursorInvalid(Fault):
 
 
 class NotThereYet(Fault):
-    """A position that the reader asks to be covered is not, after a short wait."""
+    """A position that the reader asks to be covered is not, after a short wait.
 
-    status = 503
+    No fault of the server's, so none of the 500s: whoever asks may name any position.
+    """
+
+    status = 425
     says = "Position {after} is not covered yet: ask again."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": _RETRY_AFTER_SECONDS}
 
