@@ -98,6 +98,19 @@ def test_every_command_has_examples() -> None:
         assert all(one.startswith(f"rapport {words}") for one in examples(help_text)), words
 
 
+def test_the_guide_shows_examples_that_run() -> None:
+    """Requirement: docs are executed; the guide shows nothing but examples of the help."""
+    known = {one for text in commands().values() for one in examples(text)}
+    guide = (ROOT / "docs/guide/command-line.md").read_text(encoding="utf-8")
+    shown = {line for line in guide.splitlines() if line.startswith("rapport ")}
+    assert shown
+    assert shown <= known
+    listed = set(re.findall(r"^\| `([a-z]+)`(?:, `([a-z]+)`)? \|", guide, flags=re.MULTILINE))
+    assert {name for pair in listed for name in pair if name} == {
+        words.partition(" ")[0] for words in commands()
+    }
+
+
 STAYING_OR_SHOWN_ELSEWHERE = ("serve", "work", "backup", "restore", "demo")
 ENDS_OTHERWISE = {
     "rapport keyring restore keys-monday.db": 3,  # a ring that holds keys asks for --merge
