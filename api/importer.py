@@ -8,14 +8,14 @@ crash in the middle, adds nothing twice. What a row lacks is reported, never inv
 import csv
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -30,13 +30,28 @@ from domain.person import ExternalId, RegisterPerson
 from domain.records import Author, Proposal, Receipt
 from domain.relationship import OpenRelationship
 from domain.session import HoldSession, Medium
-from infra.event_store import ClinicLog
 
 ROWS_PER_STEP = 200
 
 C = TypeVar("C", bound=Command)
 
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
+
+
+class Rehearsal(Protocol):
+    """Decides without appending; None for a command that would be recorded."""
+
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]: ...
+
+
+class Log(Protocol):
+    """The clinic's log, as far as an import needs it."""
+
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]: ...
+    def rehearse(self) -> Rehearsal: ...
+    def keyed_id(self, *natural_key: str) -> UUID: ...
+    def head_size(self) -> int: ...
+
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being imported, rows done, rows in all."""
@@ -292,7 +307,7 @@ Made = tuple[Command, tuple[str, ...]]
 class Importer:
     """One mapping, one folder, one clinic."""
 
-    def __init__(self, log: ClinicLog, mapping: ImportMapping, folder: Path, actor: UUID) -> None:
+    def __init__(self, log: Log, mapping: ImportMapping, folder: Path, actor: UUID) -> None:
         self._log = log
         self._mapping = mapping
         self._folder = folder
