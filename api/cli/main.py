@@ -1,5 +1,6 @@
 """The command `rapport`, put together from its parts."""
 
+import inspect
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -53,6 +54,22 @@ def _rapport(
 
 for part in (serving, demonstration, importing, replay, record, views, backup, scoring, keys):
     part.add_to(app)
+
+
+def _flow(group: typer.Typer) -> None:
+    """Help texts wrap at the terminal's width, not at the source's; examples stay as they are."""
+    for command in group.registered_commands:
+        paragraphs = inspect.cleandoc(command.callback.__doc__ or "").split("\n\n")
+        command.help = "\n\n".join(
+            paragraph[2:] if paragraph.startswith("\b\n") else " ".join(paragraph.split())
+            for paragraph in paragraphs
+        )
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _flow(below.typer_instance)
+
+
+_flow(app)
 
 
 def main() -> None:
