@@ -93,7 +93,7 @@ def stock(found: Database) -> Iterator[Contender]:
         def once() -> object:
             nonlocal version
             version += 1
-            event = Noted(
+            event = Noted(  # type: ignore[call-arg]  # the library makes it a dataclass
                 originator_id=stream,
                 originator_version=version,
                 timestamp=Noted.create_timestamp(),

@@ -102,10 +102,9 @@ def compare(
         ratios = [mine.rate / its.rate for mine, its in zip(runs[ours], measured, strict=True)]
         p50 = statistics.median(one.percentile(0.5) for one in measured) * 1000
         p99 = statistics.median(one.percentile(0.99) for one in measured) * 1000
-        print(
-            f"  {name:<28} {statistics.median(rates):>9,.0f}/s ({min(rates):,.0f}-{max(rates):,.0f})"
-            f"   p50 {p50:6.2f} ms  p99 {p99:6.2f} ms   ours is {statistics.median(ratios):.2f} x"
-        )
+        rate = f"{statistics.median(rates):,.0f}/s ({min(rates):,.0f}-{max(rates):,.0f})"
+        ratio = f"ours is {statistics.median(ratios):.2f} x"
+        print(f"  {name:<22}{rate:>26}   p50 {p50:6.2f} ms  p99 {p99:6.2f} ms   {ratio}")
         kept[name] = {
             "per_second": round(statistics.median(rates)),
             "p50_ms": round(p50, 2),
