@@ -1,7 +1,7 @@
 """The log: gapless, durable, decided again when others were first, the same id the same receipt."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -10,8 +10,9 @@ import pytest
 
 from domain.access import ReadRecord, RecordRead, Role, access_stream
 from domain.event import ERASED, EntryUnknown, Given, New, Refusal, Stream
+from domain.person import PersonRegistered, RegisterPerson, person_stream
 from domain.records import Author, CommandIdReused, Proposal, Receipt, StaleVersion
-from infra.event_store import LogDiverged
+from infra.event_store import LogDiverged, SubjectErased
 from infra.keyring import KeyringError, KeyUnknown, open_keyring
 from infra.merkle import leaf_hash
 from tests.conftest import Clinic
@@ -186,6 +187,26 @@ def test_content_whose_key_was_destroyed_reads_as_erased(clinic: Clinic) -> None
     (erased,) = clinic.log.history(access_stream(about))
     assert erased.event is ERASED
     assert clinic.check_record().size == 1
+
+
+class RegisterAgain(RegisterPerson):
+    """Writes about a person whatever is known of that person already."""
+
+    def decide(self, given: Given) -> Iterator[New]:
+        yield New(
+            person_stream(self.person), PersonRegistered(person=self.person, name=self.full_name)
+        )
+
+
+def test_nothing_is_added_about_somebody_who_was_erased(clinic: Clinic) -> None:
+    """Rule 9: a destroyed key is never replaced by a new one for the same owner."""
+    command = RegisterAgain(full_name="A B")
+    clinic.record(command)
+    (entry,) = clinic.log.history(person_stream(command.person))
+    clinic.keyring.destroy(clinic.id, entry.key_id)
+    with pytest.raises(SubjectErased):
+        clinic.record(command)
+    assert clinic.log.head_size() == 1
 
 
 def test_a_log_that_lost_acknowledged_entries_refuses_to_append(clinic: Clinic) -> None:
