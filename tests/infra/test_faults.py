@@ -86,7 +86,7 @@ def superuser(server: EmbeddedPostgres, database: Database) -> Iterator[psycopg.
 
 
 def test_what_a_killed_process_was_acknowledged_is_in_the_log(clinic: Clinic) -> None:
-    """R4: kill -9 in the middle of appending, again and again; the next process goes on."""
+    """Idea 3: kill -9 in the middle of appending, again and again; the next process goes on."""
     shared = uuid4()
     told: list[dict[str, Any]] = []
     for kill in range(3):
@@ -109,7 +109,7 @@ def test_what_a_killed_process_was_acknowledged_is_in_the_log(clinic: Clinic) ->
 
 
 def test_two_processes_of_eight_threads_lose_and_double_nothing(clinic: Clinic) -> None:
-    """R4: no gap, no loss, no double effect, though both send the same commands too."""
+    """Idea 3: no gap, no loss, no double effect, though both send the same commands too."""
     shared = uuid4()
     both = [(uuid4(), uuid4()) for _ in range(12)]
 
@@ -141,7 +141,7 @@ def test_two_processes_of_eight_threads_lose_and_double_nothing(clinic: Clinic) 
 def test_a_lost_message_leaves_one_entry(
     clinic: Clinic, lost: Literal["request", "answer"], losses: int
 ) -> None:
-    """R4: whether the append or its acknowledgement got lost, the same id again is one entry."""
+    """Idea 3: whether the append or its answer got lost, the same id again is one entry."""
     proposal = a_read()
     with (
         Proxy(clinic.database.dsn("app")) as proxy,
@@ -159,7 +159,7 @@ def test_a_lost_message_leaves_one_entry(
 def test_terminated_connections_cost_no_entry_and_double_none(
     clinic: Clinic, superuser: psycopg.Connection
 ) -> None:
-    """R4: backends are terminated under eight writers, who send again until they are told."""
+    """Idea 3: backends are terminated under eight writers, who send again until they are told."""
     sent: list[Proposal] = []
     told: list[Receipt] = []
     enough = threading.Event()
@@ -189,7 +189,7 @@ def test_terminated_connections_cost_no_entry_and_double_none(
 def test_a_store_that_is_down_is_said_to_be_so_and_found_when_it_is_back(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R4: for appends and reads alike, soon; and nobody waits for pauses that grew meanwhile."""
+    """Idea 3: for appends and reads alike, soon; nobody waits for pauses that grew meanwhile."""
     monkeypatch.setattr(recorder, "_CONNECTION_SECONDS", 1)
     proposal = a_read()
     with (
@@ -214,7 +214,7 @@ def test_a_store_that_is_down_is_said_to_be_so_and_found_when_it_is_back(
 def test_an_answer_that_takes_too_long_is_no_answer(
     clinic: Clinic, superuser: psycopg.Connection
 ) -> None:
-    """R4: with a statement_timeout in the connection string, a stuck store is unavailable."""
+    """Idea 3: with a statement_timeout in the connection string, a stuck store is unavailable."""
     conninfo = make_conninfo(clinic.database.dsn("app"), options="-c statement_timeout=200")
     proposal = a_read()
     with open_log(conninfo, clinic.id, clinic.home, clinic.clock) as log:
@@ -234,7 +234,7 @@ def test_an_answer_that_takes_too_long_is_no_answer(
 def test_a_restarted_postgresql_is_found_again_with_all_that_was_acknowledged(
     tmp_path: Path,
 ) -> None:
-    """R4: stopped and killed under a writer; the log goes on without a new process."""
+    """Idea 3: stopped and killed under a writer; the log goes on without a new process."""
     clinic = uuid4()
     told: list[Receipt] = []
     stop = threading.Event()
@@ -316,7 +316,7 @@ def test_a_running_log_that_is_rolled_back_is_not_appended_to(
 def test_a_refused_statement_acknowledges_nothing(
     clinic: Clinic, superuser: psycopg.Connection
 ) -> None:
-    """R29: what fails for any other reason fails closed: no receipt, no entry, no half of one."""
+    """Idea 3: what fails for any other reason fails closed: no receipt, no entry, no half one."""
     clinic.record(read())
     proposal = a_read()
     superuser.execute("REVOKE INSERT ON rapport.entries FROM rapport_app")
@@ -561,7 +561,7 @@ def test_a_clock_far_behind_the_log_refuses(clinic: Clinic) -> None:
 def test_a_clock_a_little_behind_the_log_alarms(
     clinic: Clinic, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rule 2: beyond 5 s the operator hears of it, and time still does not run backwards."""
+    """Rule 2, R31: beyond 5 s the operator hears of it, and time still does not run backwards."""
     first = clinic.record(read())
     clinic.clock.advance(seconds=-4)
     with caplog.at_level(logging.ERROR, logger="rapport.log"):
