@@ -95,10 +95,10 @@ class AfterAnother(ReadRecord):
 
     other: UUID
 
-    def decide(self, given: Given) -> list[New]:
+    def decide(self, given: Given) -> Iterator[New]:
         if not given.history(access_stream(self.other)):
             raise EntryUnknown(what="read")
-        return list(super().decide(given))
+        yield from super().decide(given)
 
 
 def test_a_refusal_is_never_told_from_what_another_process_has_outdated(clinic: Clinic) -> None:
