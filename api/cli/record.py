@@ -1,6 +1,6 @@
 """Commands over the whole record: `migrate`, `clinic`, `verify`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from infra.recorder import NoSuchClinic, pinned
 from infra.settings import Settings
 from infra.verify import LogBroken, Verified
 from infra.verify import verify as verify_log
+from projections.dossier import VIEWS
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,7 +62,9 @@ def migrate(format_: FormatOption = Format.TEXT) -> None:
 
 
 def clinic(format_: FormatOption = Format.TEXT) -> None:
-    """Show which clinic is served, and the head of its log as committed and as acknowledged.
+    """Show which clinic is served, the head of its log, and how far its views are.
+
+    The head stands twice: as committed, and as acknowledged and remembered outside the database.
 
     \b
     Examples:
@@ -71,6 +74,7 @@ def clinic(format_: FormatOption = Format.TEXT) -> None:
     with _existing() as (loaded, database, id_):
         head = _head(database, id_)
         known = acknowledged_head(loaded, id_)
+        views = _views(database, id_)
         document: dict[str, Any] = {
             "clinic": str(id_),
             "database": database.description,
@@ -78,6 +82,7 @@ def clinic(format_: FormatOption = Format.TEXT) -> None:
             "home": str(loaded.home),
             "head": head,
             "acknowledged": known and {"size": known[0], "root": known[1].hex()},
+            "views": views,
         }
         acknowledged = f"{known[0]} entries, root {known[1].hex()}" if known else "none yet"
         lines = (
@@ -86,6 +91,7 @@ def clinic(format_: FormatOption = Format.TEXT) -> None:
             f"keyring       {loaded.keyring}",
             f"log           {head['size']} entries, root {head['root']}",
             f"acknowledged  {acknowledged}",
+            f"views         {', '.join(_reached(views)) or 'none'}",
         )
         show(format_, document, "\n".join(lines))
 
@@ -160,6 +166,19 @@ def _head(database: Database, clinic: UUID) -> dict[str, Any]:
     if row is None:
         raise NoSuchClinic(str(clinic))
     return {"size": row[0], "root": bytes(row[1]).hex()}
+
+
+def _views(database: Database, clinic: UUID) -> dict[str, int | None]:
+    """The position that each view has reached; None: it was never built."""
+    query = "SELECT view, position FROM rapport.tracking WHERE clinic = %s"
+    with psycopg.connect(pinned(database.dsn("views"), clinic)) as connection:
+        reached: dict[str, int] = dict(connection.execute(query, (clinic,)).fetchall())
+    return {view.name: reached.get(view.table) for view in VIEWS.all()}
+
+
+def _reached(views: Mapping[str, int | None]) -> Iterator[str]:
+    for name, position in views.items():
+        yield f"{name} not built" if position is None else f"{name} at {position}"
 
 
 @contextmanager

@@ -224,6 +224,7 @@ def test_verify_says_what_it_proved(record: Record) -> None:
     assert document["clinic"] == clinic["clinic"] == record.truth["clinic"]
     assert {"size": document["size"], "root": document["root"]} == clinic["head"]
     assert clinic["acknowledged"] == clinic["head"]
+    assert set(clinic["views"]) >= {"timeline", "caseload"}
 
 
 # --- replay ---------------------------------------------------------------------------------
