@@ -172,7 +172,8 @@ _LOOKS: Mapping[Shape, tuple[str, int, str, str]] = {
 }
 """Symbol, size in square pixels, fill and stroke."""
 
-_LEFT, _WIDTH, _TALL, _LOW, _ROW = 176, 720, 92, 60, 21
+_LEFT, _WIDTH, _RIGHT = 176, 720, 128
+_TALL, _LOW, _ROW = 92, 60, 21
 _LETTERS = 30
 """As many fit beside a row."""
 
@@ -462,6 +463,89 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
+# --- The legend -----------------------------------------------------------------------------
+
+_PATHS = {
+    "circle": "M26,7a4,4 0 1 1 -8,0a4,4 0 1 1 8,0",
+    "square": "M18.5,3.5h7v7h-7Z",
+    "diamond": "M22,2l4,5l-4,5l-4,-5Z",
+    "triangle-down": "M17.5,3.5h9l-4.5,7.5Z",
+    "triangle-up": "M17.5,10.5h9l-4.5,-7.5Z",
+    "triangle-right": "M18.5,2.5v9l7.5,-4.5Z",
+    _CROSS: "M18.5,3.5l7,7m0,-7l-7,7",
+    _BAR: "M22,1v12",
+}
+"""The symbols again, for a key of 44 by 14."""
+
+_SAYS = {
+    Shape.DONE: "held",
+    Shape.PLANNED: "scheduled",
+    Shape.MISSED: "missed",
+    Shape.CANCELLED: "cancelled",
+    Shape.REFUSED: "withdrawn or declined",
+    Shape.REACHED: "reached",
+    Shape.ENDED: "lapsed or retired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of the legend: a line or a bar, where there is one, and a symbol on it."""
+
+    name: str
+    path: str = ""
+    fill: str = _NONE
+    stroke: str = _INK
+    dash: str = ""
+    """Of the line; empty: there is none."""
+    ringed: bool = False
+    bar: str = ""
+    """The fill of a bar; empty: there is none."""
+
+
+def legend(chart: Chart) -> list[Key]:
+    """What the drawing's signs mean: those that it holds, and no others."""
+    lines = {line.name: line for line in _lines(chart)}
+    keys = [
+        Key(
+            line.name,
+            path=_PATHS[_SYMBOLS[line.manner][line.further]],
+            fill=line.colour,
+            stroke=line.colour,
+            dash=" ".join(map(str, _DASHES[line.manner][line.further])),
+        )
+        for line in lines.values()
+    ]
+    points = [p for line in _lines(chart) for p in line.points]
+    circle, cross = _PATHS["circle"], _PATHS[_CROSS]
+    if any(point.superseded for point in points):
+        keys.append(Key("superseded by another rating", circle, _WHITE))
+    if any(point.flagged and point.value is not None for point in points):
+        keys.append(Key("prorated, or by an unverified key", circle, _INK, ringed=True))
+    if any(point.value is None for point in points):
+        keys.append(Key("rated, too little answered for a score", cross))
+    if lines:
+        keys += _legend_of_strips(chart)
+    return keys
+
+
+def _lines(chart: Chart) -> Iterator[Line]:
+    return (line for group in chart.groups for panel in group.panels for line in panel.lines)
+
+
+def _legend_of_strips(chart: Chart) -> Iterator[Key]:
+    shapes = {mark.shape for strip in chart.strips for mark in strip.marks}
+    for shape in Shape:
+        if shape in shapes:
+            symbol, _, fill, stroke = _LOOKS[shape]
+            yield Key(_SAYS[shape], _PATHS[symbol], fill, stroke)
+    spans = [span for strip in chart.strips for span in strip.spans]
+    if any(span.firm for span in spans):
+        yield Key("in force, or agreed by all", stroke=_COLOURS[Manner.CLIENT][0], bar=_PALE)
+    if any(not span.firm for span in spans):
+        yield Key("proposed, not agreed", stroke=_COLOURS[Manner.CLIENT][0], dash="3 2", bar=_WHITE)
+
+
 # --- The drawing ----------------------------------------------------------------------------
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -488,7 +572,15 @@ def _for_a_page(drawn: str, chart: Chart) -> str:
         element.attrib.update(kept)
         if said:
             ET.SubElement(element, f"{{{_SVG}}}title").text = said
-    root.attrib |= {"role": "img", "aria-labelledby": "chart-title chart-desc"}
+    # What stands to the right of a panel is as wide as the page's font makes it.
+    height = root.attrib["height"]
+    for name in ("width", "height"):
+        del root.attrib[name]
+    root.attrib |= {
+        "viewBox": f"0 0 {_LEFT + _WIDTH + _RIGHT} {height}",
+        "role": "img",
+        "aria-labelledby": "chart-title chart-desc",
+    }
     for place, (name, text) in enumerate({"title": chart.title, "desc": chart.description}.items()):
         told = ET.Element(f"{{{_SVG}}}{name}", {"id": f"chart-{name}"})
         told.text = text

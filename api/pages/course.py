@@ -87,7 +87,10 @@ def ratings(dossier: Dossier, people: People) -> dict[Axis | None, list[Rated]]:
         replaced = entries.get(known(row.superseded_by)) if row.superseded_by else None
         axis = None if series is None else Axis.of(SeriesId(*series))
         grouped.setdefault(axis, []).append(_rated(version, row, people, replaced))
-    return {axis: sorted(rated, key=lambda r: (r.at, r.version)) for axis, rated in grouped.items()}
+    return {
+        axis: sorted(grouped[axis], key=lambda each: (each.at, each.version))
+        for axis in sorted(grouped, key=_rank)
+    }
 
 
 def _rated(version: int, row: RatingRow, people: People, replaced: int | None) -> Rated:
@@ -102,7 +105,7 @@ def _rated(version: int, row: RatingRow, people: People, replaced: int | None) -
         "" if known(row.own_submission) else "not entered by the rater",
         "after the closing" if known(row.follow_up) else "",
         "imported" if known(row.source) == "import" else "",
-        *(f"import reported: {words.plain(code)}" for code in known(row.reported) or ()),
+        *(f"import reported: {words.reported(code)}" for code in known(row.reported) or ()),
         "" if row.supersedes is None else "supersedes an earlier rating",
     ]
     found = {flag for scored in scales.values() for flag in scored.flags}
@@ -171,7 +174,7 @@ def chart(dossier: Dossier, history: History, people: People, now: datetime) -> 
     begins, ends = _bounds(dossier, rated, sessions.values(), now)
     groups = tuple(
         _group(axis, each)
-        for axis, each in sorted(rated.items(), key=lambda item: _rank(item[0]))
+        for axis, each in rated.items()
         if axis is not None and any(one.scales for one in each)
     )
     strips = (
@@ -281,8 +284,9 @@ def _goals(dossier: Dossier, ends: datetime) -> Strip:
         name = words.shortened(f"{number}. {known(rows[-1].statement) or 'erased'}", 30)
         names.append(name)
         turn = _turn(rows[-1], dossier)
-        for row, following in zip(rows, [*rows[1:], None], strict=True):
-            until = (following and known(following.at)) or (turn and turn[1]) or ends
+        last = turn[1] if turn else ends
+        upto = [*(known(following.at) or last for following in rows[1:]), last]
+        for row, until in zip(rows, upto, strict=True):
             spans += _wording(name, f"Goal {number}", row, until)
         if turn:
             shape, at, word = turn
@@ -322,7 +326,7 @@ def description(
 ) -> str:
     """The chart in words: counts and last values, nothing concluded from them (rule 44)."""
     told = []
-    for axis, each in sorted(rated.items(), key=lambda item: _rank(item[0])):
+    for axis, each in rated.items():
         if axis is None:
             told.append(f"{len(each)} ratings by an unknown key: raw items only.")
             continue

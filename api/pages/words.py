@@ -1,14 +1,21 @@
 """The record's codes, times and ids in words for people."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 from api.doors import Withheld
 from domain.access import Role
+from domain.alliance import Rating
 from domain.clinic import Scope
-from domain.event import Erased
+from domain.consent import ConsentDeclined, ConsentGiven
+from domain.event import Erased, Event, Refusal
+from domain.goal import GoalProposed, GoalRated, GoalRevised
 from domain.instrument import load as load_instrument
 from domain.scoring import Flag, SeriesId
+from domain.session import SessionHeld
+from domain.task import TaskProposed
 from projections.caseload import Finding, Missing
 from projections.view import Cell
 
@@ -40,7 +47,7 @@ TOPICS = {
     "task.assented": "Task assented to",
     "task.reviewed": "Task reviewed",
     "task.retired": "Task retired",
-    "alliance.rated": "Rated",
+    "alliance.rated": "Rating",
     "alliance.rating_superseded": "Rating superseded by another",
     "entry.corrected": "Entry corrected",
     "entry.entered_in_error": "Entry marked as entered in error",
@@ -114,12 +121,45 @@ def flag(of: Flag) -> str:
     return _FLAGS[of]
 
 
+def gist(event: Event | Erased) -> str:
+    """What an entry is about, in a few words; empty where its kind says all."""
+    match event:
+        case ConsentGiven(scope=of) | ConsentDeclined(scope=of):
+            return scope(of)
+        case Rating(instrument=instrument, perspective=perspective):
+            return f"{instrument}, {perspective}"
+        case GoalProposed(statement=text) | GoalRevised(statement=text):
+            return shortened(text, 60)
+        case GoalRated(level=level, perspective=perspective):
+            return f"{level.scale.upper()} {level.value}, {perspective}"
+        case TaskProposed(description=text):
+            return shortened(text, 60)
+        case SessionHeld(medium=medium):
+            return plain(medium)
+    return ""
+
+
 def finding(found: Finding) -> str:
     """One thing that is missing."""
     return _MISSING[found.what].format(
         scope="" if found.scope is None else f"consent to {scope(found.scope)}",
         day="" if found.at is None else day(found.at),
     )
+
+
+@cache
+def _rules() -> Mapping[str, int]:
+    """The number of the rule behind each refusal's code."""
+    kinds: list[type[Refusal]] = [Refusal]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return {kind.code: kind.rule for kind in kinds[1:] if kind.rule is not None}
+
+
+def reported(code: str) -> str:
+    """A refusal that an import reported: `consent missing (rule 12)`."""
+    rule = _rules().get(code)
+    return plain(code) if rule is None else f"{plain(code)} (rule {rule})"
 
 
 def series(of: SeriesId) -> str:
@@ -159,6 +199,11 @@ def whole_second(at: datetime) -> datetime:
     return utc.replace(microsecond=0) + timedelta(seconds=1 if utc.microsecond else 0)
 
 
+def field(at: datetime) -> str:
+    """The value of a form's field for date and time, in UTC, to the second."""
+    return f"{whole_second(at):%Y-%m-%dT%H:%M:%S}"
+
+
 # --- Ids and content ------------------------------------------------------------------------
 
 
@@ -167,14 +212,9 @@ def short(id_: UUID) -> str:
     return str(id_)[:8]
 
 
-def unseen(cell: Cell[object]) -> str:
-    """Why there is no value: `erased` or `withheld`; nothing where there is one."""
-    match cell.value:
-        case Withheld():
-            return "withheld"
-        case Erased():
-            return "erased"
-    return ""
+def is_erased(cell: Cell[object]) -> bool:
+    """Whether the content is gone; what is only withheld from this reader is not."""
+    return isinstance(cell.value, Erased) and not isinstance(cell.value, Withheld)
 
 
 def shortened(text: str, letters: int) -> str:

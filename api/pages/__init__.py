@@ -1,0 +1,38 @@
+"""The pages: what a person with a browser sees. Plain HTML; nothing needs a script.
+
+`router` holds them all; `error_page` is how they show a problem.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Thread
+
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.responses import Response
+
+from api.pages import caseload, charts, log, readers, relationship, signing, timeline
+from api.pages.site import STATIC, error_page
+
+__all__ = ["error_page", "router"]
+
+
+@asynccontextmanager
+async def _warmed(app: FastAPI) -> AsyncIterator[None]:
+    """Loads what draws beside the start, so that nobody waits for it at the first chart."""
+    Thread(target=charts.warm, name="charts", daemon=True).start()
+    yield
+
+
+router = APIRouter(include_in_schema=False, lifespan=_warmed)
+
+for part in (signing, caseload, relationship, timeline, readers, log):
+    router.include_router(part.router)
+
+
+@router.get("/static/{name}", name="static")
+def static(name: str) -> Response:
+    """Style sheet, script and icon."""
+    if name not in STATIC:
+        raise HTTPException(404)
+    content, media_type = STATIC[name]
+    return Response(content, media_type=media_type, headers={"cache-control": "max-age=300"})
