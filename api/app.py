@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import composition, problems
 from api.composition import Service
 from api.doors import Entrance
-from api.problems import BodyTooLarge, Problem, Unexpected
+from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
 from api.routes import ROUTERS
 
 _log = logging.getLogger("rapport.http")
@@ -109,6 +110,10 @@ _HEADERS: Final = {
 """Sent with every answer that does not say otherwise itself."""
 
 
+# What request.url is made of: anything else would make it raise.
+_HOST: Final = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
 class Surroundings:
     """Gives each request an id and a limit, each answer its headers, the log one line.
 
@@ -137,7 +142,7 @@ class Surroundings:
             await send(message)
 
         try:
-            await self._limited(scope, receive, answer)
+            await self._admitted(scope, receive, answer)
         except Exception as error:  # whatever it is, the answer is a problem, and nothing leaks
             _log.error("request %s: %s", request_id, where(error))
             if not status:
@@ -154,12 +159,17 @@ class Surroundings:
                 scope["state"].get("principal", "-"),
             )
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app, with a body of `BODY_LIMIT` bytes at most, however it is sent."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared[:20]) > BODY_LIMIT:
-            response = problems.of_fault(Request(scope), BodyTooLarge(limit=BODY_LIMIT))
-            await response(scope, receive, send)
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app, for a host that is one and a body of `BODY_LIMIT` bytes, however it is sent."""
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        fault: Fault | None = None
+        if _HOST.fullmatch(headers.get(b"host", b"")) is None:
+            fault = HostInvalid()
+        elif not length.isdigit() or len(length) > 18 or int(length) > BODY_LIMIT:
+            fault = BodyTooLarge(limit=BODY_LIMIT)
+        if fault is not None:
+            await problems.of_fault(Request(scope), fault)(scope, receive, send)
             return
         received = 0
 

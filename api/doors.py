@@ -45,6 +45,8 @@ LONGEST_WAIT: Final = 2.0
 """Seconds that a reader waits for a view to cover a position."""
 
 SESSION_COOKIE = "rapport_session"
+_LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
+_LOCAL_NAMES = _LOCAL_ADDRESSES | {"localhost"}
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -123,9 +125,18 @@ class House:
 
 
 def house_of(request: Request) -> House:
-    """The house that this app is the door of."""
+    """The house that this app is the door of; from elsewhere, one without personas."""
     house: House = request.app.state.house
-    return house
+    return house if _is_local(request) else replace(house, personas=lambda: ())
+
+
+def _is_local(request: Request) -> bool:
+    """Whether somebody at this very machine asks for it by its own name.
+
+    The name counts too: a page elsewhere may call itself by a name that leads here.
+    """
+    asked, asking = request.url.hostname, request.client and request.client.host
+    return asked in _LOCAL_NAMES and asking in _LOCAL_ADDRESSES
 
 
 TheHouse = Annotated[House, Depends(house_of)]

@@ -83,6 +83,11 @@ class CrossSiteRequest(Fault):
     says = "A session in a browser is used from this site's own pages only; programs use a token."
 
 
+class HostInvalid(Fault):
+    status = 400
+    says = "The Host header names no host."
+
+
 class BodyTooLarge(Fault):
     status = 413
     says = "The body is larger than {limit} bytes."
@@ -165,7 +170,7 @@ def answer(
 def _is_person(request: Request) -> bool:
     """Somebody who opened one of the pages, and not a program at the API."""
     accepts_pages = "text/html" in request.headers.get("accept", "")
-    return accepts_pages and not request.url.path.startswith("/api/")
+    return accepts_pages and not request.scope["path"].startswith("/api/")
 
 
 def of_fault(request: Request, fault: Fault) -> Response:

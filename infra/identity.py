@@ -31,6 +31,10 @@ class NotAuthentic(Exception):
     """The text is no token in force here. It is not told apart what is wrong with it."""
 
 
+class NotForTokens(ValueError):
+    """A role that belongs to whoever holds the machine, and that no token carries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Somebody who has shown a token, and in what capacity."""
@@ -81,7 +85,9 @@ class Tokens:
         self._pool.close()
 
     def issue(self, principal: UUID, role: Role, purpose: str, expires: datetime) -> str:
-        """A new token's text; it is not kept and cannot be asked for again."""
+        """A new token's text; it is not kept and cannot be asked for again. NotForTokens."""
+        if role is Role.SYSTEM:
+            raise NotForTokens(role.value)
         token, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
         with self._pool.connection() as connection:
             connection.execute(

@@ -32,6 +32,8 @@ SHA256 = "5e" * 32
 SECRET = "She dreamt of the green door again."
 """Free text of a client: what must not be seen where it does not belong."""
 
+HERE = "http://127.0.0.1:8000"
+
 Response = Any
 """What the test client answers; its library's own type is known by two names."""
 
@@ -184,7 +186,8 @@ def new_practice() -> Iterator[Callable[[Clinic], Practice]]:
         written = ViewStore(clinic.database.dsn("views"), clinic.id, clinic.keyring)
         writers.append(written)
         worker = Worker(VIEWS.all(), clinic.log, written)
-        return Practice(clinic, service, TestClient(create_app(service)), worker)
+        client = TestClient(create_app(service), HERE, client=("127.0.0.1", 50_000))
+        return Practice(clinic, service, client, worker)
 
     writers: list[ViewStore] = []
     yield open_doors

@@ -1,0 +1,143 @@
+"""Tokens: random secrets of which a hash is kept, in force until they end, each in its clinic."""
+
+import hashlib
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from domain.access import Role
+from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
+from tests.conftest import Clinic
+
+
+@contextmanager
+def tokens_of(clinic: Clinic) -> Iterator[Tokens]:
+    tokens = Tokens(clinic.database.dsn("app"), clinic.id, clock=clinic.clock)
+    try:
+        yield tokens
+    finally:
+        tokens.close()
+
+
+@pytest.fixture
+def tokens(clinic: Clinic) -> Iterator[Tokens]:
+    with tokens_of(clinic) as opened:
+        yield opened
+
+
+def issue(tokens: Tokens, clinic: Clinic, person: UUID, **good_for: float) -> str:
+    expires = clinic.clock.now + timedelta(**good_for or {"days": 1})
+    return tokens.issue(person, Role.THERAPIST, "care", expires)
+
+
+def test_a_token_is_known_again(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: the text gives person, role and purpose."""
+    person = uuid4()
+    text = issue(tokens, clinic, person)
+    found = tokens.authenticate(text)
+    assert found == Principal(person, Role.THERAPIST, "care", found.token)
+    assert text.startswith(f"rpt_{clinic.id.hex}_{found.token.hex}_")
+    (known,) = tokens.known()
+    assert (known.id, known.principal, known.revoked_at) == (found.token, person, None)
+
+
+def test_only_a_hash_of_the_secret_is_kept(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: 32 random bytes, of which the table holds the SHA-256."""
+    texts = [issue(tokens, clinic, uuid4()) for _ in range(20)]
+    secrets = [urlsafe_b64decode(text[-43:] + "=") for text in texts]
+    assert {len(secret) for secret in secrets} == {32}
+    assert len(set(secrets)) == 20
+    with psycopg.connect(clinic.database.dsn("owner")) as connection:
+        rows = connection.execute("SELECT * FROM rapport.tokens").fetchall()
+        hashes = connection.execute("SELECT secret_hash FROM rapport.tokens").fetchall()
+    assert {row[0] for row in hashes} == {hashlib.sha256(secret).digest() for secret in secrets}
+    assert not any(text[-43:] in repr(rows) for text in texts)
+
+
+def test_a_text_that_is_no_token_opens_nothing(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: nothing is told apart, whatever is wrong with it."""
+    text = issue(tokens, clinic, uuid4())
+    head, secret = text[:-43], text[-43:]
+    flipped = secret[:-2] + ("A" if secret[-2] != "A" else "B") + secret[-1]
+    for wrong in (
+        "",
+        "rpt_",
+        head,
+        text + "A",
+        " " + text,
+        text.upper(),
+        head + flipped,
+        head + "é" * 43,
+        f"rpt_{clinic.id.hex}_{uuid4().hex}_{secret}",
+        f"rpt_{uuid4().hex}_{text.split('_', 2)[2]}",
+        "rpt_" + "0" * 10_000,
+    ):
+        with pytest.raises(NotAuthentic):
+            tokens.authenticate(wrong)
+    assert tokens.authenticate(text).role is Role.THERAPIST
+
+
+def test_a_token_ends_when_it_expires(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: good until its time, and not a moment longer."""
+    text = issue(tokens, clinic, uuid4(), minutes=10)
+    clinic.clock.advance(minutes=9)
+    tokens.authenticate(text)
+    clinic.clock.advance(minutes=1)
+    with pytest.raises(NotAuthentic):
+        tokens.authenticate(text)
+
+
+def test_a_revocation_holds_from_the_next_request_on(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: also in a process that has just seen the token in force."""
+    text, other = issue(tokens, clinic, uuid4()), issue(tokens, clinic, uuid4())
+    with tokens_of(clinic) as elsewhere:
+        token = elsewhere.authenticate(text).token
+        assert tokens.revoke(token)
+        with pytest.raises(NotAuthentic):
+            elsewhere.authenticate(text)
+        elsewhere.authenticate(other)
+    assert not tokens.revoke(token)
+    assert not tokens.revoke(uuid4())
+
+
+def test_each_clinic_knows_its_own_tokens(
+    new_clinic: Callable[[], Clinic],
+) -> None:
+    """ARCHITECTURE, idea 9: a token of one clinic is none in another, nor can it be ended there."""
+    here, there = new_clinic(), new_clinic()
+    with tokens_of(here) as ours, tokens_of(there) as theirs:
+        text = issue(ours, here, uuid4())
+        with pytest.raises(NotAuthentic):
+            theirs.authenticate(text)
+        with pytest.raises(NotAuthentic):
+            theirs.authenticate(text.replace(here.id.hex, there.id.hex))
+        assert list(theirs.known()) == []
+        assert not theirs.revoke(ours.authenticate(text).token)
+        ours.authenticate(text)
+
+
+def test_the_application_cannot_make_a_token_good_again(clinic: Clinic, tokens: Tokens) -> None:
+    """Grants: the application's role ends tokens; it changes and deletes none."""
+    issue(tokens, clinic, uuid4())
+    with psycopg.connect(clinic.database.dsn("app"), autocommit=True) as connection:
+        connection.execute(f"SET rapport.clinic = '{clinic.id}'")
+        for statement in (
+            "UPDATE rapport.tokens SET expires_at = expires_at + interval '1 year'",
+            "UPDATE rapport.tokens SET role = 'administrator'",
+            "UPDATE rapport.tokens SET secret_hash = secret_hash",
+            "DELETE FROM rapport.tokens",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_nobody_carries_the_machines_own_role(clinic: Clinic, tokens: Tokens) -> None:
+    """Access table: the role that reaches everything belongs to whoever holds the machine."""
+    with pytest.raises(NotForTokens):
+        tokens.issue(uuid4(), Role.SYSTEM, "operation", clinic.clock.now + timedelta(days=1))
+    assert list(tokens.known()) == []
