@@ -45,6 +45,9 @@ class Worker:
         self._far_behind = far_behind
         self._generation: int | None = None
         store.make(views)
+        for name in store.tracked(self._views):
+            # Built by an earlier run: whoever still reads an older version has had time to stop.
+            store.forget_older(self._views[name])
 
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
@@ -55,8 +58,6 @@ class Worker:
 
     def run(self, stop: Event) -> None:
         """Works until `stop` is set; outlives lost connections."""
-        for view in self._views.values():
-            self._store.forget_older(view)
         while not stop.is_set():
             try:
                 with self._store.wakings(_POLL_SECONDS) as wakings:

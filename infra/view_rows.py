@@ -5,9 +5,11 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
+
+import orjson
 
 from infra import canonical
 from infra.keyring import Keyring
@@ -61,17 +63,17 @@ class Seals:
         self, view: str, table: str, stream: str, entry: int, row: NewRow
     ) -> dict[str, object]:
         """The row by column. A group whose key is gone by now is left out: never kept unsealed."""
-        keys = sorted(row.groups, key=str)
+        keys = sorted(row.groups)
+        cited = _cited_for_json(row.cited)
+        aad = self._aad(table, stream, entry, row.columns, cited)
         groups: list[bytes | None] = []
         for key_id in keys:
-            key = self._key(key_id)
-            aad = self._aad(table, stream, entry, row.columns, row.cited, key_id)
-            plain = canonical.encode(dict(row.groups[key_id]))
+            key, plain = self._key(key_id), canonical.encode(dict(row.groups[key_id]))
             groups.append(key and self._sealer.seal(key, f"view/{view}", aad, plain))
         return {
             "stream": stream,
             "entry": entry,
-            "cited": _cited_for_json(row.cited),
+            "cited": cited,
             "keys": keys,
             "sealed": groups,
             **row.columns,
@@ -79,18 +81,15 @@ class Seals:
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
-        stream, entry, cited = row["stream"], row["entry"], _cited_from_json(row["cited"])
-        columns = {name: _in_utc(value) for name, value in row.items() if name not in FIXED}
+        stream, entry, cited = row["stream"], row["entry"], row["cited"]
+        columns = {name: value for name, value in row.items() if name not in FIXED}
+        aad = self._aad(table, stream, entry, columns, cited)
         groups: dict[UUID, Group | None] = {}
         for key_id, sealed in zip(row["keys"], row["sealed"], strict=True):
             key = self._key(key_id)
-            if key is None or sealed is None:
-                groups[key_id] = None
-                continue
-            aad = self._aad(table, stream, entry, columns, cited, key_id)
-            plain = self._sealer.open(key, f"view/{view}", aad, sealed)
-            groups[key_id] = canonical.decode(plain)
-        return StoredRow(stream, entry, columns, cited, groups)
+            opened = key and sealed and self._sealer.open(key, f"view/{view}", aad, sealed)
+            groups[key_id] = orjson.loads(opened) if opened else None
+        return StoredRow(stream, entry, columns, _cited_from_json(cited), groups)
 
     def digesting(self, view: str, version: int, position: int) -> "Digesting":
         """A digest to be filled with the lines of a view's rows in key order."""
@@ -117,17 +116,16 @@ class Seals:
         stream: str,
         entry: int,
         columns: Mapping[str, object],
-        cited: Sequence[Cited],
-        key_id: UUID,
+        cited: Sequence[object],
     ) -> bytes:
-        return canonical.encode(
+        """What each group of a row is bound to: its place, and all that stands in the clear."""
+        return _json(
             {
-                "cited": _cited_for_json(cited),
+                "cited": cited,
                 "clinic": self._clinic,
-                "columns": dict(columns),
+                "columns": _plain(columns),
                 "entry": entry,
                 "format": FORMAT,
-                "key_id": key_id,
                 "stream": stream,
                 "table": table,
             }
@@ -167,18 +165,19 @@ class Digesting:
 
 def digest_line(row: StoredRow) -> bytes:
     """The row's line: every cell with the entry that established it, and no ciphertext."""
+    columns = _plain(row.columns)
     cells: dict[str, list[object]] = {}
     for (position, version, _, amended_at), erased, fields in row.cited:
         for name in fields:
             cells[name] = [position, version, amended_at]
             if not erased:
-                cells[name].append(row.columns[name])
+                cells[name].append(columns[name])
     for group in row.groups.values():
         for name, cell in (group or {}).items():
             cells[name] = list(cell)
     erased_keys = [key_id for key_id, group in row.groups.items() if group is None]
     line = {"cells": cells, "entry": row.entry, "erased_keys": erased_keys, "stream": row.stream}
-    return canonical.encode(line)
+    return _json(line)
 
 
 # --- Forms ----------------------------------------------------------------------------------
@@ -198,6 +197,17 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
     )
 
 
-def _in_utc(value: Any) -> Any:
-    """A session's time zone is the server's affair; what was bound to the seal is UTC."""
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+def _plain(columns: Mapping[str, object]) -> dict[str, object]:
+    """Clear columns as they are digested; a session's time zone is the server's affair."""
+    return {
+        name: canonical.time_text(value) if isinstance(value, datetime) else value
+        for name, value in columns.items()
+    }
+
+
+def _json(value: object) -> bytes:
+    """RFC 8785, for what is known to hold no float, no large integer and no other surprise.
+
+    All of it is ids, codes, positions, and what `canonical.encode` took when it was sealed.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -520,6 +520,8 @@ def _notices(connection: psycopg.Connection, poll: float) -> Iterator[None]:
     while True:
         for _ in connection.notifies(timeout=poll, stop_after=1):
             pass
+        for _ in connection.notifies(timeout=0):
+            pass  # all that came meanwhile say the same
         yield
 
 

@@ -26,7 +26,7 @@ from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, 
 from domain.instrument import Perspective
 from domain.scoring import Flag, RawItems, SeriesId
 from domain.session import SessionHeld, session_numbers
-from projections.view import Cell, Instant, Row, View, cell, known, occurred
+from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 """A score without rounding; `1436/7` in text."""
@@ -168,25 +168,24 @@ def scales_of(entry: RecordedEvent) -> _Scales:
 
 
 def _row(entry: RecordedEvent, rating: Rating, scales: _Scales) -> RatingRow:
+    here = Cells(entry)
     return RatingRow(
         rated_at=occurred(entry),
-        rating=cell(entry, rating.rating),
-        session=cell(entry, rating.session),
-        perspective=cell(entry, rating.perspective),
-        rater=cell(entry, rating.rater),
-        own_submission=cell(entry, entry.source is Source.ENTERED and entry.actor == rating.rater),
-        follow_up=cell(entry, rating.follow_up),
-        instrument=cell(entry, rating.instrument),
-        instrument_version=cell(entry, rating.instrument_version),
-        key_hash=cell(entry, rating.key_hash),
-        series=cell(entry, series_of(rating)),
-        items=cell(entry, rating.items),
-        scales=cell(entry, dict(scales)),
-        source=cell(entry, entry.source),
-        reported=cell(entry, rating.reported),
-        supersedes=(
-            cell(entry, rating.superseded) if isinstance(rating, RatingSuperseded) else None
-        ),
+        rating=here(rating.rating),
+        session=here(rating.session),
+        perspective=here(rating.perspective),
+        rater=here(rating.rater),
+        own_submission=here(entry.source is Source.ENTERED and entry.actor == rating.rater),
+        follow_up=here(rating.follow_up),
+        instrument=here(rating.instrument),
+        instrument_version=here(rating.instrument_version),
+        key_hash=here(rating.key_hash),
+        series=here(series_of(rating)),
+        items=here(rating.items),
+        scales=here(dict(scales)),
+        source=here(entry.source),
+        reported=here(rating.reported),
+        supersedes=(here(rating.superseded) if isinstance(rating, RatingSuperseded) else None),
     )
 
 

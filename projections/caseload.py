@@ -43,7 +43,7 @@ from domain.session import (
     SessionScheduled,
     sessions_of,
 )
-from projections.view import Cell, Number, Row, View, cell, known
+from projections.view import Cell, Cells, Number, Row, View, cell, known
 
 
 class CaseState(StrEnum):
@@ -205,15 +205,15 @@ def _opened(opening: RecordedEvent, history: History) -> Case:
         if isinstance(entry.event, RelationshipClosed | RelationshipReopened)
     )
     turn = max(turns, key=lambda entry: entry.version, default=opening)
-    opened = relationship.opened
+    opened, here = relationship.opened, Cells(opening)
     return Case(
-        clients=cell(opening, opened.clients),
-        therapists=cell(opening, opened.therapists),
-        supervisor=cell(opening, opened.supervisor),
+        clients=here(opened.clients),
+        therapists=here(opened.therapists),
+        supervisor=here(opened.supervisor),
         state=cell(turn, CaseState.OPEN if relationship.is_open else CaseState.CLOSED),
-        constellation=cell(opening, opened.constellation),
-        modality=cell(opening, opened.modality),
-        opened_at=cell(opening, opening.occurred_at),
+        constellation=here(opened.constellation),
+        modality=here(opened.modality),
+        opened_at=here(opening.occurred_at),
         consents=tuple(_consents(history)),
         last_ratings=tuple(_last_ratings(history)),
     )

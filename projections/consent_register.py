@@ -21,7 +21,7 @@ from domain.consent import (
     QuestionsAddressed,
 )
 from domain.event import Erased, History, Moment, RecordedEvent, Source, Text
-from projections.view import Cell, Gathering, Instant, Row, cell, known, occurred
+from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred
 
 
 class Step(StrEnum):
@@ -128,15 +128,16 @@ def _envelope(entry: RecordedEvent) -> dict[str, Cell[object]]:
 
 
 def _informed(entry: RecordedEvent, info: InformationGiven) -> ConsentRow:
+    here = Cells(entry)
     return ConsentRow(
-        step=cell(entry, Step.INFORMED),
+        step=here(Step.INFORMED),
         at=occurred(entry),
-        party=cell(entry, info.to),
-        document=cell(entry, info.document),
-        document_version=cell(entry, info.version),
-        source=cell(entry, entry.source),
-        reported=cell(entry, info.reported),
-        sha256=cell(entry, info.sha256),
+        party=here(info.to),
+        document=here(info.document),
+        document_version=here(info.version),
+        source=here(entry.source),
+        reported=here(info.reported),
+        sha256=here(info.sha256),
     )
 
 
@@ -146,18 +147,19 @@ def _answered(
     said: Mapping[_About, list[RecordedEvent]],
     endings: Mapping[UUID, tuple[RecordedEvent, ConsentWithdrawn]],
 ) -> ConsentRow:
+    here = Cells(entry)
     # Whoever signs is the one to be informed: a guardian, where one signs.
     signer = answer.signer if isinstance(answer, ConsentGiven) else answer.party
     about = (signer, answer.document, answer.version)
     row = ConsentRow(
-        step=cell(entry, _STEPS[entry.topic]),
+        step=here(_STEPS[entry.topic]),
         at=occurred(entry),
-        party=cell(entry, answer.party),
-        document=cell(entry, answer.document),
-        document_version=cell(entry, answer.version),
-        source=cell(entry, entry.source),
-        reported=cell(entry, answer.reported),
-        scope=cell(entry, answer.scope),
+        party=here(answer.party),
+        document=here(answer.document),
+        document_version=here(answer.version),
+        source=here(entry.source),
+        reported=here(answer.reported),
+        scope=here(answer.scope),
         informed_at=_last_before(entry, said.get((InformationGiven.topic, *about), [])),
         questions_at=_last_before(entry, said.get((QuestionsAddressed.topic, *about), [])),
     )
@@ -165,12 +167,12 @@ def _answered(
         return row
     row = replace(
         row,
-        consent=cell(entry, answer.consent),
-        sha256=cell(entry, answer.sha256),
-        signer=cell(entry, answer.signer),
-        capacity=cell(entry, answer.capacity),
-        valid_from=cell(entry, answer.valid_from),
-        valid_to=cell(entry, answer.valid_to),
+        consent=here(answer.consent),
+        sha256=here(answer.sha256),
+        signer=here(answer.signer),
+        capacity=here(answer.capacity),
+        valid_from=here(answer.valid_from),
+        valid_to=here(answer.valid_to),
     )
     if answer.consent not in endings:
         return row

@@ -29,7 +29,7 @@ from domain.goal import (
 )
 from domain.instrument import Perspective
 from domain.relationship import RelationshipOpened
-from projections.view import Cell, Gathering, Instant, Row, cell, known, occurred, told
+from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred, told
 
 
 class Kind(StrEnum):
@@ -123,22 +123,22 @@ def _participants(history: History) -> Collection[UUID]:
 
 
 def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> GoalRow:
-    entry = revision.entry
+    entry, here = revision.entry, Cells(revision.entry)
     stances = [(stance, stance.event) for stance in revision.stances.values()]
     assents = [stance for stance, said in stances if isinstance(said, GoalAssented)]
     # The entry that made it agreed: the last of the assents, as far as all have given theirs.
     agreed = max(assents, key=_occurred) if revision.agreed_by(required) else None
     later = goal.revisions[goal.revisions.index(revision) + 1 :]
     return GoalRow(
-        kind=cell(entry, Kind.WORDING),
+        kind=here(Kind.WORDING),
         at=occurred(entry),
-        goal=cell(entry, goal.id),
-        revision=cell(entry, revision.number),
-        by=cell(entry, revision.by),
-        source=cell(entry, entry.source),
+        goal=here(goal.id),
+        revision=here(revision.number),
+        by=here(revision.by),
+        source=here(entry.source),
         reported=told(entry, lambda event: event.reported),
-        statement=cell(entry, revision.statement),
-        attainment=cell(entry, revision.attainment),
+        statement=here(revision.statement),
+        attainment=here(revision.attainment),
         assents=tuple(
             cell(stance, said.party) for stance, said in stances if isinstance(said, GoalAssented)
         ),
@@ -154,17 +154,18 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
 
 
 def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
+    here = Cells(entry)
     return GoalRow(
-        kind=cell(entry, Kind.RATING),
+        kind=here(Kind.RATING),
         at=occurred(entry),
-        goal=cell(entry, rated.goal),
-        revision=cell(entry, rated.revision),
-        by=cell(entry, rated.by),
-        source=cell(entry, entry.source),
-        reported=cell(entry, rated.reported),
-        perspective=cell(entry, rated.perspective),
-        scale=cell(entry, rated.level.scale),
-        level=cell(entry, rated.level.value),
+        goal=here(rated.goal),
+        revision=here(rated.revision),
+        by=here(rated.by),
+        source=here(entry.source),
+        reported=here(rated.reported),
+        perspective=here(rated.perspective),
+        scale=here(rated.level.scale),
+        level=here(rated.level.value),
     )
 
 

@@ -11,7 +11,18 @@ from uuid import UUID
 
 from domain.alliance import Rating, RatingSuperseded
 from domain.event import Policy, RecordedEvent, Source, Stream, Text
-from projections.view import Cell, Code, Instant, Number, Row, View, cell, known, occurred, told
+from projections.view import (
+    Cell,
+    Cells,
+    Code,
+    Instant,
+    Number,
+    Row,
+    View,
+    cell,
+    known,
+    told,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +108,24 @@ class Timeline(View[State, Line]):
         return state.lines
 
     def _line(self, entry: RecordedEvent) -> Line:
+        here = Cells(entry)
         amended = entry.amends()
         offset = entry.occurred_at.utcoffset()
         assert offset is not None, "every moment has its offset"
         return Line(
-            position=cell(entry, entry.position),
-            topic=cell(entry, entry.topic),
-            occurred_at=occurred(entry),
-            occurred_offset=cell(entry, int(offset.total_seconds()) // 60),
-            recorded_at=cell(entry, entry.recorded_at.astimezone(UTC)),
-            actor=cell(entry, entry.actor),
-            on_behalf_of=cell(entry, entry.on_behalf_of),
-            source=cell(entry, entry.source),
-            late=cell(entry, entry.is_late(self._policy)),
+            position=here(entry.position),
+            topic=here(entry.topic),
+            occurred_at=here(entry.occurred_at.astimezone(UTC)),
+            occurred_offset=here(int(offset.total_seconds()) // 60),
+            recorded_at=here(entry.recorded_at.astimezone(UTC)),
+            actor=here(entry.actor),
+            on_behalf_of=here(entry.on_behalf_of),
+            source=here(entry.source),
+            late=here(entry.is_late(self._policy)),
             late_reason=told(entry, lambda event: event.late_reason),
             import_id=told(entry, lambda event: event.import_id),
             reported=told(entry, lambda event: event.reported),
-            amends=None if amended is None else cell(entry, amended.version),
+            amends=None if amended is None else here(amended.version),
         )
 
 

@@ -51,6 +51,9 @@ _SQL: Mapping[Any, str] = {
 }
 """What may stand in the clear, and as what. Text and plain integers are not in it on purpose."""
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID, datetime})
+"""Types whose values are stored as what they are."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -87,6 +90,18 @@ def cell(entry: RecordedEvent, value: T) -> Cell[T]:
     return Cell(value, Ref.to(entry))
 
 
+class Cells:
+    """Makes the cells of one entry: `here = Cells(entry)`, then `here(value)`."""
+
+    __slots__ = ("_ref",)
+
+    def __init__(self, entry: RecordedEvent) -> None:
+        self._ref = Ref.to(entry)
+
+    def __call__(self, value: T) -> Cell[T]:
+        return Cell(value, self._ref)
+
+
 def erased(entry: RecordedEvent) -> Cell[Never]:
     """A value that this entry established; nobody can tell any more which."""
     return Cell(ERASED, Ref.to(entry))
@@ -110,7 +125,7 @@ def known(cell: Cell[T] | None) -> T | None:
 
 
 class Row:
-    """The base of all rows: frozen dataclasses whose fields are cells, or tuples of cells.
+    """The base of all rows: frozen, slotted dataclasses of cells, or of tuples of cells.
 
     A field that no entry has established yet is None, or empty.
     """
@@ -119,22 +134,24 @@ class Row:
 
     def cells(self) -> Iterator[tuple[str, Cell[Any]]]:
         """The established cells by name; those of a tuple as `name/0`, `name/1` …"""
-        for attribute in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            content = getattr(self, attribute.name)
+        names: tuple[str, ...] = self.__slots__
+        for name in names:
+            content = getattr(self, name)
             if isinstance(content, tuple):
-                yield from ((f"{attribute.name}/{at}", part) for at, part in enumerate(content))
+                yield from ((f"{name}/{at}", part) for at, part in enumerate(content))
             elif content is not None:
-                yield attribute.name, content
+                yield name, content
 
     @classmethod
     def erased(cls, entry: RecordedEvent, **still_known: Any) -> Self:
         """The row of an entry whose content is erased: what else is known, and no more."""
-        gone = {
-            attribute.name: erased(entry)
+        gone = erased(entry)
+        needed = [
+            attribute.name
             for attribute in fields(cls)  # type: ignore[arg-type]
             if attribute.default is MISSING
-        }
-        return cls(**{**gone, **still_known})
+        ]
+        return cls(**{**dict.fromkeys(needed, gone), **still_known})
 
 
 class Cited(NamedTuple):
@@ -259,7 +276,7 @@ class View(ABC, Generic[S, R]):
             if isinstance(content.value, Erased):
                 cited.setdefault((ref, True), []).append(name)
                 continue
-            value = self._adapters[name.partition("/")[0]].dump_python(content.value)
+            value = self._dumped(name, content.value)
             if name in columns:
                 cited.setdefault((ref, False), []).append(name)
                 columns[name] = _for_column(value)
@@ -270,6 +287,11 @@ class View(ABC, Generic[S, R]):
         return PlainRow(
             columns, tuple(Cited(ref, gone, tuple(n)) for (ref, gone), n in ordered), groups
         )
+
+    def _dumped(self, name: str, value: object) -> object:
+        if type(value) in _AS_THEY_ARE:
+            return value
+        return self._adapters[name.partition("/")[0]].dump_python(value)
 
     def put_together(self, stored: "StoredRow") -> R:
         """The row that a table kept.
