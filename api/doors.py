@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,7 +22,7 @@ from api import access
 from api.access import DOORS, Principal, Reach
 from api.problems import CrossSiteRequest, CursorInvalid, Fault, NotAuthenticated, NotThereYet
 from domain.access import ReadRecord, RecordRead, Role, access_stream
-from domain.event import Command, Erased, Line, Moment, RecordedEvent, Stream
+from domain.event import Command, Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.person import (
     PersonRegistered,
     PractitionerRegistered,
@@ -29,7 +30,7 @@ from domain.person import (
     practitioner_stream,
 )
 from domain.records import Author, Clock, Receipt, Records
-from domain.relationship import relationship_stream
+from domain.relationship import relationship_of, relationship_stream
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, Views, dossier
 from projections.view import Cell, Number, Row, View, ViewReader, up_to
@@ -361,6 +362,18 @@ class Visit:
 
     # --- What there is to see
 
+    def history(self) -> History:
+        """The relationship's entries; the content that this reader is not shown is withheld."""
+        whole, hidden = self.house.records.history(self.stream), self._hidden(self.stream)
+        if hidden is None:
+            return whole
+        return History(
+            replace(entry, event=WITHHELD)
+            if hidden(entry.version) and not isinstance(entry.event, Erased)
+            else entry
+            for entry in whole
+        )
+
     def dossier(self) -> Dossier:
         """The relationship as of the two times, from the log itself."""
         self._wait_for_log()
@@ -374,18 +387,19 @@ class Visit:
         )
         return replace(
             told,
-            timeline=self._shown(views.timeline, told.timeline),
-            ratings=self._shown(views.alliance_course, told.ratings),
-            consents=self._shown(views.consent_register, told.consents),
-            goals=self._shown(views.goal_course, told.goals),
-            case=told.case and self._shown(views.caseload, {0: told.case})[0],
+            timeline=self._shown(views.timeline, self.stream, told.timeline),
+            ratings=self._shown(views.alliance_course, self.stream, told.ratings),
+            consents=self._shown(views.consent_register, self.stream, told.consents),
+            goals=self._shown(views.goal_course, self.stream, told.goals),
+            case=told.case and self._shown(views.caseload, self.stream, {0: told.case})[0],
         )
 
     def rows(self, view: View[S, R]) -> Rows[R]:
         """The relationship's rows of a view, one page of them and one more."""
         self._wait_for(view)
         found = self.house.reader.read(view, self.stream, after=self._start(), limit=self.limit + 1)
-        return replace(found, rows={self.stream: self._shown(view, found.of(self.stream))})
+        shown = self._shown(view, self.stream, found.of(self.stream))
+        return replace(found, rows={self.stream: shown})
 
     def cases(self) -> Rows[Case]:
         """Every case within reach. Whether clients consent to supervision is asked now."""
@@ -393,7 +407,7 @@ class Visit:
         self._wait_for(view)
         found = self.house.reader.read(view, where=access.columns(self.reach, self.who))
         kept = {
-            stream: self._shown(view, cases)
+            stream: self._shown(view, stream, cases)
             for stream, cases in found.rows.items()
             if self.reach is not Reach.SUPERVISED or self._reaches(stream)
         }
@@ -412,8 +426,10 @@ class Visit:
         return {entry.position: entry for entry in self.house.log.read_log(start, self.limit + 1)}
 
     def findings(self, case: Case) -> tuple[Finding, ...] | None:
-        """What is missing in a case; None where the content it is told from is withheld."""
-        return None if self.withholds else tuple(missing(case, self.house.clock()))
+        """What is missing in a case; None for whom not all is shown that it is told from."""
+        if self.reach not in (Reach.TREATED, Reach.SUPERVISED):
+            return None
+        return tuple(missing(case, self.house.clock()))
 
     def name_of(self, person: UUID) -> str | None:
         """What somebody is called; None where that is withheld, erased or not known."""
@@ -457,10 +473,37 @@ class Visit:
         house = self.house
         return access.within(self.reach, self.who, house.records.history(stream), house.clock())
 
-    def _shown(self, view: View[S, R], rows: Mapping[int, R]) -> Mapping[int, R]:
-        if not self.withholds:
+    def _shown(self, view: View[S, R], stream: Stream, rows: Mapping[int, R]) -> Mapping[int, R]:
+        """The rows without what this reader is not shown."""
+        hidden = self._hidden(stream)
+        if hidden is None:
             return rows
-        return {version: withhold(view, row) for version, row in rows.items()}
+        return {key: withhold(view, row, hidden) for key, row in rows.items()}
+
+    def _hidden(self, stream: Stream) -> Callable[[int], bool] | None:
+        """Whether an entry, by its version, is one whose content this reader is not shown; None:
+        there is none."""
+        match self.reach:
+            case Reach.STRUCTURE:
+                return lambda version: True
+            case Reach.OWN:
+                others = self._about_others(stream)
+                return others.__contains__ if others else None
+        return None
+
+    def _about_others(self, stream: Stream) -> frozenset[int]:
+        """The entries of a couple, family or group that are another client's own.
+
+        They are sealed under that person's key: what one partner rated or consented to is not
+        the other's to read. What is joint is everybody's.
+        """
+        history = self.house.records.history(stream)
+        others = frozenset(relationship_of(history).clients) - {self.who.person}
+        return frozenset(
+            entry.version
+            for entry in history
+            if others and not isinstance(entry.event, Erased) and entry.event.subject() in others
+        )
 
     def _wait_for_log(self) -> None:
         if self.after is not None and self.after > self.house.log.head_size():
@@ -472,31 +515,37 @@ class Visit:
             self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
 
 
-def withhold(view: View[S, R], row: R) -> R:
-    """The row's structure: what a table may keep in the clear, and positions and counts.
+def withhold(view: View[S, R], row: R, hidden: Callable[[int], bool]) -> R:
+    """The row without what the hidden entries established, but for its structure.
 
-    Everything else is withheld; that it is there, and which entry established it, is shown.
+    Of everything else it is shown that it is there, and which entry established it.
     """
-    hints = get_type_hints(type(row), include_extras=True)
-    veiled = {
-        field.name: _veiled(getattr(row, field.name))
-        for field in fields(row)  # type: ignore[arg-type]  # every row is a dataclass
+    veiled = {name: _veiled(getattr(row, name), hidden) for name in _beyond_structure(view)}
+    return replace(row, **veiled)  # type: ignore[type-var]  # every row is a dataclass
+
+
+@cache
+def _beyond_structure(view: View[Any, Any]) -> tuple[str, ...]:
+    """The fields that no table keeps in the clear, and that are no positions or counts."""
+    hints = get_type_hints(view.row, include_extras=True)
+    return tuple(
+        field.name
+        for field in fields(view.row)
         if field.name not in view.clear and not _is_number(hints[field.name])
-    }
-    return replace(row, **veiled)  # type: ignore[type-var]
+    )
 
 
 def _is_number(hint: object) -> bool:
     return hint == Number or any(map(_is_number, get_args(hint)))
 
 
-def _veiled(content: Any) -> Any:
+def _veiled(content: Any, hidden: Callable[[int], bool]) -> Any:
     match content:
         case tuple():
-            return tuple(map(_veiled, content))
-        case Cell(value=Erased()) | None:
-            return content
-    return replace(content, value=WITHHELD)
+            return tuple(_veiled(part, hidden) for part in content)
+        case Cell(value=value, ref=ref) if hidden(ref.version) and not isinstance(value, Erased):
+            return replace(content, value=WITHHELD)
+    return content
 
 
 def enter(

@@ -7,13 +7,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from api.doors import LONGEST_WAIT
+from api.access import Principal
+from api.doors import LONGEST_WAIT, Withheld, enter
+from api.doors import House as BehindTheDoors
 from domain.access import RecordRead, access_stream
 from domain.clinic import Scope
-from domain.consent import WithdrawConsent
+from domain.consent import GiveInformation, WithdrawConsent
 from domain.event import Erased
-from domain.relationship import relationship_stream
-from tests.api.conftest import SECRET, House, Practice, Somebody
+from domain.goal import DissentFromGoal, ProposeGoal
+from domain.relationship import Constellation, OpenRelationship, relationship_stream
+from tests.api.conftest import SECRET, SHA256, House, Practice, Somebody
 
 DOORS = {
     "": "dossier",
@@ -226,6 +229,81 @@ def test_a_caseload_says_what_is_missing(built: House) -> None:
     """DOMAIN: a supervisor triages by missing information."""
     (item,) = built.practice.shown(built.supervisor, "/relationships")["items"]
     assert [finding["what"] for finding in item["findings"]] == ["agreement_on_goals"]
+
+
+def test_in_a_couple_each_reads_the_own_record(built: House) -> None:
+    """API: what one partner consented to is sealed as theirs, and withheld from the other."""
+    practice, couple = built.practice, uuid4()
+    partners = (built.client, built.other_client)
+    practice.recorded(
+        built.therapist,
+        OpenRelationship(
+            relationship=couple,
+            clients=tuple(partner.person for partner in partners),
+            therapists=(built.therapist.person,),
+            constellation=Constellation.COUPLE,
+            modality="emotionally focused",
+            setting="outpatient",
+        ),
+    )
+    goal = uuid4()
+    practice.recorded(
+        built.client,
+        ProposeGoal(relationship=couple, goal=goal, statement=SECRET, by=built.client.person),
+    )
+    for partner in partners:
+        informing = GiveInformation(
+            relationship=couple,
+            document=practice.document,
+            version=1,
+            sha256=SHA256,
+            to=partner.person,
+            by=built.therapist.person,
+        )
+        practice.recorded(built.therapist, informing)
+        practice.recorded(
+            partner,
+            DissentFromGoal(
+                relationship=couple,
+                goal=goal,
+                revision=1,
+                party=partner.person,
+                reason=f"{partner.person} would rather not say.",
+            ),
+        )
+    practice.worker.catch_up()
+    for reader, partner in (partners, partners[::-1]):
+        for door in ("", "/goals"):
+            seen = practice.get(reader, f"/relationships/{couple}{door}").text
+            assert SECRET in seen
+            assert f"{reader.person} would rather not say." in seen
+            assert f"{partner.person} would rather not say." not in seen
+        consents = practice.shown(reader, f"/relationships/{couple}/consents")["items"]
+        assert [row["document"]["withheld"] for row in consents] == [
+            row["party"]["value"] != str(reader.person) for row in consents
+        ]
+        assert len(consents) == len(partners)
+        (item,) = practice.shown(reader, "/relationships")["items"][:1]
+        assert item["findings"] is None
+    whole = practice.shown(built.therapist, f"/relationships/{couple}/consents")["items"]
+    assert not any(row["document"]["withheld"] for row in whole)
+    (seen_by, _) = partners
+    visit = enter(
+        house_of_app(practice), principal_of(practice, seen_by), "dossier", relationship=couple
+    )
+    gone = [entry.version for entry in visit.history() if isinstance(entry.event, Withheld)]
+    assert gone == [5, 6], "what the other partner was told and said"
+
+
+def house_of_app(practice: Practice) -> BehindTheDoors:
+    house: BehindTheDoors = practice.client.app.state.house  # type: ignore[attr-defined]
+    return house
+
+
+def principal_of(practice: Practice, who: Somebody) -> Principal:
+    principal = house_of_app(practice).authenticate(who.token)
+    assert principal is not None
+    return principal
 
 
 # --- Supervision -----------------------------------------------------------------------------
