@@ -93,7 +93,7 @@ class State:
 class AllianceCourse(View[State, RatingRow]):
     name = "alliance_course"
     row = RatingRow
-    clear = ("rated_at", "rating", "session", "source")
+    clear = ("rated_at", "source")
 
     _ratings = frozenset({AllianceRated.topic, RatingSuperseded.topic})
     _topics = _ratings | {SessionHeld.topic}

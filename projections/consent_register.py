@@ -80,7 +80,7 @@ class ConsentRow(Row):
 class ConsentRegister(Gathering[ConsentRow]):
     name = "consent_register"
     row = ConsentRow
-    clear = ("step", "at", "party", "source")
+    clear = ("step", "at", "source")
     topics = frozenset({*_STEPS, QuestionsAddressed.topic, ConsentWithdrawn.topic})
 
     def rows_of(self, history: History) -> Iterator[tuple[int, ConsentRow]]:

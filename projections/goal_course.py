@@ -82,7 +82,7 @@ class GoalRow(Row):
 class GoalCourse(Gathering[GoalRow]):
     name = "goal_course"
     row = GoalRow
-    clear = ("kind", "at", "goal", "source")
+    clear = ("kind", "at", "source")
     topics = frozenset(
         {
             RelationshipOpened.topic,

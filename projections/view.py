@@ -218,7 +218,10 @@ class View(ABC, Generic[S, R]):
     category: ClassVar[str] = "relationship"
     """The streams that it folds."""
     clear: ClassVar[tuple[str, ...]] = ()
-    """Fields kept as columns that PostgreSQL can read and search; all others are sealed."""
+    """Fields kept as columns that PostgreSQL can read and search; all others are sealed.
+
+    What is asked for by more than one stream, and what is still known of an erased entry.
+    """
     indexed: ClassVar[tuple[str, ...]] = ()
 
     row: type[R]

@@ -207,9 +207,9 @@ def test_these_columns_are_clear() -> None:
             "source",
             "topic",
         ],
-        "alliance_course": ["rated_at", "rating", "session", "source"],
-        "consent_register": ["at", "party", "source", "step"],
-        "goal_course": ["at", "goal", "kind", "source"],
+        "alliance_course": ["rated_at", "source"],
+        "consent_register": ["at", "source", "step"],
+        "goal_course": ["at", "kind", "source"],
         "caseload": [
             "clients",
             "erased_entries",

@@ -1,0 +1,152 @@
+"""What a view's row is in bytes, and a digest that anybody with the key can compute again."""
+
+import hmac
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given as for_all
+
+from infra import canonical
+from infra.keyring import open_keyring
+from infra.sealing import SealBroken, subkey
+from infra.view_rows import Seals, StoredRow, digest_line
+from projections.dossier import VIEWS
+from projections.view import PlainRow
+from tests.domain.test_records import wild_records
+from tests.kit import CLINIC, Record
+
+STREAM = "relationship-a1a1a1a1-0000-4000-8000-000000000001"
+
+
+@for_all(record=wild_records())
+def test_a_digests_line_is_canonical(record: Record) -> None:
+    """R18: docs/formats/view.md; the quick encoder writes what the canonical one would."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    for view in VIEWS.all():
+        for entry, row in (view.of(history[0].stream, history) if history else {}).items():
+            apart = view.taken_apart(row)
+            groups = {
+                key_id: json.loads(canonical.encode(dict(group)))
+                for key_id, group in apart.groups.items()
+            }
+            line = digest_line(StoredRow(STREAM, entry, apart.columns, apart.cited, groups))
+            assert canonical.encode(canonical.decode(line)) == line
+
+
+class Sealing:
+    """A keyring with one key, and a row under it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keyring = open_keyring(folder / "keyring")
+        self.key_id, self.key = self.keyring.key_for(CLINIC, STREAM, "joint")
+        self.seals = Seals(CLINIC, self.keyring)
+        ref = (12, 4, self.key_id, None)
+        self.row = PlainRow(
+            columns={"at": datetime(2026, 3, 2, 9, tzinfo=UTC), "topic": "session.held"},
+            cited=((ref, False, ("at", "topic")),),  # type: ignore[arg-type]
+            groups={self.key_id: {"note": (12, 4, None, "Grüße")}},
+        )
+
+    def stored(self) -> dict[str, Any]:
+        return self.seals.sealed("timeline", "timeline_v1", STREAM, 4, self.row)
+
+    def opened(self, **changed: Any) -> StoredRow:
+        return self.seals.opened("timeline", "timeline_v1", self.stored() | changed)
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> Any:
+    made = Sealing(tmp_path)
+    yield made
+    made.keyring.close()
+
+
+def test_a_group_is_sealed_as_the_format_says(sealing: Sealing) -> None:
+    """R18: opened by hand from docs/formats/view.md: subkey, AAD, nonce first, canonical object."""
+    stored = sealing.stored()
+    (sealed,) = stored["sealed"]
+    aad = canonical.encode(
+        {
+            "cited": [[12, 4, str(sealing.key_id), None, False, ["at", "topic"]]],
+            "clinic": CLINIC,
+            "columns": {"at": "2026-03-02T09:00:00.000000Z", "topic": "session.held"},
+            "entry": 4,
+            "format": "rapport-view/1",
+            "stream": STREAM,
+            "table": "timeline_v1",
+        }
+    )
+    key = AESGCM(subkey(sealing.key, "view/timeline"))
+    plain = key.decrypt(sealed[:12], sealed[12:], aad)
+    assert plain == canonical.encode({"note": [12, 4, None, "Grüße"]})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"topic": "session.missed"},
+        {"at": datetime(2026, 3, 2, 10, tzinfo=UTC)},
+        {"entry": 5},
+        {"stream": STREAM.replace("a1a1a1a1", "a2a2a2a2")},
+        {"cited": []},
+    ],
+)
+def test_whatever_is_clear_is_bound_to_what_is_sealed(
+    sealing: Sealing, changed: dict[str, Any]
+) -> None:
+    """R3: a changed column, citation or place is found when the row is opened."""
+    with pytest.raises(SealBroken):
+        sealing.opened(**changed)
+
+
+def test_the_servers_time_zone_makes_no_difference(sealing: Sealing) -> None:
+    """Rule 6: the same point in time in another zone is the same column."""
+    local = datetime(2026, 3, 2, 10, tzinfo=timezone(timedelta(hours=1)))
+    assert sealing.opened(at=local).groups == sealing.opened().groups
+
+
+def test_a_destroyed_key_opens_nothing(sealing: Sealing) -> None:
+    """Rule 9: a group of a destroyed key is told from one that is not there."""
+    stored = sealing.stored()
+    sealing.keyring.destroy(CLINIC, sealing.key_id)
+    assert sealing.seals.opened("timeline", "timeline_v1", stored).groups == {sealing.key_id: None}
+    again = sealing.stored()
+    assert again["sealed"] == [None]
+
+
+def test_a_digest_can_be_computed_by_hand(sealing: Sealing) -> None:
+    """R18: docs/formats/view.md; HMAC-SHA-256 over a header, the rows and what is parked."""
+    _, key = sealing.keyring.key_for(CLINIC, f"clinic-{CLINIC}", "digest/0")
+    digesting = sealing.seals.digesting("timeline", 1, 20)
+    row = sealing.opened()
+    digesting.add(digest_line(row))
+    parked = f"relationship-{uuid4()}"
+    digest = digesting.finished({parked: (19, "KeyError")})
+    lines: list[dict[str, Any]] = [
+        {
+            "clinic": CLINIC,
+            "format": "rapport-view-digest/1",
+            "position": 20,
+            "version": 1,
+            "view": "timeline",
+        },
+        {
+            "cells": {
+                "at": [12, 4, None, "2026-03-02T09:00:00.000000Z"],
+                "note": [12, 4, None, "Grüße"],
+                "topic": [12, 4, None, "session.held"],
+            },
+            "entry": 4,
+            "erased_keys": [],
+            "stream": STREAM,
+        },
+        {"code": "KeyError", "parked": parked, "position": 19},
+    ]
+    text = b"".join(canonical.encode(line) + b"\n" for line in lines)
+    assert digest.mac == hmac.new(subkey(key, "digest"), text, "sha256").hexdigest()
+    assert (digest.position, digest.rows, digest.parked) == (20, 1, 1)
