@@ -74,7 +74,7 @@ def _nobody(command: Command, history: History) -> UUID | None:
 
 def _party_of_consent(command: Command, history: History) -> UUID | None:
     consent = consent_of(history, command.consent)  # type: ignore[attr-defined]  # WithdrawConsent
-    return consent and consent.party
+    return None if consent is None else consent.party
 
 
 def _rater_of_superseded(command: Command, history: History) -> UUID | None:

@@ -8,8 +8,7 @@ import re
 import time
 import traceback
 from collections.abc import Iterator
-from importlib import import_module, metadata
-from importlib.util import find_spec
+from importlib import metadata
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import composition, problems
+from api import composition, pages, problems
 from api.composition import Service
 from api.doors import Entrance
 from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
@@ -52,23 +51,15 @@ def create_app(service: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.house = composition.house(service)
-    app.state.error_page = None
+    app.state.error_page = pages.error_page
     app.add_middleware(Surroundings)
     problems.install(app, composition.UNAVAILABLE)
     for router in ROUTERS:
         app.include_router(router)
-    if find_spec("api.pages") is not None:
-        _mount_pages(app)
+    app.include_router(pages.router)
     require_doors(app)
     app.openapi = lambda: contract(app)  # type: ignore[method-assign]
     return app
-
-
-def _mount_pages(app: FastAPI) -> None:
-    pages = import_module("api.pages")
-    if hasattr(pages, "router"):
-        app.include_router(pages.router)
-        app.state.error_page = pages.error_page
 
 
 # --- Deny by default ------------------------------------------------------------------------

@@ -260,5 +260,6 @@ def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ViewBehind, behind)
-    for kind in (ViewNotBuilt, *unavailable):
+    not_now: list[type[Exception]] = [ViewNotBuilt, *unavailable]
+    for kind in not_now:
         app.add_exception_handler(kind, gone)
