@@ -261,9 +261,12 @@ def specification(chart: Chart) -> dict[str, Any]:
         *(row for group in chart.groups for row in _group(group)),
         *(_strip(strip) for strip in chart.strips if strip.rows),
     ]
-    for number, row in enumerate(rows):
-        first, last = number == 0, number == len(rows) - 1
-        row["encoding"]["x"] = _time(chart, labelled=first or last, top=first and not last)
+    between = _time(chart, labels=False)
+    for row in rows:
+        row["encoding"]["x"] = between
+    if rows:
+        rows[0]["encoding"]["x"] = _time(chart, orient="top")
+        rows[-1]["encoding"]["x"] = _time(chart)
     return {"$schema": alt.SCHEMA_URL, "config": _CONFIG, "vconcat": rows}
 
 
@@ -277,22 +280,17 @@ def _row(height: float, y: alt.Y, **layers: Sequence[Mapping[str, Any]]) -> dict
     }
 
 
-def _time(chart: Chart, *, labelled: bool, top: bool) -> Any:
+def _time(chart: Chart, **axis: Any) -> Any:
     """The axis that all panels share; its words stand above the first and below the last."""
     values, pattern = _ticks(chart.begins, chart.ends)
-    axis = alt.X(
+    x = alt.X(
         "at:T",
         scale=alt.Scale(type="utc", domain=[_ms(chart.begins), _ms(chart.ends)], nice=False),
         axis=alt.Axis(
-            values=values,
-            format=pattern,
-            labels=labelled,
-            ticks=False,
-            orient="top" if top else "bottom",
-            title=None,
+            **{"values": values, "format": pattern, "ticks": False, "title": None, **axis}
         ),
     )
-    return axis.to_dict()
+    return x.to_dict()
 
 
 def _ticks(begins: datetime, ends: datetime) -> tuple[list[int], str]:

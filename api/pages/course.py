@@ -186,12 +186,13 @@ def chart(dossier: Dossier, history: History, people: People, now: datetime) -> 
     return Chart("The course of the relationship", told, begins, ends, groups, strips)
 
 
-def _rank(axis: Axis | None) -> tuple[bool, bool, int, str]:
-    """The alliance first, and of that the instruments that ask both sides."""
+def _rank(axis: Axis | None) -> tuple[int, ...]:
+    """The alliance first, and of that the instruments that ask both sides, the longest first."""
     if axis is None:
-        return True, True, 0, ""
+        return (1,)
     definition = load(axis.instrument)
-    return False, definition.measures != "alliance", -len(definition.forms), axis.instrument
+    elsewhere = definition.measures != "alliance"
+    return 0, elsewhere, -len(definition.forms), -definition.items.count
 
 
 def _bounds(

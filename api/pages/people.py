@@ -29,15 +29,15 @@ class People:
         return "supervisor" if person == self.supervisor else ""
 
     def name(self, person: UUID) -> str:
-        """A name; where that is withheld, erased or not known, the part and the id."""
+        """A name; where that is withheld, erased or not known, the beginning of the id."""
         if person not in self._names:
             self._names[person] = self._visit.name_of(person)
-        return self._names[person] or f"{self.part(person)} {words.short(person)}".strip()
+        return self._names[person] or words.short(person)
 
     def who(self, person: UUID) -> str:
         """Name and part."""
-        name, part = self.name(person), self.part(person)
-        return name if not part or name.startswith(part) else f"{name} ({part})"
+        part = self.part(person)
+        return f"{self.name(person)} ({part})" if part else self.name(person)
 
     def voice(self, perspective: Perspective, rater: UUID) -> tuple[str, Manner, bool]:
         """How a rater's line is called, drawn, and whether it is a further one of its kind."""
@@ -49,7 +49,10 @@ class People:
     @cached_property
     def title(self) -> str:
         """The clients by name, as the relationship is called."""
-        return " and ".join(map(self.name, self.clients)) or "Relationship without readable opening"
+        names = " and ".join(map(self.name, self.clients))
+        if self._visit.withholds and names:
+            return f"Relationship of {names}"
+        return names or "Relationship without readable opening"
 
 
 _MANNERS = {Perspective.CLIENT: Manner.CLIENT, Perspective.THERAPIST: Manner.THERAPIST}

@@ -65,6 +65,7 @@ class Shown:
     occurred_at: datetime | None
     recorded_at: datetime | None
     who: str
+    part: str
     on_behalf_of: str
     marks: tuple[Mark, ...]
     reason: str
@@ -110,7 +111,7 @@ def _shown(
     version: int, line: Line, people: People, recorded: RecordedEvent | None = None
 ) -> Shown:
     """A line of the timeline; `recorded`: its entry, where the reader may see what it says."""
-    actor, on_behalf_of = known(line.actor), known(line.on_behalf_of)
+    actor, on_behalf_of = line.actor.known, line.on_behalf_of.known
     return Shown(
         version=version,
         position=known(line.position),
@@ -118,10 +119,11 @@ def _shown(
         gist="" if recorded is None else words.gist(recorded.event),
         occurred_at=_where_it_was(line),
         recorded_at=known(line.recorded_at),
-        who="" if actor is None else people.who(actor),
+        who="" if actor is None else people.name(actor),
+        part="" if actor is None else people.part(actor),
         on_behalf_of="" if on_behalf_of is None else people.who(on_behalf_of),
         marks=tuple(_marks(line)),
-        reason=known(line.late_reason) or "",
+        reason=line.late_reason.known or "",
         quiet=line.in_error is not None or line.superseded is not None,
     )
 

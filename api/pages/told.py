@@ -1,0 +1,340 @@
+"""What stands below the chart of a relationship: consents, goals, tasks, sessions, ratings.
+
+Every statement names the entry that establishes it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from api.pages import course, words
+from api.pages.people import People
+from domain.clinic import Scope
+from domain.event import History
+from domain.goal import GoalStatus
+from domain.session import (
+    SessionCancelled,
+    SessionHeld,
+    SessionMissed,
+    SessionScheduled,
+    session_numbers,
+    sessions_of,
+)
+from domain.task import Task, TaskRetired, TaskReviewed, tasks_of
+from projections.caseload import missing
+from projections.consent_register import ConsentRow, Step, unanswered
+from projections.dossier import Dossier
+from projections.goal_course import GoalRow, Kind, series
+from projections.view import known
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that somebody said or did, and the entry that says so."""
+
+    text: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Where one person stands on one scope."""
+
+    scope: str
+    party: str
+    state: str
+    tone: str
+    """Of the badge: good, alarm or none."""
+    detail: str
+    said: tuple[Said, ...]
+    reported: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A goal in the wording in force, who stands where on it, and how it was rated."""
+
+    number: int
+    statement: str
+    state: str
+    tone: str
+    worded: Said
+    stances: tuple[Said, ...]
+    earlier: tuple[Said, ...]
+    rated: tuple[tuple[str, tuple[Said, ...]], ...]
+    """By scale and perspective, in order of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task, what it is for, and how it went."""
+
+    description: str
+    aim: str
+    state: str
+    proposed: Said
+    assents: tuple[Said, ...]
+    reviews: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A session, and how it came out."""
+
+    number: str
+    at: datetime
+    state: str
+    detail: str
+    notes: tuple[str, ...]
+    version: int
+    """Of the entry that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What stands below the chart."""
+
+    missing: tuple[str, ...] = ()
+    ratings: Mapping[course.Axis | None, list[course.Rated]] = field(default_factory=dict)
+    unreadable: tuple[Said, ...] = ()
+    """Ratings whose content is erased."""
+    consents: tuple[Consent, ...] = ()
+    goals: tuple[Goal, ...] = ()
+    tasks: tuple[Assignment, ...] = ()
+    sessions: tuple[Meeting, ...] = ()
+
+
+def told(dossier: Dossier, history: History, people: People, now: datetime) -> Told:
+    erased = (
+        Said(words.second(at) if (at := known(row.rated_at)) else "", version)
+        for version, row in sorted(dossier.ratings.items())
+        if known(row.rating) is None
+    )
+    return Told(
+        missing=tuple(map(words.finding, missing(dossier.case, now))) if dossier.case else (),
+        ratings=course.ratings(dossier, people),
+        unreadable=tuple(erased),
+        consents=tuple(_consents(dossier.consents, people, now)),
+        goals=tuple(_goals(dossier, people)),
+        tasks=tuple(_tasks(history, dossier, people)),
+        sessions=tuple(_sessions(history, people)),
+    )
+
+
+# Consents -----------------------------------------------------------------------------------
+
+
+def _consents(rows: Mapping[int, ConsentRow], people: People, now: datetime) -> Iterator[Consent]:
+    """The newest answer of each person to each scope, then what is not answered or not readable."""
+    newest: dict[tuple[Scope, UUID], tuple[int, ConsentRow]] = {}
+    for version, row in sorted(rows.items()):
+        scope, party = known(row.scope), known(row.party)
+        if scope is not None and party is not None:
+            newest[scope, party] = (version, row)
+    order = list(Scope)
+    for (scope, party), (version, row) in sorted(
+        newest.items(), key=lambda item: (order.index(item[0][0]), people.name(item[0][1]))
+    ):
+        state, tone, detail = _standing(row, now)
+        said = [Said("given by" if row.consent else "declined by", version)]
+        if row.withdrawn_at is not None:
+            ended = row.withdrawn_at.ref.version
+            said.append(Said("withdrawn by", ended))
+        yield Consent(
+            words.scope(scope).capitalize(),
+            people.who(party),
+            state,
+            tone,
+            detail,
+            tuple(said),
+            tuple(map(words.reported, known(row.reported) or ())),
+        )
+    for row in unanswered(rows):
+        yield _unanswered(row, people)
+    for version, row in sorted(rows.items()):
+        if known(row.party) is None:
+            gone = Said("recorded by", version)
+            yield Consent("Content erased", "", "erased", "", f"{known(row.step)}", (gone,), ())
+
+
+def _standing(row: ConsentRow, now: datetime) -> tuple[str, str, str]:
+    """State, tone and detail of one answer at that time."""
+    document = f"version {known(row.document_version)} of the document"
+    if known(row.step) is Step.DECLINED:
+        at = known(row.at)
+        return "declined", "", f"{document}{'' if at is None else ', ' + words.day(at)}"
+    begins, ends, withdrawn = known(row.valid_from), known(row.valid_to), known(row.withdrawn_at)
+    since = "" if begins is None else f"since {words.day(begins)}"
+    if withdrawn is not None and withdrawn <= now:
+        reason = known(row.withdrawal_reason)
+        return (
+            "withdrawn",
+            "alarm",
+            f"{since} until {words.day(withdrawn)}" + (f": {reason}" if reason else ""),
+        )
+    if ends is not None and ends <= now:
+        return "lapsed", "alarm", f"{since} until {words.day(ends)}"
+    if begins is not None and begins > now:
+        return "not yet", "", f"from {words.day(begins)}; {document}"
+    until = "until withdrawn" if ends is None else f"until {words.day(ends)}"
+    return "in force", "good", f"{since}, {until}; {document}"
+
+
+def _unanswered(row: ConsentRow, people: People) -> Consent:
+    party, at, version = known(row.party), known(row.at), row.step.ref.version
+    return Consent(
+        "Informed, not answered",
+        "" if party is None else people.who(party),
+        "open",
+        "",
+        f"version {known(row.document_version)} of a document"
+        + ("" if at is None else f", {words.day(at)}"),
+        (Said("informed by", version),),
+        (),
+    )
+
+
+# Goals and tasks ----------------------------------------------------------------------------
+
+
+def _goals(dossier: Dossier, people: People) -> Iterator[Goal]:
+    worded: dict[UUID, list[tuple[int, GoalRow]]] = {}
+    for version, row in sorted(dossier.goals.items()):
+        goal = known(row.goal)
+        if goal is not None and known(row.kind) is Kind.WORDING:
+            worded.setdefault(goal, []).append((version, row))
+    ratings = series(dossier.goals)
+    for number, (goal, wordings) in enumerate(worded.items(), start=1):
+        version, row = wordings[-1]
+        rated = {
+            f"{scale.upper()}, {perspective}": tuple(
+                Said(str(known(one.level)), one.at.ref.version) for one in rows
+            )
+            for (of, scale, perspective), rows in ratings.items()
+            if of == goal
+        }
+        state, tone = _state(row)
+        yield Goal(
+            number=number,
+            statement=known(row.statement) or "Content erased.",
+            state=state,
+            tone=tone,
+            worded=Said(f"revision {known(row.revision)}", version),
+            stances=tuple(_stances(row, people)),
+            earlier=tuple(
+                Said(f"revision {known(old.revision)}: {known(old.statement)}", at)
+                for at, old in wordings[:-1]
+            ),
+            rated=tuple(rated.items()),
+        )
+
+
+def _state(row: GoalRow) -> tuple[str, str]:
+    """Where a goal stands, and the tone of its badge."""
+    status, agreed = known(row.status), known(row.agreed_at)
+    if status is GoalStatus.REACHED:
+        return "reached", "good"
+    if status is GoalStatus.RETIRED:
+        return "retired", ""
+    if agreed is None:
+        return "not agreed by all", "alarm"
+    return f"agreed by all on {words.day(agreed)}", "good"
+
+
+def _stances(row: GoalRow, people: People) -> Iterator[Said]:
+    """Everybody whose assent counts, and where they stand on this wording."""
+    assents = {known(cell): cell.ref.version for cell in row.assents}
+    dissents = {
+        said.party: (said.reason, cell.ref.version)
+        for cell in row.dissents
+        if (said := known(cell)) is not None
+    }
+    for party in (*people.clients, *people.therapists):
+        if party in assents:
+            yield Said(f"{people.who(party)} agrees", assents[party])
+        elif party in dissents:
+            reason, version = dissents[party]
+            yield Said(f"{people.who(party)} does not agree: {reason}", version)
+        else:
+            yield Said(f"{people.who(party)} has not answered", 0)
+
+
+def _tasks(history: History, dossier: Dossier, people: People) -> Iterator[Assignment]:
+    numbers = {
+        goal: number
+        for number, goal in enumerate(
+            dict.fromkeys(
+                known(row.goal)
+                for _, row in sorted(dossier.goals.items())
+                if known(row.kind) is Kind.WORDING
+            ),
+            start=1,
+        )
+    }
+    for task in tasks_of(history).values():
+        aims = [f"goal {numbers[g]}" for g in task.proposed.aim.goals if g in numbers]
+        if task.proposed.aim.purpose:
+            aims.append(task.proposed.aim.purpose)
+        retired = task.retired and task.retired.event
+        yield Assignment(
+            description=task.proposed.description,
+            aim=", ".join(aims),
+            state=f"over: {retired.reason}" if isinstance(retired, TaskRetired) else "",
+            proposed=Said(
+                f"proposed by {people.who(task.proposed.by)}, {words.day(task.entry.occurred_at)}",
+                task.entry.version,
+            ),
+            assents=tuple(
+                Said(f"{people.who(party)} agrees", entry.version)
+                for party, entry in task.assents.items()
+            ),
+            reviews=tuple(_reviews(task, people)),
+        )
+
+
+def _reviews(task: Task, people: People) -> Iterator[Said]:
+    for entry in task.reviews:
+        review = entry.event
+        if isinstance(review, TaskReviewed):
+            parts = [f"{words.day(entry.occurred_at)}, {people.who(review.by)}: "]
+            parts.append(words.plain(review.done))
+            if review.helpfulness is not None:
+                parts.append(f", helpfulness {review.helpfulness} of 10")
+            if review.remark:
+                parts.append(f". {review.remark}")
+            yield Said("".join(parts), entry.version)
+
+
+# Sessions -----------------------------------------------------------------------------------
+
+
+def _sessions(history: History, people: People) -> Iterator[Meeting]:
+    """Every session in order of its start, by the last entry about it."""
+    numbers = session_numbers(history)
+    last = {}
+    for entry in history.standing:
+        match entry.event:
+            case SessionScheduled() | SessionHeld() | SessionMissed() | SessionCancelled() as event:
+                last[event.session] = (entry, event)
+    for session in sorted(sessions_of(history).values(), key=lambda session: session.started_at):
+        entry, event = last[session.id]
+        notes = [f"import reported: {words.reported(code)}" for code in event.reported]
+        if entry.amended_at is not None:
+            notes.append("corrected")
+        detail = ""
+        match event:
+            case SessionHeld(emergency=emergency):
+                detail = words.plain(event.medium)
+                if emergency is not None:
+                    notes.append(f"emergency, reviewed by {emergency.review_by}")
+            case SessionMissed() | SessionCancelled():
+                detail = f"{people.who(event.who)}: {event.why}"
+        yield Meeting(
+            number=str(numbers.get(session.id, "")),
+            at=session.started_at,
+            state=session.status,
+            detail=detail,
+            notes=tuple(notes),
+            version=entry.version,
+        )
