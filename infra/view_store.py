@@ -25,6 +25,7 @@ from infra.keyring import Keyring
 from infra.recorder import pinned
 from infra.view_rows import FIXED, Digest, NewRow, Seals, StoredRow, digest_line
 
+_CONNECTION_SECONDS: Final = 5.0
 _ROWS_AT_ONCE: Final = 1_000
 _DIFFERENCES_NAMED: Final = 1_000
 _LONGEST_NAP: Final = 0.1
@@ -125,6 +126,8 @@ class ViewStore:
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=pool_size,
+            timeout=_CONNECTION_SECONDS,
+            reconnect_timeout=_CONNECTION_SECONDS,
             open=True,
             check=ConnectionPool.check_connection,
         )

@@ -103,12 +103,13 @@ def rebuild(
 ) -> list[Rebuilt[C]]:
     """Replays the whole log into new builds of these views, and swaps them in one by one.
 
-    A view comes out at the position at which its old build stands; without one, at the log's end.
-    The store's error comes through where another process rebuilds one of the views.
+    Compared, a view comes out at the position at which its old build stands; if not, or without an
+    old build, at the log's end. The store's error comes through where another process rebuilds one
+    of the views.
     """
     store.make(views)
     with store.building(views) as building:
-        fresh = [_begun(view, building[view.table], log) for view in views]
+        fresh = [_begun(view, building[view.table], log, compare=compare) for view in views]
         folded = 0
         for category in sorted({view.category for view in views}):
             its_views = [one for one in fresh if one.view.category == category]
@@ -131,8 +132,10 @@ class _Fresh(Generic[C]):
     position: int
 
 
-def _begun(view: View[Any, Any], building: Building[C], log: LogReader) -> _Fresh[C]:
-    position = building.position()
+def _begun(
+    view: View[Any, Any], building: Building[C], log: LogReader, *, compare: bool
+) -> _Fresh[C]:
+    position = building.position() if compare else None
     end = log.head_size() if position is None else position
     return _Fresh(view, Folds(view, capacity=0), building, end)
 

@@ -277,6 +277,19 @@ def test_a_view_far_behind_is_built_anew(
     assert_as_folded(reader, house.clinic, told.stream)
 
 
+def test_a_rebuild_that_compares_nothing_ends_with_the_log(
+    house: House, worker: Worker, store: ViewStore, reader: ViewReader
+) -> None:
+    """Rule 7: compared, a view stays where it stood; if not, it comes out at the log's end."""
+    worker.catch_up()
+    stood = house.clinic.log.head_size()
+    told = told_a_lot(house)
+    assert {outcome.position for outcome in rebuild(ALL, house.clinic.log, store)} == {stood}
+    outcomes = rebuild(ALL, house.clinic.log, store, compare=False)
+    assert {outcome.position for outcome in outcomes} == {house.clinic.log.head_size()}
+    assert_as_folded(reader, house.clinic, told.stream)
+
+
 def test_two_workers_do_no_harm(
     house: House, store_of: Callable[..., ViewStore], reader: ViewReader
 ) -> None:
