@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -108,16 +109,21 @@ class RecordApplication(Application[str]):
 _KeyIdFor = Callable[[Stream, Event, int], UUID]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Turn:
     """Proposals that one caller waits for."""
 
     proposals: Sequence[Proposal]
     verdicts: list[Receipt | Refusal | None] = field(default_factory=list)
     failure: BaseException | None = None
+    leads: bool = False
+    """Whether its caller is the one to write for all that wait."""
+    called: Lock = field(default_factory=Lock)
+    """Held until the turn is answered or leads."""
 
     def __post_init__(self) -> None:
         self.verdicts = [None] * len(self.proposals)
+        self.called.acquire()
 
     @property
     def done(self) -> bool:
@@ -138,15 +144,26 @@ class _Pending:
     """A batch in the making, on top of one head."""
 
     def __init__(
-        self, head: Head, recorded_at: datetime, generation: int, key_id_for: _KeyIdFor
+        self,
+        head: Head,
+        recorded_at: datetime,
+        generation: int,
+        key_id_for: _KeyIdFor,
+        stored: Callable[[Stream], History],
     ) -> None:
         self.head = head
         self.recorded_at = recorded_at
         self.generation = generation
         self.key_id_for = key_id_for
+        self._stored = stored
         self.unsealed: list[Unsealed] = []
         self.decided: dict[UUID, _Decided] = {}
         self.histories: dict[Stream, History] = {}
+
+    def history(self, stream: Stream) -> History:
+        """The stream with what the batch adds to it so far."""
+        found = self.histories.get(stream)
+        return self._stored(stream) if found is None else found
 
 
 class ClinicLog:
@@ -175,9 +192,9 @@ class ClinicLog:
         self._sealer = Sealer()
         self._acknowledged = acknowledged
         self._clock = clock
-        self._writing = Lock()
         self._queueing = Lock()
         self._waiting: list[_Turn] = []
+        self._led = False
         self._cache = _Histories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
         try:
@@ -257,21 +274,43 @@ class ClinicLog:
         verdicts: list[Receipt | Refusal] = []
         for start in range(0, len(proposals), _COMMANDS_PER_BATCH):
             turn = _Turn(proposals[start : start + _COMMANDS_PER_BATCH])
-            with self._queueing:
-                self._waiting.append(turn)
-            with self._writing:
-                while not turn.done:
-                    self._write(self._next_turns())
+            self._wait_or_lead(turn)
             if turn.failure is not None:
                 raise turn.failure
             verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
         return verdicts
 
+    def _wait_or_lead(self, turn: _Turn) -> None:
+        """Returns when `turn` is answered: by whoever leads, or by its caller, who leads then."""
+        try:
+            with self._queueing:
+                self._waiting.append(turn)
+                turn.leads, self._led = not self._led, True
+            if not turn.leads:
+                turn.called.acquire()
+            while not turn.done:
+                self._write_next()
+        finally:  # also where the caller is interrupted: somebody else leads then
+            with self._queueing:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+                if turn.leads:
+                    self._led = bool(self._waiting)
+                    for first in self._waiting[:1]:
+                        first.leads = True
+                        first.called.release()
+
+    def _write_next(self) -> None:
+        turns = self._next_turns()
+        try:
+            self._write(turns)
+        finally:
+            for turn in turns:
+                turn.called.release()
+
     def rehearse(self) -> "Rehearsal":
         """A place to decide without appending, over what is in the record now."""
-        with self._writing:
-            head = self._recorder.head()
-        return Rehearsal(self, head)
+        return Rehearsal(self, self._recorder.head())
 
     def _next_turns(self) -> list[_Turn]:
         with self._queueing:
@@ -302,16 +341,28 @@ class ClinicLog:
                     turn.failure = StoreUnavailable()
 
     def _write_together(self, turns: list[_Turn]) -> None:
+        lost_connection = False
         for _ in range(_ATTEMPTS):
-            if self._write_once(turns):
-                return
+            try:
+                if self._write_once(turns):
+                    return
+            except StoreUnavailable:
+                # Perhaps the commit came through and only its answer was lost; perhaps the server
+                # was started anew. Command ids tell the one, trying again the other.
+                if lost_connection:
+                    raise
+                lost_connection = True
+                self._look_again()
+                self._settle_seen(turns)
         self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
 
     def _write_once(self, turns: list[_Turn]) -> bool:
         """One attempt at all that is still open; False where it must be decided again."""
         generation = self._forget_erased()
         recorded_at = max(self._clock(), self._head.recorded_at)
-        pending = _Pending(self._head, recorded_at, generation, self._mapper.key_id_for)
+        stored = partial(self._as_of_head, head=self._head)
+        key_id_for = self._mapper.key_id_for
+        pending = _Pending(self._head, recorded_at, generation, key_id_for, stored)
         skew = pending.recorded_at - self._clock()
         if skew > _SKEW_LIMIT:
             self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
@@ -352,15 +403,11 @@ class ClinicLog:
                     break
 
     def _decide(self, pending: _Pending, turn: _Turn, index: int, proposal: Proposal) -> None:
-        def history(stream: Stream) -> History:
-            found = pending.histories.get(stream)
-            return self._as_of_head(stream, pending.head) if found is None else found
-
-        news = proposal.decide(self.clinic, pending.recorded_at, history, self.policy)
+        news = proposal.decide(self.clinic, pending.recorded_at, pending.history, self.policy)
         touched: dict[Stream, History] = {}
         unsealed: list[Unsealed] = []
         for command_index, new in enumerate(news):
-            before = touched.get(new.stream) or history(new.stream)
+            before = touched.get(new.stream) or pending.history(new.stream)
             placed = self._place(pending, proposal, new, before.version + 1, command_index)
             position = pending.head.size + len(pending.unsealed) + len(unsealed) + 1
             unsealed.append(placed)
@@ -541,7 +588,8 @@ class Rehearsal:
 
     def __init__(self, log: ClinicLog, head: Head) -> None:
         self._log = log
-        self._pending = _Pending(head, max(log._clock(), head.recorded_at), 0, _no_key)
+        now = max(log._clock(), head.recorded_at)
+        self._pending = _Pending(head, now, 0, _no_key, log.history)
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""

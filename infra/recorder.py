@@ -36,7 +36,7 @@ from infra.sealing import Envelope, leaf_input
 for _name in ("psycopg", "psycopg.pool"):
     logging.getLogger(_name).setLevel(logging.NOTSET)
 
-_CONNECTION_SECONDS = 5.0
+_CONNECTION_SECONDS = 5
 """How long a caller waits for a connection before the store counts as unavailable. For as long the
 pool tries by itself to get one back; later the next caller starts it again, so that nobody waits
 for pauses that grew with the outage."""
@@ -135,8 +135,12 @@ class ClinicDatastore(PostgresDatastore):
             schema="rapport", originator_id_type="text",
         )  # fmt: skip
         self.clinic = clinic
+        self._conninfo = make_conninfo(
+            pinned(conninfo, clinic), connect_timeout=_CONNECTION_SECONDS
+        )
+        self._writer: Connection[DictRow] | None = None
         self.pool = ConnectionPool(
-            pinned(conninfo, clinic),
+            self._conninfo,
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
@@ -156,6 +160,32 @@ class ClinicDatastore(PostgresDatastore):
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise StoreUnavailable from error
+
+    @contextmanager
+    def writer(self) -> Iterator[Connection[DictRow]]:
+        """The one connection that appends, for one thread at a time; StoreUnavailable as above.
+
+        It is not asked whether it lives before each append: that would double the round trips.
+        """
+        try:
+            if self._writer is None or self._writer.closed:
+                self._writer = Connection[DictRow].connect(
+                    self._conninfo, row_factory=dict_row, autocommit=True
+                )
+            yield self._writer
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._close_writer()
+            raise StoreUnavailable from error
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._close_writer()
+        super().close()
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def register_type_adapters(self) -> None:
         """Nothing: this schema has no composite types."""
@@ -184,7 +214,7 @@ class EntryRecorder(PostgresApplicationRecorder):
         after = Head(head.frontier.append(hashes), batch.recorded_at)
         parameters = _parameters(self.datastore.clinic, batch, after, entries)
         try:
-            with self.datastore.get_connection() as conn:
+            with self.datastore.writer() as conn:
                 row = conn.execute(_APPEND, parameters, prepare=True).fetchone()
         except psycopg.errors.UniqueViolation as error:
             if error.diag.table_name and error.diag.table_name.startswith("commands"):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -99,6 +100,10 @@ def server() -> Iterator[EmbeddedPostgres]:
         home.chmod(0o755)
         postgres = EmbeddedPostgres(home / "home")
         with postgres:
+            # Tests kill processes, not machines; durability itself is shown in test_postgres.py.
+            with psycopg.connect(postgres.superuser_dsn("postgres"), autocommit=True) as conn:
+                conn.execute("ALTER SYSTEM SET fsync = off")
+                conn.execute("SELECT pg_reload_conf()")
             migrate(postgres.create_database(TEMPLATE).dsn("owner"))
             yield postgres
 
