@@ -10,7 +10,7 @@ import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
@@ -21,7 +21,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
-from domain.event import Event, History, New, Policy, RecordedEvent, Refusal, Source, Stream
+from domain.event import Event, History, New, Policy, RecordedEvent, Refusal, Stream
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -33,7 +33,7 @@ from domain.records import (
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead
 from infra.keyring import KeyDestroyed, Keyring
-from infra.mapper import EntryMapper, KeyGone, Unsealed
+from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded
 from infra.merkle import leaf_hash
 from infra.recorder import (
     Appended,
@@ -411,7 +411,8 @@ class ClinicLog:
             placed = self._place(pending, proposal, new, before.version + 1, command_index)
             position = pending.head.size + len(pending.unsealed) + len(unsealed) + 1
             unsealed.append(placed)
-            touched[new.stream] = History((*before, _recorded(placed, pending, position)))
+            envelope = replace(placed.envelope, position=position, recorded_at=pending.recorded_at)
+            touched[new.stream] = History((*before, recorded(envelope, new.event)))
         assert unsealed, f"{proposal.command.name} decided on nothing"
         row = CommandRow(
             proposal.command_id,
@@ -606,28 +607,6 @@ class Rehearsal:
 
 def _no_key(stream: Stream, event: Event, size: int) -> UUID:
     return UUID(int=0)
-
-
-def _recorded(unsealed: Unsealed, pending: _Pending, position: int) -> RecordedEvent:
-    """The entry as it will read once the batch is committed."""
-    envelope = unsealed.envelope
-    return RecordedEvent(
-        clinic=envelope.clinic,
-        position=position,
-        stream=Stream.parse(envelope.stream),
-        version=envelope.stream_version,
-        topic=envelope.topic,
-        schema_version=envelope.schema_version,
-        occurred_at=envelope.occurred_at,
-        recorded_at=pending.recorded_at,
-        actor=envelope.actor,
-        on_behalf_of=envelope.on_behalf_of,
-        source=Source(envelope.source),
-        command_id=envelope.command_id,
-        command_index=envelope.command_index,
-        key_id=envelope.key_id,
-        event=unsealed.event,
-    )
 
 
 class _Histories:

@@ -13,7 +13,7 @@ from uuid import UUID
 from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, StoredEvent
 
 from domain import topics
-from domain.event import ERASED, Event, RecordedEvent, Source, Stream
+from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.keyring import Keyring
 from infra.sealing import Envelope, Sealed, Sealer, entry_aad
@@ -102,26 +102,7 @@ class EntryMapper(Mapper[str]):
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         assert isinstance(stored_event, SealedEntry)
-        envelope = stored_event.envelope
-        assert envelope.position is not None
-        assert envelope.recorded_at is not None
-        return RecordedEvent(
-            clinic=envelope.clinic,
-            position=envelope.position,
-            stream=Stream.parse(envelope.stream),
-            version=envelope.stream_version,
-            topic=envelope.topic,
-            schema_version=envelope.schema_version,
-            occurred_at=envelope.occurred_at,
-            recorded_at=envelope.recorded_at,
-            actor=envelope.actor,
-            on_behalf_of=envelope.on_behalf_of,
-            source=Source(envelope.source),
-            command_id=envelope.command_id,
-            command_index=envelope.command_index,
-            key_id=envelope.key_id,
-            event=self._open(stored_event),
-        )
+        return recorded(stored_event.envelope, self._open(stored_event))
 
     def _open(self, entry: SealedEntry) -> Any:
         key = self._keyring.get(self._clinic, entry.envelope.key_id)
@@ -138,6 +119,29 @@ class KeyGone(Exception):
 
     def __init__(self, key_id: UUID) -> None:
         super().__init__(str(key_id))
+
+
+def recorded(envelope: Envelope, event: Event | Erased) -> RecordedEvent:
+    """The entry with that envelope, which has its place in the log, and that content."""
+    assert envelope.position is not None
+    assert envelope.recorded_at is not None
+    return RecordedEvent(
+        clinic=envelope.clinic,
+        position=envelope.position,
+        stream=Stream.parse(envelope.stream),
+        version=envelope.stream_version,
+        topic=envelope.topic,
+        schema_version=envelope.schema_version,
+        occurred_at=envelope.occurred_at,
+        recorded_at=envelope.recorded_at,
+        actor=envelope.actor,
+        on_behalf_of=envelope.on_behalf_of,
+        source=Source(envelope.source),
+        command_id=envelope.command_id,
+        command_index=envelope.command_index,
+        key_id=envelope.key_id,
+        event=event,
+    )
 
 
 def content_of(event: Event) -> dict[str, Any]:
