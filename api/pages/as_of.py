@@ -97,7 +97,7 @@ class AsOf:
 
 def as_of(visit: Visit) -> AsOf:
     """How the two times of a visit cut the whole history."""
-    history = visit.house.records.history(visit.stream)
+    history = visit.history()
     known = history.as_of(known_at=visit.known_at)
     seen = history.as_of(known_at=visit.known_at, happened_by=visit.happened_by)
     halts = stops(history)

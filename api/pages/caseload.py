@@ -65,6 +65,7 @@ def caseload(
         lines=[_line(visit, stream, case) for stream, case in shown],
         parked=[(stream.id, code) for stream, (_, code) in found.parked.items()],
         withholds=visit.withholds,
+        triaged=any(visit.findings(case) is not None for case in cases.values()),
         state=state,
         counts=counts,
         number=number,

@@ -82,7 +82,7 @@ def ratings(dossier: Dossier, people: People) -> dict[Axis | None, list[Rated]]:
     grouped: dict[Axis | None, list[Rated]] = {}
     for version, row in dossier.ratings.items():
         series = known(row.series)
-        if known(row.rating) is None or row.at is None:
+        if known(row.rater) is None or row.at is None:
             continue
         replaced = entries.get(known(row.superseded_by)) if row.superseded_by else None
         axis = None if series is None else Axis.of(SeriesId(*series))
@@ -242,8 +242,8 @@ def _consents(rows: Mapping[int, ConsentRow], people: People, ends: datetime) ->
         if scope is None or party is None:
             continue
         name = words.scope(scope)
-        if len(people.clients) > 1:
-            name += f" ({people.part(party)})"
+        if len(people.clients) > 1 and party in people.clients:
+            name += f" ({people.clients.index(party) + 1})"
         if known(row.step) is Step.DECLINED and (at := known(row.at)):
             marks.append(
                 Mark(name, at, Shape.REFUSED, f"{name}: declined, {words.day(at)}", "declined")
@@ -253,7 +253,8 @@ def _consents(rows: Mapping[int, ConsentRow], people: People, ends: datetime) ->
             spans.append(span)
             marks += end
     found = dict.fromkeys([*(span.row for span in spans), *(mark.row for mark in marks)])
-    return Strip("Consents", tuple(found), tuple(marks), tuple(spans))
+    heading = "Consents, by number of client" if len(people.clients) > 1 else "Consents"
+    return Strip(heading, tuple(found), tuple(marks), tuple(spans))
 
 
 def _consent(name: str, row: ConsentRow, ends: datetime) -> tuple[Span, list[Mark]]:

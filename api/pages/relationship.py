@@ -27,13 +27,13 @@ def relationship(
     dossier, times = visit.dossier(), as_of(visit)
     people = People(visit, dossier.case)
     now = visit.known_at or visit.house.clock()
-    whole = visit.house.records.history(visit.stream)
+    whole = visit.history()
     history = whole.as_of(known_at=visit.known_at, happened_by=visit.happened_by)
     if visit.withholds:
         drawing, below = course.structure(dossier, now), Told()
     else:
         drawing = course.chart(dossier, history, people, now)
-        below = told(dossier, history, people, now)
+        below = told(visit, dossier, history, people)
     return page(
         request,
         "relationship.html",

@@ -14,7 +14,7 @@ from api.doors import Reads, Visit
 from api.pages import words
 from api.pages.people import People
 from api.pages.site import page
-from domain.event import Erased, RecordedEvent
+from domain.event import Erased, Event, RecordedEvent
 from projections.alliance_course import RatingRow
 from projections.timeline import Line
 from projections.view import known
@@ -86,8 +86,7 @@ def timeline(
     lines = sorted(dossier.timeline.items())
     pages = max(1, -(-len(lines) // PER_PAGE))
     number = min(number, pages)
-    told = () if visit.withholds else visit.house.records.history(visit.stream)
-    recorded = {entry.version: entry for entry in told}
+    recorded = {entry.version: entry for entry in visit.history()}
     return page(
         request,
         "timeline.html",
@@ -95,7 +94,7 @@ def timeline(
         id=visit.relationship,
         title=people.title,
         lines=[
-            _shown(version, line, people, recorded.get(version))
+            _shown(line, people, recorded[version])
             for version, line in lines[(number - 1) * PER_PAGE : number * PER_PAGE]
         ],
         entries=len(lines),
@@ -107,22 +106,19 @@ def timeline(
     )
 
 
-def _shown(
-    version: int, line: Line, people: People, recorded: RecordedEvent | None = None
-) -> Shown:
-    """A line of the timeline; `recorded`: its entry, where the reader may see what it says."""
+def _shown(line: Line, people: People, recorded: RecordedEvent) -> Shown:
     actor, on_behalf_of = line.actor.known, line.on_behalf_of.known
     return Shown(
-        version=version,
+        version=recorded.version,
         position=known(line.position),
         what=words.topic(known(line.topic) or ""),
-        gist="" if recorded is None else words.gist(recorded.event),
+        gist=words.gist(recorded.event),
         occurred_at=_where_it_was(line),
         recorded_at=known(line.recorded_at),
         who="" if actor is None else people.name(actor),
         part="" if actor is None else people.part(actor),
         on_behalf_of="" if on_behalf_of is None else people.who(on_behalf_of),
-        marks=tuple(_marks(line)),
+        marks=(*_marks(line), *_gone(recorded)),
         reason=line.late_reason.known or "",
         quiet=line.in_error is not None or line.superseded is not None,
     )
@@ -153,8 +149,12 @@ def _marks(line: Line) -> Iterator[Mark]:
         yield Mark(f"entered in error, says entry {in_error}", "alarm", in_error)
     if superseded is not None:
         yield Mark(f"superseded by entry {superseded}", "alarm", superseded)
-    if words.is_erased(line.import_id):
-        yield Mark("content erased", "alarm")
+
+
+def _gone(recorded: RecordedEvent) -> Iterator[Mark]:
+    unseen = words.unseen(recorded.event)
+    if unseen:
+        yield Mark(f"content {unseen}", "alarm" if unseen == "erased" else "")
 
 
 # --- One entry, and its receipt -------------------------------------------------------------
@@ -165,7 +165,7 @@ def entry(
     request: Request, visit: Annotated[Visit, Depends(Reads("timeline"))], version: Version
 ) -> Response:
     """What an entry says, where it stands in the log, and how that is proven."""
-    history = visit.house.records.history(visit.stream)
+    history = visit.history()
     recorded = history.entry(version)
     if recorded is None:
         raise OutOfReach
@@ -181,22 +181,16 @@ def entry(
         id=visit.relationship,
         title=people.title,
         entry=recorded,
-        line=_shown(version, dossier.timeline[version], people),
+        line=_shown(dossier.timeline[version], people, recorded),
         receipt=receipt,
         leaf=leaf,
         together=[place for place in places if place.position != recorded.position],
-        content=_content(recorded, visit, people),
+        content=_content(recorded.event, people),
         scores=_scores(dossier.ratings.get(version)),
-        unseen=_unseen(recorded, visit),
+        unseen=words.unseen(recorded.event),
         link=Links(visit.relationship, len(history)),
         last=len(history),
     )
-
-
-def _unseen(recorded: RecordedEvent, visit: Visit) -> str:
-    if isinstance(recorded.event, Erased):
-        return "erased"
-    return "withheld" if visit.withholds else ""
 
 
 def _scores(row: RatingRow | None) -> list[str]:
@@ -209,11 +203,11 @@ def _scores(row: RatingRow | None) -> list[str]:
     ]
 
 
-def _content(recorded: RecordedEvent, visit: Visit, people: People) -> list[tuple[str, str]]:
+def _content(event: Event | Erased, people: People) -> list[tuple[str, str]]:
     """The fields of the fact, in words; nothing where it is erased or withheld."""
-    if _unseen(recorded, visit) or isinstance(recorded.event, Erased):
+    if isinstance(event, Erased):
         return []
-    told = recorded.event.model_dump(exclude_none=True)
+    told = event.model_dump(exclude_none=True)
     return [
         (words.plain(name).capitalize(), _said(value, people))
         for name, value in told.items()

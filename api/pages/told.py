@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from api.doors import Visit
 from api.pages import course, words
 from api.pages.people import People
 from domain.clinic import Scope
@@ -92,34 +93,51 @@ class Meeting:
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Entries of which nothing can be shown, and why."""
+
+    why: str
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What stands below the chart."""
 
     missing: tuple[str, ...] = ()
     ratings: Mapping[course.Axis | None, list[course.Rated]] = field(default_factory=dict)
-    unreadable: tuple[Said, ...] = ()
-    """Ratings whose content is erased."""
+    unseen: tuple[Unseen, ...] = ()
+    """Ratings whose content is erased, or withheld from this reader."""
     consents: tuple[Consent, ...] = ()
+    unseen_consents: tuple[Unseen, ...] = ()
     goals: tuple[Goal, ...] = ()
     tasks: tuple[Assignment, ...] = ()
     sessions: tuple[Meeting, ...] = ()
 
 
-def told(dossier: Dossier, history: History, people: People, now: datetime) -> Told:
-    erased = (
-        Said(words.second(at) if (at := known(row.rated_at)) else "", version)
-        for version, row in sorted(dossier.ratings.items())
-        if known(row.rating) is None
-    )
+def told(visit: Visit, dossier: Dossier, history: History, people: People) -> Told:
+    """All of it, as of the two times of the visit."""
+    now = visit.known_at or visit.house.clock()
+    case = dossier.case
+    lacks = () if case is None or visit.findings(case) is None else missing(case, now)
     return Told(
-        missing=tuple(map(words.finding, missing(dossier.case, now))) if dossier.case else (),
+        missing=tuple(map(words.finding, lacks)),
         ratings=course.ratings(dossier, people),
-        unreadable=tuple(erased),
+        unseen=tuple(_unseen({v: row.items.value for v, row in dossier.ratings.items()})),
         consents=tuple(_consents(dossier.consents, people, now)),
+        unseen_consents=tuple(_unseen({v: row.party.value for v, row in dossier.consents.items()})),
         goals=tuple(_goals(dossier, people)),
         tasks=tuple(_tasks(history, dossier, people)),
         sessions=tuple(_sessions(history, people)),
     )
+
+
+def _unseen(contents: Mapping[int, object]) -> Iterator[Unseen]:
+    """What of these is erased, and what is withheld."""
+    for why in ("erased", "withheld"):
+        versions = [v for v, content in sorted(contents.items()) if words.unseen(content) == why]
+        if versions:
+            yield Unseen(why, tuple(versions))
 
 
 # Consents -----------------------------------------------------------------------------------
@@ -152,10 +170,6 @@ def _consents(rows: Mapping[int, ConsentRow], people: People, now: datetime) -> 
         )
     for row in unanswered(rows):
         yield _unanswered(row, people)
-    for version, row in sorted(rows.items()):
-        if known(row.party) is None:
-            gone = Said("recorded by", version)
-            yield Consent("Content erased", "", "erased", "", f"{known(row.step)}", (gone,), ())
 
 
 def _standing(row: ConsentRow, now: datetime) -> tuple[str, str, str]:
@@ -207,13 +221,14 @@ def _goals(dossier: Dossier, people: People) -> Iterator[Goal]:
     ratings = series(dossier.goals)
     for number, (goal, wordings) in enumerate(worded.items(), start=1):
         version, row = wordings[-1]
-        rated = {
-            f"{scale.upper()}, {perspective}": tuple(
-                Said(str(known(one.level)), one.at.ref.version) for one in rows
-            )
-            for (of, scale, perspective), rows in ratings.items()
-            if of == goal
-        }
+        rated: dict[str, tuple[Said, ...]] = {}
+        for (of, scale, perspective), rows in ratings.items():
+            for one in rows if of == goal else ():
+                by = known(one.by)
+                voice = perspective.value if by is None else people.part(by) or perspective.value
+                level = Said(str(known(one.level)).replace("-", "−"), one.by.ref.version)
+                line = f"{scale.upper()}, {voice}"
+                rated[line] = (*rated.get(line, ()), level)
         state, tone = _state(row)
         yield Goal(
             number=number,
@@ -250,12 +265,15 @@ def _stances(row: GoalRow, people: People) -> Iterator[Said]:
         for cell in row.dissents
         if (said := known(cell)) is not None
     }
+    hidden = [why for cell in row.dissents if (why := words.unseen(cell.value))]
     for party in (*people.clients, *people.therapists):
         if party in assents:
             yield Said(f"{people.who(party)} agrees", assents[party])
         elif party in dissents:
             reason, version = dissents[party]
             yield Said(f"{people.who(party)} does not agree: {reason}", version)
+        elif hidden:
+            yield Said(f"{people.who(party)}: answer {hidden[0]}, if there is one", 0)
         else:
             yield Said(f"{people.who(party)} has not answered", 0)
 

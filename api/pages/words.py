@@ -17,7 +17,6 @@ from domain.scoring import Flag, SeriesId
 from domain.session import SessionHeld
 from domain.task import TaskProposed
 from projections.caseload import Finding, Missing
-from projections.view import Cell
 
 # --- Codes ----------------------------------------------------------------------------------
 
@@ -212,9 +211,14 @@ def short(id_: UUID) -> str:
     return str(id_)[:8]
 
 
-def is_erased(cell: Cell[object]) -> bool:
-    """Whether the content is gone; what is only withheld from this reader is not."""
-    return isinstance(cell.value, Erased) and not isinstance(cell.value, Withheld)
+def unseen(content: object) -> str:
+    """Why content is not shown: `erased` or `withheld`; empty where it is."""
+    match content:
+        case Withheld():
+            return "withheld"
+        case Erased():
+            return "erased"
+    return ""
 
 
 def shortened(text: str, letters: int) -> str:
