@@ -8,7 +8,6 @@ head means: look again and decide again. Nothing is answered before its commit i
 
 import hmac
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,6 +31,7 @@ from domain.records import (
 )
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead
+from infra.histories import OpenedHistories
 from infra.keyring import KeyDestroyed, Keyring
 from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded
 from infra.merkle import leaf_hash
@@ -195,7 +195,7 @@ class ClinicLog:
         self._queueing = Lock()
         self._waiting: list[_Turn] = []
         self._led = False
-        self._cache = _Histories(_ENTRIES_HELD, keyring.generation())
+        self._cache = OpenedHistories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
         try:
             self._head = self.check_acknowledged()
@@ -607,44 +607,3 @@ class Rehearsal:
 
 def _no_key(stream: Stream, event: Event, size: int) -> UUID:
     return UUID(int=0)
-
-
-class _Histories:
-    """Opened histories, the least recently used dropped first; each is a prefix of its stream.
-
-    `generation` is the keyring's when it was last emptied: what was opened under an older one is
-    not taken in, because a key may have been destroyed since.
-    """
-
-    def __init__(self, limit: int, generation: int) -> None:
-        self.generation = generation
-        self._limit = limit
-        self._held = 0
-        self._lock = Lock()
-        self._histories: OrderedDict[Stream, History] = OrderedDict()
-
-    def get(self, stream: Stream) -> History | None:
-        with self._lock:
-            history = self._histories.get(stream)
-            if history is not None:
-                self._histories.move_to_end(stream)
-            return history
-
-    def put(self, stream: Stream, history: History, generation: int) -> None:
-        """Keeps `history` unless a longer one is kept; drops others while too many are held."""
-        with self._lock:
-            known = self._histories.get(stream)
-            if generation != self.generation or (known and known.version >= history.version):
-                return
-            self._histories[stream] = history
-            self._histories.move_to_end(stream)
-            self._held += len(history) - len(known or ())
-            while self._held > self._limit and len(self._histories) > 1:
-                _, dropped = self._histories.popitem(last=False)
-                self._held -= len(dropped)
-
-    def clear(self, generation: int) -> None:
-        with self._lock:
-            self.generation = generation
-            self._histories.clear()
-            self._held = 0

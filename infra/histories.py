@@ -1,0 +1,47 @@
+"""Histories that were opened before, kept in memory while their keys live."""
+
+from collections import OrderedDict
+from threading import Lock
+
+from domain.event import History, Stream
+
+
+class OpenedHistories:
+    """Opened histories, the least recently used dropped first; each is a prefix of its stream.
+
+    `generation` is the keyring's when it was last emptied: what was opened under an older one is
+    not taken in, because a key may have been destroyed since.
+    """
+
+    def __init__(self, limit: int, generation: int) -> None:
+        self.generation = generation
+        self._limit = limit
+        self._held = 0
+        self._lock = Lock()
+        self._histories: OrderedDict[Stream, History] = OrderedDict()
+
+    def get(self, stream: Stream) -> History | None:
+        with self._lock:
+            history = self._histories.get(stream)
+            if history is not None:
+                self._histories.move_to_end(stream)
+            return history
+
+    def put(self, stream: Stream, history: History, generation: int) -> None:
+        """Keeps `history` unless a longer one is kept; drops others while too many are held."""
+        with self._lock:
+            known = self._histories.get(stream)
+            if generation != self.generation or (known and known.version >= history.version):
+                return
+            self._histories[stream] = history
+            self._histories.move_to_end(stream)
+            self._held += len(history) - len(known or ())
+            while self._held > self._limit and len(self._histories) > 1:
+                _, dropped = self._histories.popitem(last=False)
+                self._held -= len(dropped)
+
+    def clear(self, generation: int) -> None:
+        with self._lock:
+            self.generation = generation
+            self._histories.clear()
+            self._held = 0
