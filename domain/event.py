@@ -23,6 +23,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
@@ -51,10 +52,12 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_storable)]
+_NOT_BLANK = Field(json_schema_extra={"pattern": r"\S"})
+
+Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_storable), _NOT_BLANK]
 """Free text of at most 20,000 characters."""
 
-Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable), _NOT_BLANK]
 """A name or a short phrase of at most 200 characters."""
 
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
