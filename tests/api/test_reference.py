@@ -1,0 +1,46 @@
+"""The reference says what the code says."""
+
+import pytest
+
+from api import reference
+from domain.event import Refusal
+from domain.topics import COMMANDS, EVENTS
+from infra.settings import Settings
+
+COMMITTED = {path.name: path for path in reference.FOLDER.glob("*.md")}
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    """Docs: what is committed is what `make docs` writes; run it if this fails."""
+    assert COMMITTED[name].read_text(encoding="utf-8") == reference.PAGES[name]()
+
+
+def test_no_page_is_left_over() -> None:
+    """Docs: every page of the reference is made, and every made page is there."""
+    assert COMMITTED.keys() == reference.PAGES.keys()
+
+
+def test_the_pages_are_whole() -> None:
+    """Docs: every topic, command, refusal, setting, rule and requirement has its place."""
+    made = {name: page() for name, page in reference.PAGES.items()}
+    for topic in EVENTS:
+        assert f"## `{topic}`" in made["events.md"]
+    for command in COMMANDS.keys() - {"read-record"}:
+        assert f"| `{command}` |" in made["api.md"]
+    for name in Settings.model_fields:
+        assert f"`RAPPORT_{name.upper()}`" in made["settings.md"]
+    for refusal in Refusal.__subclasses__():
+        if refusal.__module__.startswith("domain."):
+            assert f"`{refusal.code}`" in made["refusals.md"]
+    for number in range(1, 46):
+        assert f"### Rule {number}\n" in made["rules.md"]
+    for number in range(1, 37):
+        assert f"| R{number} |" in made["requirements.md"]
+
+
+def test_every_number_means_a_rule() -> None:
+    """Docs: the rules are numbered from 1 to 45, and no refusal names another."""
+    numbers = [number for part in reference.rule_texts().values() for number in part]
+    assert numbers == list(range(1, 46))
+    assert {refusal.rule for refusal in Refusal.__subclasses__()} - {None} <= set(numbers)
