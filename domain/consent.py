@@ -5,6 +5,7 @@ consents: withdrawal and erasure are that person's alone.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -22,6 +23,7 @@ from domain.clinic import (
     in_order,
 )
 from domain.event import Command, Event, Given, History, Model, Moment, New, Refusal, Text
+from domain.person import require_person
 from domain.relationship import (
     Relationship,
     relationship_of,
@@ -53,6 +55,8 @@ class InformationGiven(Event):
     """Somebody was shown and told what exactly that version of a document says."""
 
     topic = "consent.information_given"
+    # Consent rests on it: what was really shown is recorded anew, under the rules of showing it.
+    correctable = False
 
     document: UUID
     version: DocumentVersion
@@ -68,6 +72,7 @@ class QuestionsAddressed(Event):
     """There was time for the person's questions, and they were answered."""
 
     topic = "consent.questions_addressed"
+    correctable = False
 
     document: UUID
     version: DocumentVersion
@@ -107,6 +112,7 @@ class ConsentDeclined(Event):
     """A party was asked and said no."""
 
     topic = "consent.declined"
+    correctable = False
 
     scope: Scope
     party: UUID
@@ -127,11 +133,46 @@ class ConsentWithdrawn(Event):
     consent: UUID
     party: UUID
     also_ends: tuple[UUID, ...] = ()
-    """The consents that end with it (rule 21)."""
+    """The consents that end with it (rules 20 and 21)."""
     reason: Text | None = None
 
     def subject(self) -> UUID:
         return self.party
+
+
+# --- State ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A consent that was given, and since when it is withdrawn, if it is."""
+
+    entry: int
+    """Version of the entry that gave it."""
+    given: ConsentGiven
+    withdrawn_at: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        """Rule 20: until its withdrawal it holds, and what relied on it until then is lawful."""
+        end = self.given.valid_to
+        return (
+            self.given.valid_from <= at
+            and (end is None or at < end)
+            and (self.withdrawn_at is None or at < self.withdrawn_at)
+        )
+
+
+def consents_of(history: History) -> dict[UUID, Consent]:
+    """Every consent of a relationship by its id, in the order of recording."""
+    withdrawn = {
+        ended: entry.occurred_at
+        for entry, withdrawal in history.of(ConsentWithdrawn)
+        for ended in (withdrawal.consent, *withdrawal.also_ends)
+    }
+    return {
+        given.consent: Consent(entry.version, given, withdrawn.get(given.consent))
+        for entry, given in history.of(ConsentGiven)
+    }
 
 
 # --- Questions ------------------------------------------------------------------------------
@@ -141,30 +182,18 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
     return next((given for _, given in history.of(ConsentGiven) if given.consent == consent), None)
 
 
-def withdrawals(history: History) -> dict[UUID, datetime]:
-    """Every consent that was withdrawn or ended with another, and since when."""
+def consenting(history: History, scope: Scope, at: datetime) -> dict[UUID, Reliance]:
+    """By party, the newest consent to that scope which holds at that time."""
     return {
-        ended: entry.occurred_at
-        for entry, withdrawn in history.of(ConsentWithdrawn)
-        for ended in (withdrawn.consent, *withdrawn.also_ends)
+        consent.given.party: Reliance(entry=consent.entry, consent=id_)
+        for id_, consent in consents_of(history).items()
+        if consent.given.scope is scope and consent.holds(at)
     }
 
 
 def in_force(history: History, scope: Scope, party: UUID, at: datetime) -> Reliance | None:
-    """The newest consent of that party to that scope which holds at that time.
-
-    A withdrawal counts from its own time on: what relied on the consent before stays lawful.
-    """
-    withdrawn = withdrawals(history)
-    for entry, given in reversed(tuple(history.of(ConsentGiven))):
-        if (
-            (given.scope, given.party) == (scope, party)
-            and given.valid_from <= at
-            and (given.valid_to is None or at < given.valid_to)
-            and (given.consent not in withdrawn or at < withdrawn[given.consent])
-        ):
-            return Reliance(entry=entry.version, consent=given.consent)
-    return None
+    """The newest consent of that party to that scope which holds at that time."""
+    return consenting(history, scope, at).get(party)
 
 
 def require_consent(
@@ -174,14 +203,11 @@ def require_consent(
 
     ConsentMissing where one is not in force (rule 12); an import reports that and cites the rest.
     """
-    relies_on = []
+    found = consenting(history, scope, given.at)
     for party in parties:
-        reliance = in_force(history, scope, party, given.at)
-        if reliance is None:
+        if party not in found:
             given.unless_imported(ConsentMissing(scope=scope, party=party))
-        else:
-            relies_on.append(reliance)
-    return tuple(relies_on)
+    return tuple(found[party] for party in parties if party in found)
 
 
 def informed(history: History, person: UUID, document: UUID, version: int, at: datetime) -> bool:
@@ -204,7 +230,7 @@ class ConsentMissing(Refusal):
 class DocumentUnknown(Refusal):
     rule = 17
     status = 404
-    says = "The clinic has published no version {version} of document {document}."
+    says = "The clinic had published no version {version} of document {document} by then."
 
 
 class DocumentDiffers(Refusal):
@@ -258,6 +284,11 @@ class ConsentWithdrawnAlready(Refusal):
     says = "Consent {consent} was withdrawn before."
 
 
+class WithdrawnSince(Refusal):
+    rule = 20
+    says = "{party} has withdrawn consent to {scope} since then; it can only be given anew."
+
+
 class WithdrawalBackdated(Refusal):
     rule = 20
     status = 422
@@ -285,8 +316,9 @@ class GiveInformation(Command):
         relationship = relationship_of(history)
         require_open(relationship, given)
         scopes = _published(given, self.document, self.version, self.sha256)
-        if Scope.RESEARCH_PARTICIPATION in scopes and self.to in relationship.clients:
-            for therapist in relationship.therapists:
+        therapists = relationship.therapists
+        if Scope.RESEARCH_PARTICIPATION in scopes and self.to not in therapists:
+            for therapist in therapists:
                 if not informed(history, therapist, self.document, self.version, given.at):
                     raise TherapistNotInformedFirst(therapist=therapist)
         yield New(
@@ -347,10 +379,13 @@ class GiveConsent(Command):
         history = given.history(stream)
         relationship = relationship_of(history)
         require_open(relationship, given)
-        if consent_of(history, self.consent):
+        # Also where the first was entered in error: what is cited by its id means one consent.
+        recorded = (entry.event for entry in history)
+        if any(isinstance(e, ConsentGiven) and e.consent == self.consent for e in recorded):
             raise ConsentExists(consent=self.consent)
-        self._require_signer(relationship)
+        self._require_signer(given, relationship)
         self._require_informed(given, history)
+        self._require_not_withdrawn(given, history)
         valid_from = self.valid_from or given.at
         if valid_from < given.at or (self.valid_to and self.valid_to <= valid_from):
             raise ConsentPeriodUnsound
@@ -370,13 +405,15 @@ class GiveConsent(Command):
             ),
         )
 
-    def _require_signer(self, relationship: Relationship) -> None:
+    def _require_signer(self, given: Given, relationship: Relationship) -> None:
         require_participant(relationship, self.party)
         signs_for_other = self.signer != self.party
         if signs_for_other and self.signer in (*relationship.therapists, relationship.supervisor):
             raise TherapistCannotConsent(signer=self.signer)
         if signs_for_other == (self.capacity is Capacity.OWN):
             raise CapacityUnclear(party=self.party)
+        if signs_for_other:
+            require_person(given, self.signer)
 
     def _require_informed(self, given: Given, history: History) -> None:
         document, version = self.document, self.version
@@ -389,6 +426,14 @@ class GiveConsent(Command):
             given.unless_imported(
                 NotInformed(person=self.signer, document=document, version=version)
             )
+
+    def _require_not_withdrawn(self, given: Given, history: History) -> None:
+        """Rule 20: no consent dated back to before a withdrawal brings back what that ended."""
+        scopes = {self.scope, Scope.TREATMENT} if self.scope in _REST_ON_TREATMENT else {self.scope}
+        for consent in consents_of(history).values():
+            other, ended = consent.given, consent.withdrawn_at
+            if other.party == self.party and other.scope in scopes and ended and given.at < ended:
+                raise WithdrawnSince(party=self.party, scope=other.scope)
 
 
 class DeclineConsent(Command):
@@ -434,43 +479,54 @@ class WithdrawConsent(Command):
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
         relationship_of(history)
-        consent = consent_of(history, self.consent)
+        consents = consents_of(history)
+        consent = consents.get(self.consent)
         if consent is None:
             raise ConsentUnknown(consent=self.consent)
-        if self.consent in withdrawals(history):
+        if consent.withdrawn_at:
             raise ConsentWithdrawnAlready(consent=self.consent)
         if given.at < given.now - given.policy.clock_tolerance:
             raise WithdrawalBackdated
+        also_ends = tuple(
+            id_
+            for id_, other in consents.items()
+            if id_ != self.consent
+            and other.withdrawn_at is None
+            and self._ends(consent.given, other.given)
+        )
         yield New(
             stream,
             ConsentWithdrawn(
                 consent=self.consent,
-                party=consent.party,
-                also_ends=tuple(self._also_ends(history, consent)),
+                party=consent.given.party,
+                also_ends=also_ends,
                 reason=self.reason,
             ),
         )
 
-    def _also_ends(self, history: History, consent: ConsentGiven) -> Iterator[UUID]:
-        """Rule 21: without treatment there is no recording of it, and no research on it."""
-        if consent.scope is not Scope.TREATMENT:
-            return
-        dependent = {Scope.RECORDING, Scope.RESEARCH_PARTICIPATION} - set(self.keep)
-        withdrawn = withdrawals(history)
-        for _, other in history.of(ConsentGiven):
-            if (
-                other.party == consent.party
-                and other.scope in dependent
-                and other.consent not in withdrawn
-            ):
-                yield other.consent
+    def _ends(self, consent: ConsentGiven, other: ConsentGiven) -> bool:
+        """What else the withdrawal of a consent ends.
+
+        Rule 20: an older or later consent to the same would be one to fall back on. Rule 21:
+        without treatment there is no recording of it, and no research on it.
+        """
+        if other.party != consent.party:
+            return False
+        if consent.scope is Scope.TREATMENT:
+            return other.scope in {Scope.TREATMENT, *_REST_ON_TREATMENT - set(self.keep)}
+        return (other.scope, other.document) == (consent.scope, consent.document)
+
+
+_REST_ON_TREATMENT = frozenset({Scope.RECORDING, Scope.RESEARCH_PARTICIPATION})
+"""The scopes whose consent ends with that to treatment, unless stated otherwise (rule 21)."""
 
 
 def _published(
     given: Given, document: UUID, version: int, sha256: str | None = None
 ) -> tuple[Scope, ...]:
-    """Rule 17: the scopes of exactly that published document; an import reports, with none."""
-    published = consent_document(given.history(clinic_stream(given.clinic)), document, version)
+    """Rule 17: the scopes of exactly that document, published by then; an import reports."""
+    clinic = given.history(clinic_stream(given.clinic)).as_of(happened_by=given.at)
+    published = consent_document(clinic, document, version)
     if published is None:
         given.unless_imported(DocumentUnknown(document=document, version=version))
         return ()

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from pydantic import Field
 
 from domain.clinic import Day, Scope, in_order
-from domain.consent import Reliance, in_force, require_consent
+from domain.consent import Reliance, consenting, require_consent
 from domain.event import (
     Command,
     Erased,
@@ -344,8 +344,8 @@ class HoldSession(Command):
         """Rules 12, 15 and 24: the consents that every client present has given to this."""
         for scope in self._scopes(relationship):
             if self.emergency:
-                found = (in_force(history, scope, client, given.at) for client in clients)
-                yield from (reliance for reliance in found if reliance)
+                found = consenting(history, scope, given.at)
+                yield from (found[client] for client in clients if client in found)
             else:
                 yield from require_consent(given, history, scope, *clients)
 

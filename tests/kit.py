@@ -453,12 +453,14 @@ FOUNDED: tuple[Fact, ...] = (
     IMPORT_DECLARED,
     registered(CLIENT),
     registered(PARTNER),
+    registered(GUARDIAN),
     practising(THERAPIST),
     practising(COTHERAPIST),
     practising(COACH, Activity.COACHING),
     practising(SUPERVISOR, Activity.SUPERVISION, Activity.THERAPY),
 )
-"""A clinic: a consent document, a declared import, two clients, four practitioners."""
+"""A clinic: a consent document, a declared import, two clients, a guardian, four
+practitioners."""
 
 OPENED: tuple[Fact, ...] = (*FOUNDED, opened(supervisor=SUPERVISOR))
 """And an open relationship of one client and one therapist, under supervision."""

@@ -27,6 +27,7 @@ from domain.consent import (
     DocumentUnknown,
     GiveConsent,
     GiveInformation,
+    InformationGiven,
     NotInformed,
     QuestionsAddressed,
     Reliance,
@@ -35,10 +36,12 @@ from domain.consent import (
     TherapistNotInformedFirst,
     WithdrawalBackdated,
     WithdrawConsent,
+    WithdrawnSince,
     in_force,
 )
 from domain.correction import EnteredInError
 from domain.event import Command, Refusal
+from domain.person import PersonUnknown
 from domain.relationship import Initiator, NotAParticipant, RelationshipClosed, RelationshipNotOpen
 from tests.kit import (
     BEGINNING,
@@ -66,6 +69,7 @@ from tests.kit import (
     informed,
     named,
     published,
+    registered,
     taken,
 )
 
@@ -181,6 +185,17 @@ def test_information_with_an_older_version_does_not_do() -> None:
     record.when(give_consent(version=2)).refuses(NotInformed, version=2)
 
 
+def test_nobody_is_informed_with_what_was_published_only_later() -> None:
+    """Rule 17: information, questions and consent name a document that was there by then."""
+    record = given(*OPENED, (published(version=2), NOW - HOUR), (informed(version=2), NOW - HOUR))
+    early: dict[str, Any] = {"occurred_at": NOW - 2 * HOUR}
+    for command in (inform(version=2), ASK.model_copy(update={"version": 2})):
+        record.when(command.model_copy(update=early)).refuses(DocumentUnknown, version=2)
+    early_consent = give_consent(version=2, **early)
+    record.when(early_consent).refuses(DocumentUnknown, version=2)
+    record.when(early_consent, imported=True).reports(DocumentUnknown, NotInformed)
+
+
 def test_a_document_covers_the_scopes_it_asks_for() -> None:
     """Rules 17 and 19: consent to recording needs a document that speaks of recording."""
     record = given(*OPENED, published(Scope.TREATMENT, version=2), informed(version=2))
@@ -229,10 +244,18 @@ def test_in_research_therapists_are_informed_first() -> None:
     )
 
 
+def test_in_research_therapists_are_informed_before_whoever_signs_for_a_client() -> None:
+    """Rule 18: a guardian is asked in the client's place, and not before the therapist either."""
+    record = given(
+        *OPENED, registered(GUARDIAN), published(Scope.RESEARCH_PARTICIPATION, version=2)
+    )
+    record.when(inform(GUARDIAN, version=2)).refuses(TherapistNotInformedFirst)
+
+
 def test_consent_has_a_capacity_basis() -> None:
     """Rule 19: whoever signs for somebody else says on what basis, and was informed."""
     by_guardian = give_consent(signer=GUARDIAN, capacity=Capacity.GUARDIAN)
-    record = given(*OPENED, informed(CLIENT))
+    record = given(*OPENED, registered(GUARDIAN), informed(CLIENT))
     record.when(give_consent(signer=GUARDIAN)).refuses(CapacityUnclear, party=CLIENT)
     record.when(give_consent(capacity=Capacity.GUARDIAN)).refuses(CapacityUnclear)
     record.when(by_guardian).refuses(NotInformed, person=GUARDIAN)
@@ -241,6 +264,14 @@ def test_consent_has_a_capacity_basis() -> None:
             update={"signer": GUARDIAN, "capacity": Capacity.GUARDIAN}
         )
     )
+
+
+def test_whoever_signs_for_another_is_known() -> None:
+    """Rule 19: a guardian nobody has registered is nobody; an import invents none either."""
+    by_nobody = give_consent(signer=GUARDIAN, capacity=Capacity.GUARDIAN)
+    record = given(*OPENED, informed(GUARDIAN))
+    record.when(by_nobody).refuses(PersonUnknown, person=GUARDIAN)
+    record.when(by_nobody, imported=True).refuses(PersonUnknown)
 
 
 def test_only_participants_consent_or_decline() -> None:
@@ -301,9 +332,12 @@ def test_a_consent_may_begin_later_and_end() -> None:
 
 def test_a_consent_id_is_used_once() -> None:
     """Rule 24: what is cited by its id means one consent."""
-    given(*CONSENTED).when(give_consent()).refuses(
-        ConsentExists, consent=consent_id(Scope.TREATMENT, CLIENT)
-    )
+    record = given(*CONSENTED)
+    in_error = EnteredInError(entry=record.relationship.version, reason="Not signed.", about=CLIENT)
+    for used in (record, record.and_given(in_error)):
+        used.when(give_consent()).refuses(
+            ConsentExists, consent=consent_id(Scope.TREATMENT, CLIENT)
+        )
 
 
 def test_the_newest_consent_in_force_is_the_one_relied_on() -> None:
@@ -387,6 +421,51 @@ def test_a_consent_is_withdrawn_once_and_may_be_given_anew() -> None:
     )
 
 
+RENEWED = named("renewed")
+
+
+@pytest.mark.parametrize("first", [consent_id(Scope.TREATMENT, CLIENT), RENEWED])
+@pytest.mark.parametrize("version", [1, 2], ids=["same wording", "next wording"])
+def test_no_older_consent_is_fallen_back_on(first: UUID, version: int) -> None:
+    """Rule 20: who withdraws has withdrawn, however often the same was consented to."""
+    renewed = consent().model_copy(update={"consent": RENEWED, "version": version})
+    record = given(*CONSENTED, renewed)
+    command = WithdrawConsent(relationship=RELATIONSHIP, consent=first)
+    ended = record.when(command, at=NOW).recorded()
+    assert not holds(ended, Scope.TREATMENT, NOW)
+    assert holds(ended, Scope.TREATMENT, NOW - HOUR)
+    ended.when(hold_session(start=NOW + HOUR), at=NOW + 2 * HOUR).refuses(ConsentMissing)
+
+
+def test_another_study_goes_on() -> None:
+    """Rule 20: consent to the same scope in another document is another consent; treatment, whose
+    end ends all of it, excepted."""
+    study, treatment = (
+        consent(scope).model_copy(update={"consent": named(scope), "document": named("other")})
+        for scope in (Scope.RESEARCH_PARTICIPATION, Scope.TREATMENT)
+    )
+    record = given(*CONSENTED, consent(Scope.RESEARCH_PARTICIPATION), study, treatment)
+    record.when(withdraw(Scope.RESEARCH_PARTICIPATION)).then(
+        withdrawn(Scope.RESEARCH_PARTICIPATION)
+    )
+    none_left = record.when(withdraw(), at=NOW).recorded()
+    assert not any(holds(none_left, scope, NOW) for scope in Scope)
+
+
+@pytest.mark.parametrize("scope", [Scope.TREATMENT, Scope.RECORDING])
+def test_a_consent_dated_back_does_not_undo_a_withdrawal(scope: Scope) -> None:
+    """Rules 20 and 21: what was withdrawn is given anew, from then on; an import brings no other
+    past. A paper from before a withdrawal is found too late."""
+    record = given(*CONSENTED).when(withdraw(), at=NOW).recorded()
+    paper = give_consent(scope, consent=named("paper"), occurred_at=NOW - HOUR)
+    for imported in (False, True):
+        outcome = record.when(paper, at=NOW + HOUR, imported=imported)
+        outcome.refuses(WithdrawnSince, party=CLIENT, scope="treatment")
+    record.when(paper.model_copy(update={"occurred_at": NOW}), at=NOW + HOUR).recorded()
+    other = give_consent(Scope.QUOTATION, occurred_at=NOW - HOUR)
+    record.when(other, at=NOW + HOUR).recorded()
+
+
 TREATED_RECORDED_STUDIED = (
     *CONSENTED,
     consent(Scope.RECORDING),
@@ -437,7 +516,12 @@ def test_a_consent_entered_in_error_was_never_given() -> None:
     record = given(*CONSENTED, EnteredInError(entry=3, reason="Wrong person.", about=CLIENT))
     assert not holds(record, Scope.TREATMENT, NOW)
     record.when(withdraw()).refuses(ConsentUnknown)
-    assert not ConsentGiven.correctable
+
+
+def test_no_step_to_consent_is_reworded() -> None:
+    """Rules 1 and 17: what was shown, asked and answered is recorded anew, under its own rules."""
+    steps = (InformationGiven, QuestionsAddressed, ConsentGiven, ConsentDeclined, ConsentWithdrawn)
+    assert not any(step.correctable for step in steps)
 
 
 def test_an_erased_consent_allows_nothing_and_breaks_nothing() -> None:

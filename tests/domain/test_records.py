@@ -21,7 +21,7 @@ from domain.clinic import (
     import_declared,
     licence_in_force,
 )
-from domain.consent import ConsentMissing, in_force, informed, withdrawals
+from domain.consent import ConsentMissing, consents_of, in_force, informed
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import (
     ERASED,
@@ -355,7 +355,7 @@ FOLDS: Sequence[Callable[[History], object]] = (
     goals_of,
     tasks_of,
     session_numbers,
-    withdrawals,
+    consents_of,
     _score_everything,
     lambda history: [goal.current.agreed_by([_CLIENT]) for goal in goals_of(history).values()],
     lambda history: [in_force(history, scope, _CLIENT, NOW) for scope in Scope],
