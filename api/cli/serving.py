@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Annotated
 
@@ -71,6 +71,8 @@ def serve(
         _log_to_stderr(loaded)
         if demo:
             _demonstrate(service)
+            if worker:
+                _catch_up(service)
         if worker:
             opened.enter_context(_working(service))
         _run(service, listener)
@@ -193,6 +195,16 @@ class _Watched(Worker):
     def catch_up(self) -> None:
         super().catch_up()
         self._alive.touch(mode=0o600)
+
+
+def _catch_up(service: Service) -> None:
+    """Brings the views to the end of the demonstration, so that the first page shows it.
+
+    Where that fails the doors open all the same: the worker tells why, and tries again.
+    """
+    say("Building the views")
+    with _views(service) as store, suppress(Exception):
+        _Watched(service, store).catch_up()
 
 
 @contextmanager
