@@ -19,6 +19,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import composition, pages, problems
+from api.access import DOORS
 from api.composition import Service
 from api.doors import Entrance
 from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
@@ -204,7 +205,7 @@ _TITLES: Final = {
 
 
 def contract(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with every problem that a route may answer with."""
+    """The OpenAPI document: with who may use each route, and every problem it may answer with."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
@@ -216,14 +217,32 @@ def contract(app: FastAPI) -> dict[str, Any]:
             mode="serialization", ref_template="#/components/schemas/{model}"
         )
         schemas |= {**problem.pop("$defs"), "Problem": problem}
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-                for status in _statuses(path, operation):
-                    said = {"description": _TITLES[status], **_PROBLEM}
-                    operation["responses"].setdefault(str(status), said)
+        for route in iter_route_contexts(app.routes):
+            for method in route.methods or ():
+                operation = document["paths"].get(route.path, {}).get(method.lower())
+                if operation is not None:
+                    _complete(operation, str(route.path), list(doors_of(route)))
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any], path: str, doors: list[str]) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _never_null(parameter["schema"])
+    operation["responses"].pop("422", None)
+    for status in _statuses(path, operation):
+        operation["responses"].setdefault(str(status), {"description": _TITLES[status], **_PROBLEM})
+    for door in doors:
+        who = ", ".join(f"{role} ({reach})" for role, reach in DOORS[door].who.items())
+        operation["description"] = f"{operation.get('description', '')}\n\nFor: {who}.".strip()
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter is there or is left out; there is no null in a header or a query."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    return {**options[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
 
 
 def _statuses(path: str, operation: dict[str, Any]) -> set[int]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request, Security
@@ -146,7 +145,7 @@ TheHouse = Annotated[House, Depends(house_of)]
 # --- Who is there ---------------------------------------------------------------------------
 
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="token", description="A token as `rapport token issue` gives it."
+    auto_error=False, scheme_name="token", description="A token as `rapport token create` shows it."
 )
 _cookie = APIKeyCookie(
     name=SESSION_COOKIE,
@@ -182,8 +181,8 @@ def require_same_origin(request: Request) -> None:
     if request.method in _SAFE_METHODS:
         return
     site = request.headers.get("sec-fetch-site")
-    origin = urlsplit(request.headers.get("origin", "")).netloc
-    same = site == "same-origin" if site else bool(origin) and origin == request.url.netloc
+    origin = request.headers.get("origin", "").partition("://")[2]
+    same = site == "same-origin" if site else origin == request.url.netloc
     if not same:
         raise CrossSiteRequest
 
@@ -311,6 +310,7 @@ After = Annotated[
     int | None,
     Query(ge=0, lt=2**53, description="Read only once this position of the log is covered."),
 ]
+Start = Annotated[int | None, Query(ge=0, lt=2**53, description="Only entries past this position.")]
 KnownAt = Annotated[Moment | None, Query(description="As it was known at this time.")]
 HappenedBy = Annotated[Moment | None, Query(description="As it had happened by this time.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many items.")]
@@ -640,7 +640,14 @@ class ReadsAsOf(Entrance):
 
 
 class ReadsClinic(Entrance):
-    """Reads what is about the clinic as a whole, or a list over its relationships."""
+    """Reads what is about the clinic as a whole."""
+
+    def __call__(self, house: TheHouse, who: Who, purpose: Purpose = None) -> Visit:
+        return enter(house, who, self.door, purpose=purpose)
+
+
+class ReadsList(Entrance):
+    """Reads a list over the clinic's relationships, page by page."""
 
     def __call__(
         self,
@@ -648,6 +655,23 @@ class ReadsClinic(Entrance):
         who: Who,
         purpose: Purpose = None,
         after: After = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> Visit:
+        return enter(
+            house, who, self.door, purpose=purpose, after=after, limit=limit, cursor=cursor
+        )
+
+
+class ReadsEntries(Entrance):
+    """Reads entries of the log, page by page."""
+
+    def __call__(
+        self,
+        house: TheHouse,
+        who: Who,
+        purpose: Purpose = None,
+        after: Start = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Visit:

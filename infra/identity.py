@@ -17,13 +17,16 @@ from uuid import UUID, uuid4
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
+from pydantic import TypeAdapter
 
 from domain.access import Role
+from domain.event import Line
 from domain.records import Clock, system_clock
 from infra.recorder import pinned
 
 _SECRET_BYTES = 32
 _TEXT = re.compile(r"rpt_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})", re.ASCII)
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
 _COLUMNS = "token_id, principal, role, purpose, created_at, expires_at, revoked_at"
 
 
@@ -85,9 +88,13 @@ class Tokens:
         self._pool.close()
 
     def issue(self, principal: UUID, role: Role, purpose: str, expires: datetime) -> str:
-        """A new token's text; it is not kept and cannot be asked for again. NotForTokens."""
+        """A new token's text; it is not kept and cannot be asked for again.
+
+        Raises NotForTokens, or pydantic's ValidationError for a purpose that no entry can hold.
+        """
         if role is Role.SYSTEM:
             raise NotForTokens(role.value)
+        _LINE.validate_python(purpose)
         token, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
         with self._pool.connection() as connection:
             connection.execute(

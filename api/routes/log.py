@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends
 
-from api.doors import ReadsClinic, Visit
+from api.doors import ReadsClinic, ReadsEntries, Visit
 from api.routes.command import concept
 from domain.event import Erased, Model, RecordedEvent, Source
 
@@ -85,7 +85,7 @@ def log(visit: Annotated[Visit, Depends(ReadsClinic("log"))]) -> LogDocument:
 
 
 @router.get("/log/entries")
-def log_entries(visit: Annotated[Visit, Depends(ReadsClinic("log-entries"))]) -> EnvelopesDocument:
+def log_entries(visit: Annotated[Visit, Depends(ReadsEntries("log-entries"))]) -> EnvelopesDocument:
     """Envelopes by position, past position `after`."""
     page = visit.page(visit.log_entries())
     return EnvelopesDocument(

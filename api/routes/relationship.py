@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Response
 from pydantic import create_model
 
-from api.doors import Reads, ReadsAsOf, ReadsClinic, Visit
+from api.doors import Reads, ReadsAsOf, ReadsList, Visit
 from api.routes.command import accept, concept
 from api.routes.rows import (
     Parked,
@@ -73,7 +73,7 @@ CaseloadDocument = create_model(
 
 
 @router.get("/relationships", response_model=CaseloadDocument)
-def caseload(visit: Annotated[Visit, Depends(ReadsClinic("caseload"))]) -> dict[str, Any]:
+def caseload(visit: Annotated[Visit, Depends(ReadsList("caseload"))]) -> dict[str, Any]:
     """The relationships within reach, and what is missing in each."""
     cases = visit.cases()
     page = visit.page({stream.id.int: (stream, rows) for stream, rows in cases.rows.items()})

@@ -208,6 +208,7 @@ def test_a_session_is_used_from_this_sites_pages_only(practice: Practice) -> Non
         {},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": HERE},
         {"Sec-Fetch-Site": "none"},
@@ -312,6 +313,8 @@ def test_the_contract_is_complete(practice: Practice) -> None:
             if path.startswith("/api/"):
                 assert operation["security"] == [{"token": []}, {"session": []}]
                 assert {"401", "403", "500", "503"} <= set(problems)
+    described = document["paths"]["/api/v1/commands/withdraw-consent"]["post"]["description"]
+    assert described.endswith("For: therapist (own clients), client (own record).")
     text = json.dumps(document)
     assert "HTTPValidationError" not in text
     assert {"token", "session"} == set(document["components"]["securitySchemes"])

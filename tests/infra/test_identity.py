@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
 from domain.access import Role
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
@@ -140,4 +141,12 @@ def test_nobody_carries_the_machines_own_role(clinic: Clinic, tokens: Tokens) ->
     """Access table: the role that reaches everything belongs to whoever holds the machine."""
     with pytest.raises(NotForTokens):
         tokens.issue(uuid4(), Role.SYSTEM, "operation", clinic.clock.now + timedelta(days=1))
+    assert list(tokens.known()) == []
+
+
+def test_a_purpose_is_one_that_an_entry_can_hold(clinic: Clinic, tokens: Tokens) -> None:
+    """Rule 41: the purpose becomes part of the access entry, so it is judged when it is given."""
+    for purpose in ("", " ", "x" * 201, "a\x00b"):
+        with pytest.raises(ValidationError):
+            tokens.issue(uuid4(), Role.THERAPIST, purpose, clinic.clock.now + timedelta(days=1))
     assert list(tokens.known()) == []
