@@ -69,7 +69,6 @@ from tests.kit import (
     informed,
     named,
     published,
-    registered,
     taken,
 )
 
@@ -246,16 +245,14 @@ def test_in_research_therapists_are_informed_first() -> None:
 
 def test_in_research_therapists_are_informed_before_whoever_signs_for_a_client() -> None:
     """Rule 18: a guardian is asked in the client's place, and not before the therapist either."""
-    record = given(
-        *OPENED, registered(GUARDIAN), published(Scope.RESEARCH_PARTICIPATION, version=2)
-    )
+    record = given(*OPENED, published(Scope.RESEARCH_PARTICIPATION, version=2))
     record.when(inform(GUARDIAN, version=2)).refuses(TherapistNotInformedFirst)
 
 
 def test_consent_has_a_capacity_basis() -> None:
     """Rule 19: whoever signs for somebody else says on what basis, and was informed."""
     by_guardian = give_consent(signer=GUARDIAN, capacity=Capacity.GUARDIAN)
-    record = given(*OPENED, registered(GUARDIAN), informed(CLIENT))
+    record = given(*OPENED, informed(CLIENT))
     record.when(give_consent(signer=GUARDIAN)).refuses(CapacityUnclear, party=CLIENT)
     record.when(give_consent(capacity=Capacity.GUARDIAN)).refuses(CapacityUnclear)
     record.when(by_guardian).refuses(NotInformed, person=GUARDIAN)
@@ -268,9 +265,10 @@ def test_consent_has_a_capacity_basis() -> None:
 
 def test_whoever_signs_for_another_is_known() -> None:
     """Rule 19: a guardian nobody has registered is nobody; an import invents none either."""
-    by_nobody = give_consent(signer=GUARDIAN, capacity=Capacity.GUARDIAN)
-    record = given(*OPENED, informed(GUARDIAN))
-    record.when(by_nobody).refuses(PersonUnknown, person=GUARDIAN)
+    nobody = named("nobody")
+    by_nobody = give_consent(signer=nobody, capacity=Capacity.GUARDIAN)
+    record = given(*OPENED, informed(nobody))
+    record.when(by_nobody).refuses(PersonUnknown, person=nobody)
     record.when(by_nobody, imported=True).refuses(PersonUnknown)
 
 
