@@ -198,6 +198,12 @@ def create(
       rapport token create --role administrator
       rapport token create --role compliance_officer --purpose audit --days 7 --format json
     """
+    if role is Role.SYSTEM:
+        raise Failed(
+            Exit.USAGE,
+            "No token carries the role system.",
+            "It is that of whoever works on this machine, without a token.",
+        )
     whose = principal or uuid4()
     expires = system_clock() + timedelta(days=days)
     with _tokens() as tokens:
