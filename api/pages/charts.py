@@ -180,7 +180,7 @@ _LETTERS = 30
 _CONFIG: Mapping[str, Any] = {
     # Measuring a named font takes three times as long; pages bring their own.
     "font": "sans-serif",
-    "background": None,
+    "background": "transparent",
     "padding": 0,
     "view": {"stroke": None},
     "concat": {"spacing": 14},
@@ -412,14 +412,19 @@ def _last_values(panel: Panel, height: int) -> Iterator[dict[str, Any]]:
 
 
 def _spread(places: Sequence[float], least: float) -> list[float]:
-    """Ascending places, moved so that neighbours are at least that far from each other."""
-    moved = list(places)
-    for number in range(1, len(moved)):
-        short = least - (moved[number] - moved[number - 1])
-        if short > 0:
-            moved[number - 1] -= short / 2
-            moved[number] += short / 2
-    return moved
+    """Ascending places, moved as little as it takes to have neighbours that far from each other.
+
+    What stands too close is gathered in blocks, each around the middle of where its places were.
+    """
+    blocks: list[tuple[float, int]] = []
+    for number, place in enumerate(places):
+        middle, size = place - number * least, 1
+        while blocks and blocks[-1][0] > middle:
+            before, more = blocks.pop()
+            middle, size = (middle * size + before * more) / (size + more), size + more
+        blocks.append((middle, size))
+    middles = (middle for middle, size in blocks for _ in range(size))
+    return [middle + number * least for number, middle in enumerate(middles)]
 
 
 # Strips -------------------------------------------------------------------------------------
