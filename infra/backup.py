@@ -254,16 +254,26 @@ def require_empty(owner: str) -> None:
 
 
 def restore_database(
-    folder: Path, owner: str, *, binaries: Path | None = None, progress: Progress = quiet
+    folder: Path,
+    manifest: Manifest,
+    owner: str,
+    *,
+    binaries: Path | None = None,
+    progress: Progress = quiet,
 ) -> None:
     """Fills the empty database of `owner` from the backup, wholly or not at all.
 
-    Raises `PlaceTaken`, `ProgramFailed`.
+    Raises `PlaceTaken`, `ProgramFailed`, `BackupUnusable`.
     """
     require_empty(owner)
     with psycopg.connect(owner) as connection:
-        ensure_roles(connection)
         major = connection.info.server_version // 10000
+        if major < manifest.postgresql:
+            raise BackupUnusable(
+                f"The backup was made from PostgreSQL {manifest.postgresql}, the database here is "
+                f"PostgreSQL {major}: take one of the same version or a newer one."
+            )
+        ensure_roles(connection)
     _run(
         _program("pg_restore", major, binaries),
         owner,
@@ -319,18 +329,24 @@ def _advance(heads: Path, clinic: UUID, known: tuple[int, bytes]) -> None:
 
 
 def _program(name: str, server: int, given: Path | None) -> str:
-    """The program of the server's own major version, or else of the next newer one."""
+    """The program of the server's own major version, or else of the next newer one that fits it."""
     found: dict[int, str] = {}
     for path in [str(given / name)] if given else _programs(name):
         major = _major(path)
-        if major is not None and major >= server:
+        if major is not None and _fits(major, server):
             found.setdefault(major, path)
     if not found:
         raise ProgramFailed(
-            f"No {name} of PostgreSQL {server} or newer was found. Install PostgreSQL's client "
-            "programs, or set RAPPORT_POSTGRES_BIN to the folder they are in."
+            f"No {name} that fits PostgreSQL {server} was found. Install PostgreSQL's client "
+            "programs of that version, or set RAPPORT_POSTGRES_BIN to the folder they are in."
         )
     return found[min(found)]
+
+
+def _fits(program: int, server: int) -> bool:
+    # From 17 on pg_restore sets what older servers do not know, and older ones cannot read what
+    # newer ones wrote: what is backed up must go back into the same server.
+    return program >= server and (program < 17 or server >= 17)
 
 
 def _programs(name: str) -> list[str]:

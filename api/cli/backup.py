@@ -161,7 +161,7 @@ def _restored(loaded: Settings, folder: Path, *, accept: bool) -> list[Verified]
         if not accept:
             _refuse_loss(loaded, held)
         _restore_keyring(loaded, folder)
-        restore_database(folder, owner, binaries=loaded.postgres_bin, progress=say)
+        restore_database(folder, manifest, owner, binaries=loaded.postgres_bin, progress=say)
         remember(loaded.home / "heads", manifest.logs)
         migrate(owner)
         found = [_proof(database, log) for log in manifest.logs]

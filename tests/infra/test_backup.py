@@ -5,11 +5,9 @@ all once more with a database of its own, in processes of their own.
 """
 
 import json
-import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from api.cli import app, terminal
+from api.cli import terminal
 from api.composition import Service, open_service
 from domain.event import RecordedEvent
 from domain.person import person_stream
@@ -34,27 +32,14 @@ from infra.event_store import LogDiverged
 from infra.keyring import open_keyring
 from infra.postgres import ROLES, Database, EmbeddedPostgres
 from infra.settings import load_settings
+from tests.api.commandline import Ran, rapport, started
 from tests.api.conftest import House, new_practice, practice
 from tests.api.conftest import house as furnished
 from tests.infra.logs import read
-from tests.infra.users import ROOT
 
 __all__ = ["furnished", "new_practice", "practice"]
 
 OPERATOR = Author(UUID(int=7))
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command answered."""
-
-    status: int
-    result: str
-    told: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.result)
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,6 @@ class Place:
     home: Path
     database: Database
     patch: pytest.MonkeyPatch
-    capture: pytest.CaptureFixture[str]
 
     @contextmanager
     def _here(self) -> Iterator[None]:
@@ -75,20 +59,17 @@ class Place:
                 patched.setenv(f"RAPPORT_DATABASE_URL_{role.upper()}", self.database.dsn(role))
             yield
 
-    def run(self, *arguments: object, binaries: Path | None = None) -> Said:
+    def run(self, *arguments: str | Path, binaries: Path | None = None) -> Ran:
         """Runs `rapport …` here."""
         with self._here(), self.patch.context() as patched:
             if binaries is not None:
                 patched.setenv("RAPPORT_POSTGRES_BIN", str(binaries))
-            self.capture.readouterr()
-            status = terminal.run(lambda: app(list(map(str, arguments))))
-            said = self.capture.readouterr()
-        return Said(status, said.out, said.err)
+            return rapport(*arguments)
 
-    def done(self, *arguments: object) -> Said:
+    def done(self, *arguments: str | Path) -> Ran:
         """Runs a command that succeeds."""
         said = self.run(*arguments)
-        assert said.status == 0, said.told
+        assert said.status == 0, said.err
         return said
 
     @contextmanager
@@ -117,10 +98,7 @@ NewPlace = Callable[..., Place]
 
 @pytest.fixture
 def new_place(
-    server: EmbeddedPostgres,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NewPlace]:
     """Makes machines on which nothing of the product ever was, but perhaps a master key."""
     names: list[str] = []
@@ -131,7 +109,7 @@ def new_place(
         if master_key_of is not None:
             (new / "keyring").mkdir(mode=0o700, parents=True)
             shutil.copy2(master_key_of.home / "keyring" / "master.key", new / "keyring")
-        return Place(new, server.create_database(names[-1]), monkeypatch, capsys)
+        return Place(new, server.create_database(names[-1]), monkeypatch)
 
     yield make
     for name in names:
@@ -139,12 +117,10 @@ def new_place(
 
 
 @pytest.fixture
-def place(
-    furnished: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Place:
+def place(furnished: House, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A machine that holds a record: persons, consents, a session, a rating, a goal."""
     clinic = furnished.practice.clinic
-    return Place(clinic.home, clinic.database, monkeypatch, capsys)
+    return Place(clinic.home, clinic.database, monkeypatch)
 
 
 @pytest.fixture
@@ -161,13 +137,13 @@ def test_everything_comes_back(
     place: Place, furnished: House, tmp_path: Path, new_place: NewPlace
 ) -> None:
     """Backup: on an empty machine, with master.key put back, the same record stands again."""
-    written = place.done("backup", tmp_path / "backup", "--format", "json").json
+    written = place.done("backup", tmp_path / "backup", "--format", "json").document
     restored = new_place(master_key_of=place)
-    found = restored.done("restore", tmp_path / "backup", "--format", "json").json
+    found = restored.done("restore", tmp_path / "backup", "--format", "json").document
     assert found["logs"] == written["logs"]
     assert [log["size"] for log in found["logs"]] == [place.everything()[-1].position]
     assert restored.everything() == place.everything()
-    assert "Nothing was changed" in restored.done("verify").result
+    assert "Nothing was changed" in restored.done("verify").out
     assert all(view["equal"] for view in _rebuilt(restored))
     with restored.service() as service:
         (person,) = service.log.history(person_stream(furnished.client.person))
@@ -176,7 +152,7 @@ def test_everything_comes_back(
 
 
 def _rebuilt(place: Place) -> list[dict[str, Any]]:
-    views: list[dict[str, Any]] = place.done("rebuild", "--format", "json").json["views"]
+    views: list[dict[str, Any]] = place.done("rebuild", "--format", "json").document["views"]
     assert views
     return views
 
@@ -191,7 +167,7 @@ def test_a_backup_is_for_its_owner_alone(folder: Path) -> None:
 def test_the_master_key_is_never_in_it(place: Place, tmp_path: Path) -> None:
     """Backup: what opens it lies elsewhere, and the person who makes it is told so."""
     said = place.done("backup", tmp_path / "backup")
-    assert f"{place.home / 'keyring' / 'master.key'} is not in it" in said.told
+    assert f"{place.home / 'keyring' / 'master.key'} is not in it" in said.err
     key = (place.home / "keyring" / "master.key").read_text().split()[1]
     for path in (tmp_path / "backup").iterdir():
         content = path.read_bytes()
@@ -237,7 +213,7 @@ def test_it_is_of_one_moment_while_others_write(
         writer.join()
     assert failed == []
     restored = new_place(master_key_of=place)
-    (log,) = restored.done("restore", tmp_path / "backup", "--format", "json").json["logs"]
+    (log,) = restored.done("restore", tmp_path / "backup", "--format", "json").document["logs"]
     assert log["size"] < place.everything()[-1].position
     assert restored.everything() == place.everything()[: log["size"]]
 
@@ -272,7 +248,7 @@ def test_an_older_backup_is_not_restored_beside_a_newer_head(
     rebuilt = new_place(home=place.home)
     said = rebuilt.run("restore", folder)
     assert said.status == terminal.Exit.FOUND
-    assert f"positions {before + 1} to {last}" in said.told
+    assert f"positions {before + 1} to {last}" in said.err
     assert rebuilt.holds_nothing()
 
 
@@ -285,11 +261,11 @@ def test_a_loss_is_accepted_deliberately_and_leaves_a_trace(
     kept = (place.home / "heads" / _head_file(place)).read_bytes()
     rebuilt = new_place(home=place.home)
     said = rebuilt.done("restore", folder, "--accept-loss")
-    assert f"Lost: positions {before + 1} to {last}" in said.told
+    assert f"Lost: positions {before + 1} to {last}" in said.err
     (aside,) = (place.home / "heads").glob("*.head.before-*")
     assert aside.read_bytes() == kept
     assert rebuilt.append() == last
-    assert "Nothing was changed" in rebuilt.done("verify").result
+    assert "Nothing was changed" in rebuilt.done("verify").out
     # The fixtures of the lost machine look at its heads once more.
     aside.replace(place.home / "heads" / _head_file(place))
 
@@ -305,15 +281,15 @@ def test_a_log_that_was_rolled_back_by_other_means_takes_no_entry(
     """Idea 5: a database restored past us refuses to append, until the loss is accepted."""
     place.append()
     rolled_back = new_place(home=place.home)
-    backup.restore_database(folder, rolled_back.database.dsn("owner"))
+    backup.restore_database(folder, backup.read_manifest(folder), rolled_back.database.dsn("owner"))
     with pytest.raises(LogDiverged, match=r"docs/operate/backup\.md"):
         rolled_back.append()
     assert rolled_back.run("verify").status == terminal.Exit.FOUND
     said = rolled_back.done("restore", "--accept-loss")
-    assert "Lost: positions" in said.told
+    assert "Lost: positions" in said.err
     rolled_back.append()
     again = rolled_back.run("restore", "--accept-loss")
-    assert (again.status, "nothing to accept" in again.told) == (terminal.Exit.USAGE, True)
+    assert (again.status, "nothing to accept" in again.err) == (terminal.Exit.USAGE, True)
     (aside,) = (place.home / "heads").glob("*.head.before-*")
     aside.replace(place.home / "heads" / _head_file(place))
 
@@ -326,8 +302,8 @@ def test_without_the_master_key_nothing_is_begun(folder: Path, new_place: NewPla
     empty = new_place()
     said = empty.run("restore", folder)
     assert said.status == terminal.Exit.UNAVAILABLE
-    assert "No backup holds it, and no backup can be read without it" in said.told
-    assert "If there is none left, nobody can read this record any more" in said.told
+    assert "No backup holds it, and no backup can be read without it" in said.err
+    assert "If there is none left, nobody can read this record any more" in said.err
     assert empty.holds_nothing()
     assert not (empty.home / "keyring" / "master.key").exists()
 
@@ -340,7 +316,7 @@ def test_the_wrong_master_key_stands_in_nobodys_way(
     open_keyring(wrong.home / "keyring").close()
     (wrong.home / "keyring" / "keyring.db").unlink()
     said = wrong.run("restore", folder)
-    assert (said.status, "not the one this keyring was made under" in said.told) == (3, True)
+    assert (said.status, "not the one this keyring was made under" in said.err) == (3, True)
     assert wrong.holds_nothing()
     shutil.copy2(place.home / "keyring" / "master.key", wrong.home / "keyring")
     wrong.done("restore", folder)
@@ -372,7 +348,7 @@ def test_a_key_that_is_missing_is_missed(
     assert lacking.run("restore", folder).status == terminal.Exit.UNAVAILABLE
     with open_keyring(lacking.home / "keyring", new_ring=True):
         said = lacking.run("restore", folder)
-    assert (said.status, "keys that it names are not in the keyring" in said.told) == (1, True)
+    assert (said.status, "keys that it names are not in the keyring" in said.err) == (1, True)
     lacking.run("keyring", "restore", place.home / "keyring" / "keyring.db", "--merge")
     lacking.done("keyring", "verify")
 
@@ -384,7 +360,7 @@ def test_nothing_is_restored_over_a_record(place: Place, folder: Path) -> None:
     """Backup: a database that holds a record is refused, and so is a folder that exists."""
     before = place.everything()
     said = place.run("restore", folder)
-    assert (said.status, "holds a record already" in said.told) == (terminal.Exit.USAGE, True)
+    assert (said.status, "holds a record already" in said.err) == (terminal.Exit.USAGE, True)
     assert place.run("backup", folder).status == terminal.Exit.USAGE
     assert place.everything() == before
 
@@ -397,7 +373,7 @@ def test_a_damaged_backup_is_told_before_anything_happens(
 
     def refuses(words: str) -> None:
         said = empty.run("restore", folder)
-        assert (said.status, words in said.told) == (terminal.Exit.FOUND, True), said.told
+        assert (said.status, words in said.err) == (terminal.Exit.FOUND, True), said.err
         assert empty.holds_nothing()
 
     manifest = (folder / "manifest.json").read_text()
@@ -406,6 +382,9 @@ def test_a_damaged_backup_is_told_before_anything_happens(
     migrations = f'"migrations": {json.loads(manifest)["migrations"]}'
     (folder / "manifest.json").write_text(manifest.replace(migrations, '"migrations": 9999'))
     refuses("is at migration 9999")
+    version = f'"postgresql": {json.loads(manifest)["postgresql"]}'
+    (folder / "manifest.json").write_text(manifest.replace(version, '"postgresql": 99'))
+    refuses("made from PostgreSQL 99")
     (folder / "manifest.json").write_text(manifest)
     dump = (folder / "database.dump").read_bytes()
     (folder / "database.dump").write_bytes(dump[:-1])
@@ -421,7 +400,7 @@ def test_a_backup_that_fails_leaves_nothing(place: Place, tmp_path: Path) -> Non
     (tmp_path / "nothing").mkdir()
     said = place.run("backup", tmp_path / "backup", binaries=tmp_path / "nothing")
     assert said.status == terminal.Exit.UNAVAILABLE
-    assert "set RAPPORT_POSTGRES_BIN" in said.told
+    assert "set RAPPORT_POSTGRES_BIN" in said.err
     assert list(tmp_path.glob("backup*")) == []
 
 
@@ -431,9 +410,9 @@ def test_a_backup_of_a_log_that_lost_entries_says_so(
     """R3: a backup of what was rolled back is made, and is not called a good one."""
     place.append()
     rolled_back = new_place(home=place.home)
-    backup.restore_database(folder, rolled_back.database.dsn("owner"))
+    backup.restore_database(folder, backup.read_manifest(folder), rolled_back.database.dsn("owner"))
     said = rolled_back.run("backup", tmp_path / "later")
-    assert (said.status, "Keep older backups" in said.told) == (terminal.Exit.FOUND, True)
+    assert (said.status, "Keep older backups" in said.err) == (terminal.Exit.FOUND, True)
     assert (tmp_path / "later" / "manifest.json").exists()
 
 
@@ -475,13 +454,7 @@ def test_a_home_that_is_gone_is_taken_back() -> None:
 
 
 def _rapport(home: Path, *arguments: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, "-c", "from api.cli import main; main()", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"RAPPORT_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    process = started(*arguments, RAPPORT_HOME=str(home))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out

@@ -154,7 +154,7 @@ def test_its_backup_comes_back(furnished: House, server_elsewhere: Server, tmp_p
     )
     settings = Settings(home=tmp_path, database_url=server_elsewhere.empty_database())
     with open_database(settings) as restored:
-        backup.restore_database(tmp_path / "backup", restored.dsn("owner"))
+        backup.restore_database(tmp_path / "backup", manifest, restored.dsn("owner"))
     with open_service(settings, clock=clinic.clock) as service:
         assert _clinic(service, clinic.clock).check_record().root == manifest.logs[0].head.root
         assert service.log.read_log(0, 1000) == clinic.log.read_log(0, 1000)
