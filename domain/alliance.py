@@ -99,6 +99,9 @@ class Rating(Event):
     def subject(self) -> UUID | None:
         return self.rater if self.perspective is Perspective.CLIENT else None
 
+    def outlives_closure(self) -> bool:
+        return self.follow_up
+
 
 class AllianceRated(Rating):
     """Somebody rated, at that time."""

@@ -139,6 +139,9 @@ class ConsentWithdrawn(Event):
     def subject(self) -> UUID:
         return self.party
 
+    def outlives_closure(self) -> bool:
+        return True
+
 
 # --- State ----------------------------------------------------------------------------------
 

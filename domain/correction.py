@@ -37,7 +37,15 @@ from domain.event import (
     Stream,
     Text,
 )
-from domain.session import HoldSession, SessionHeld, SessionTimeTaken
+from domain.relationship import require_time_fits
+from domain.session import (
+    HoldSession,
+    Medium,
+    MediumNotStated,
+    SessionHeld,
+    SessionScheduled,
+    SessionTimeTaken,
+)
 
 Version = Annotated[int, Field(ge=1, lt=2**53)]
 """The version of an entry in its stream."""
@@ -208,6 +216,10 @@ class CorrectEntry(Command):
         if isinstance(replacement, SessionHeld):
             replacement, time_taken = _held_again(given, entry, replacement)
             occurred = replacement.started_at
+        if isinstance(replacement, SessionScheduled) and replacement.medium is Medium.NOT_STATED:
+            replace(given, source=entry.source).unless_imported(MediumNotStated())
+        if occurred != entry.occurred_at and self.stream.category == "relationship":
+            require_time_fits(given.history(self.stream), self.entry, occurred)
         if replacement == original and occurred == entry.occurred_at:
             raise NothingCorrected(entry=self.entry)
         corrected = EntryCorrected(
@@ -277,8 +289,8 @@ def _replacement(original: Event, content: dict[str, Any]) -> Event:
         raise ReplacementInvalid(topic=kind.topic, fields=_faulty(kind, error)) from None
     before, after = original.model_dump(), replacement.model_dump()
     for field in kind.model_fields:
-        named = _names_an_id(before[field]) or _names_an_id(after[field])
-        if named and before[field] != after[field]:
+        is_fixed = field in kind.fixed and before[field] != after[field]
+        if is_fixed or [*_ids(before[field])] != [*_ids(after[field])]:
             raise IdentityChanged(field=field)
     return replacement
 
@@ -343,5 +355,9 @@ def _faulty(kind: type[Event], error: ValidationError) -> str:
     return ", ".join(known) or "names of fields, and how they fit together"
 
 
-def _names_an_id(value: object) -> bool:
-    return isinstance(value, UUID) or any(map(_names_an_id, _parts(value)))
+def _ids(value: object) -> Iterator[UUID]:
+    """The ids that a value names, however deep in it."""
+    if isinstance(value, UUID):
+        yield value
+    for part in _parts(value):
+        yield from _ids(part)

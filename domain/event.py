@@ -141,6 +141,8 @@ class Event(Model):
     topic: ClassVar[str]
     schema_version: ClassVar[int] = 1
     correctable: ClassVar[bool] = True
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a correction keeps, as it keeps ids: later entries were judged by them."""
 
     late_reason: Text | None = None
     """Why it was recorded late (rule 3)."""
@@ -152,6 +154,10 @@ class Event(Model):
     def subject(self) -> UUID | None:
         """The one person whose key seals this content; None: joint, the stream's own key."""
         return None
+
+    def outlives_closure(self) -> bool:
+        """Rule 16: whether it may also tell of a time when its relationship was closed."""
+        return False
 
     def amends(self) -> "Amendment | None":
         """What this entry changes in how an earlier entry of its stream reads; most: nothing."""

@@ -5,9 +5,10 @@ rule between its entries holds at the moment of writing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, NamedTuple
 from uuid import UUID, uuid4
 
@@ -64,10 +65,18 @@ class Initiator(StrEnum):
 # --- What happened --------------------------------------------------------------------------
 
 
-class RelationshipOpened(Event):
+class Turn(Event):
+    """An opening, a closing, a transfer or a reopening."""
+
+    def outlives_closure(self) -> bool:
+        return True
+
+
+class RelationshipOpened(Turn):
     """Who meets whom, for what and in which setting."""
 
     topic = "relationship.opened"
+    fixed = frozenset({"constellation", "activity"})
 
     clients: People
     therapists: People
@@ -79,7 +88,7 @@ class RelationshipOpened(Event):
     transferred_from: UUID | None = None
 
 
-class RelationshipTransferred(Event):
+class RelationshipTransferred(Turn):
     """The link to the relationship that goes on from here; the closure stands beside it."""
 
     topic = "relationship.transferred"
@@ -88,7 +97,7 @@ class RelationshipTransferred(Event):
     reason: Text
 
 
-class RelationshipClosed(Event):
+class RelationshipClosed(Turn):
     """How it ended, and what was left open."""
 
     topic = "relationship.closed"
@@ -100,7 +109,7 @@ class RelationshipClosed(Event):
     open_ruptures: Annotated[int, Field(ge=0, le=1000)]
 
 
-class RelationshipReopened(Event):
+class RelationshipReopened(Turn):
     """A closed relationship goes on, under the same id; its sessions are numbered on."""
 
     topic = "relationship.reopened"
@@ -161,6 +170,13 @@ class Relationship:
     def was_closed(self, at: datetime) -> bool:
         return any(closure.covers(at) for closure in self.closures)
 
+    def is_outside(self, entry: RecordedEvent) -> bool:
+        """Rule 16: whether it tells of a time when this was not open, as it may not."""
+        at, event = entry.occurred_at, entry.event
+        if isinstance(event, Erased) or event.outlives_closure():
+            return False
+        return at < self.opened_at or self.was_closed(at)
+
 
 def relationship_stream(relationship: UUID) -> Stream:
     return Stream("relationship", relationship)
@@ -168,13 +184,17 @@ def relationship_stream(relationship: UUID) -> Stream:
 
 def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
-    opening = next(history.of(RelationshipOpened), None)
-    if opening is None:
-        if any(isinstance(entry.event, Erased) for entry in history[:1]):
-            raise RelationshipErased
-        raise RelationshipUnknown
-    entry, opened = opening
-    return Relationship(entry.stream.id, opened, entry.occurred_at, closures_of(history.standing))
+    if history and isinstance(history[0].event, Erased):
+        raise RelationshipErased
+    return _relationship(history.standing)
+
+
+def _relationship(entries: tuple[RecordedEvent, ...]) -> Relationship:
+    for entry in entries:
+        if isinstance(entry.event, RelationshipOpened):
+            closures = closures_of(entries)
+            return Relationship(entry.stream.id, entry.event, entry.occurred_at, closures)
+    raise RelationshipUnknown
 
 
 def closures_of(entries: tuple[RecordedEvent, ...]) -> tuple[Closure, ...]:
@@ -195,8 +215,28 @@ def require_open(relationship: Relationship, given: Given, *, follow_up: bool = 
 
     What happened before the closing may still be recorded: that is a late entry.
     """
+    if given.at < relationship.opened_at:
+        raise RelationshipNotYetOpen(relationship=relationship.id)
     if relationship.was_closed(given.at) and not follow_up:
         raise RelationshipNotOpen(relationship=relationship.id)
+
+
+def require_time_fits(history: History, version: int, at: datetime) -> None:
+    """Rule 16, where a correction says that an entry occurred at another time.
+
+    Turns keep their order, and no entry comes to lie outside the times they leave open.
+    """
+    before = history.standing
+    was = _relationship(before)
+    after = tuple(replace(e, occurred_at=at) if e.version == version else e for e in before)
+    relationship = _relationship(after)
+    turns = (entry.occurred_at for entry in after if isinstance(entry.event, Turn))
+    if any(later < earlier for earlier, later in pairwise(turns)):
+        raise TurnsOutOfOrder(relationship=relationship.id)
+    lay_outside = {entry.version for entry in before if was.is_outside(entry)}
+    for entry in after:
+        if relationship.is_outside(entry) and entry.version not in lay_outside:
+            raise OutsideTheRelationship(entry=entry.version)
 
 
 def require_participant(relationship: Relationship, person: UUID) -> None:
@@ -248,6 +288,19 @@ class RelationshipNotOpen(Refusal):
         "Relationship {relationship} was closed at that time. After closure it takes late"
         " entries, corrections and follow-up measures; reopen it for more."
     )
+
+
+class RelationshipNotYetOpen(Refusal):
+    rule = 16
+    says = (
+        "Relationship {relationship} was opened after that time: look at occurred_at, or correct"
+        " the time of the opening."
+    )
+
+
+class OutsideTheRelationship(Refusal):
+    rule = 16
+    says = "Entry {entry} would then tell of a time when the relationship was not open."
 
 
 class RelationshipClosedAlready(Refusal):
@@ -313,7 +366,8 @@ class TransferRelationship(Command):
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
-        relationship = relationship_of(given.history(stream))
+        history = given.history(stream)
+        relationship = relationship_of(history)
         closing = RelationshipClosed(
             reason=self.reason,
             initiated_by=self.initiated_by,
@@ -331,7 +385,7 @@ class TransferRelationship(Command):
             transferred_from=self.relationship,
         )
         yield New(stream, RelationshipTransferred(to=self.to, reason=self.reason))
-        yield _closing(given, relationship, closing)
+        yield _closing(given, history, closing)
         yield _opening(given, self.to, opening)
 
 
@@ -347,14 +401,13 @@ class CloseRelationship(Command):
     open_ruptures: Annotated[int, Field(ge=0, le=1000)]
 
     def decide(self, given: Given) -> Iterator[New]:
-        relationship = relationship_of(given.history(relationship_stream(self.relationship)))
         closing = RelationshipClosed(
             reason=self.reason,
             initiated_by=self.initiated_by,
             goals=self.goals,
             open_ruptures=self.open_ruptures,
         )
-        yield _closing(given, relationship, closing)
+        yield _closing(given, given.history(relationship_stream(self.relationship)), closing)
 
 
 class ReopenRelationship(Command):
@@ -397,9 +450,14 @@ def _opening(given: Given, relationship: UUID, opened: RelationshipOpened) -> Ne
     return New(stream, opened)
 
 
-def _closing(given: Given, relationship: Relationship, closing: RelationshipClosed) -> New:
+def _closing(given: Given, history: History, closing: RelationshipClosed) -> New:
+    relationship = relationship_of(history)
     if not relationship.is_open:
         raise RelationshipClosedAlready(relationship=relationship.id)
     if given.at < relationship.last_turn:
         raise TurnsOutOfOrder(relationship=relationship.id)
+    closed = replace(relationship, closures=(Closure(given.at, until=None),))
+    for entry in history.standing:
+        if entry.occurred_at > given.at and closed.is_outside(entry):
+            raise OutsideTheRelationship(entry=entry.version)
     return New(relationship_stream(relationship.id), closing)

@@ -27,14 +27,26 @@ from domain.correction import (
     ReplacementInvalid,
     StaysAsRecorded,
 )
-from domain.event import EntryUnknown, Event, OccursInTheFuture, Stream
+from domain.event import EntryUnknown, Event, OccursInTheFuture, Refusal, Stream
 from domain.goal import GoalProposed
-from domain.person import PersonRegistered, person_stream
-from domain.relationship import relationship_stream
+from domain.person import Activity, PersonRegistered, person_stream
+from domain.relationship import (
+    Constellation,
+    Initiator,
+    OutsideTheRelationship,
+    RelationshipClosed,
+    RelationshipOpened,
+    RelationshipReopened,
+    TurnsOutOfOrder,
+    relationship_stream,
+)
 from domain.session import (
     LocationUnconfirmed,
     Medium,
+    MediumNotStated,
+    ScheduleSession,
     SessionHeld,
+    SessionScheduled,
     SessionsOverlap,
     schedule_stream,
     session_of,
@@ -55,13 +67,16 @@ from tests.kit import (
     PARTNER,
     RELATIONSHIP,
     SESSION,
+    SUPERVISOR,
     THERAPIST,
     Record,
     consent,
     consent_id,
     given,
     hold_session,
+    informed,
     named,
+    opened,
     registered,
     taken,
 )
@@ -189,6 +204,35 @@ def test_a_correction_keeps_every_id() -> None:
     ):
         command = correct(task(), AT, content=content)
         TASKED.when(command).refuses(IdentityChanged, field=field)
+    for_a_goal = Aim(goals=(named("goal"),), purpose="To find out waht the fear does.")
+    record = given(*OPENED, task(aim=for_a_goal))
+    spelt = task(aim=for_a_goal.model_copy(update={"purpose": AIM.purpose}))
+    record.when(correct(spelt, AT)).recorded()
+    record.when(correct(task(), AT)).refuses(IdentityChanged, field="aim")
+
+
+@pytest.mark.parametrize(
+    "as_opened, fixed",
+    [
+        (opened(supervisor=SUPERVISOR, constellation=Constellation.COUPLE), "constellation"),
+        (opened(supervisor=SUPERVISOR, activity=Activity.COACHING), "activity"),
+    ],
+    ids=["constellation", "activity"],
+)
+def test_what_a_relationship_is_for_is_not_corrected(
+    as_opened: RelationshipOpened, fixed: str
+) -> None:
+    """Rules 10 and 11: who may meet in it was judged by these; by a correction, a coach would have
+    held therapy."""
+    given(*CONSENTED).when(correct(as_opened, 1)).refuses(IdentityChanged, field=fixed)
+    setting = as_opened.model_copy(
+        update={
+            "constellation": Constellation.INDIVIDUAL,
+            "activity": Activity.THERAPY,
+            "setting": "day clinic",
+        }
+    )
+    given(*CONSENTED).when(correct(setting, 1)).recorded()
 
 
 def test_what_came_with_the_entry_stays_with_it() -> None:
@@ -303,6 +347,48 @@ def test_an_entry_moved_in_time_is_asked_for_where_it_now_stands() -> None:
     assert TASK in tasks_of(later.as_of(happened_by=january, known_at=NOW - DAY))
 
 
+CLOSED = RelationshipClosed(
+    reason="Moved away.", initiated_by=Initiator.CLIENT, goals="One of two.", open_ruptures=0
+)
+REOPENED = RelationshipReopened(reason="Came back.")
+TURNED = given(*OPENED, (task(), NOW - 9 * DAY), (CLOSED, NOW - 6 * DAY), (REOPENED, NOW - 3 * DAY))
+
+
+@pytest.mark.parametrize(
+    "event, entry, days_ago, refusal",
+    [
+        (CLOSED, AT + 1, 2, TurnsOutOfOrder),
+        (CLOSED, AT + 1, 400, TurnsOutOfOrder),
+        (REOPENED, AT + 2, 7, TurnsOutOfOrder),
+        (CLOSED, AT + 1, 10, OutsideTheRelationship),
+        (opened(supervisor=SUPERVISOR), 1, 8, OutsideTheRelationship),
+        (task(), AT, 5, OutsideTheRelationship),
+        (task(), AT, 400, OutsideTheRelationship),
+        (CLOSED, AT + 1, 8, None),
+        (REOPENED, AT + 2, 5, None),
+        (opened(supervisor=SUPERVISOR), 1, 20, None),
+        (opened(supervisor=SUPERVISOR), 1, 400, None),
+        (task(), AT, 2, None),
+    ],
+)
+def test_nothing_is_moved_out_of_its_relationship(
+    event: Event, entry: int, days_ago: int, refusal: type[Refusal] | None
+) -> None:
+    """Rule 16: not by a correction either; openings and closings keep their order."""
+    outcome = TURNED.when(correct(event, entry, occurred=NOW - days_ago * DAY))
+    if refusal is None:
+        outcome.recorded()
+    else:
+        outcome.refuses(refusal)
+
+
+def test_what_may_follow_a_closing_may_be_moved_there() -> None:
+    """Rules 16 and 20: a closing is set right to before a withdrawal that came after it."""
+    withdrawn = ConsentWithdrawn(consent=consent_id(Scope.TREATMENT, CLIENT), party=CLIENT)
+    record = given(*CONSENTED, (withdrawn, NOW - 4 * DAY), (CLOSED, NOW - 3 * DAY))
+    record.when(correct(CLOSED, last(record), occurred=NOW - 5 * DAY)).recorded()
+
+
 # --- Sessions: a correction is decided like the session itself ------------------------------
 
 SESSIONS = given(*CONSENTED).when(hold_session()).recorded()
@@ -357,8 +443,10 @@ def test_a_session_is_not_moved_over_another() -> None:
 
 def test_a_session_is_not_moved_to_before_the_consent() -> None:
     """Rule 12, rule 24: it needs consent at its corrected start, and cites that."""
-    before = times(AN_HOUR_AGO - 90 * DAY)
-    SESSIONS.when(correct(session_held(), HELD_AT, **before)).refuses(ConsentMissing, party=CLIENT)
+    record = given(*OPENED, informed(), consent(valid_from=NOW - DAY)).when(hold_session())
+    before = times(AN_HOUR_AGO - 2 * DAY)
+    moved = correct(session_held(record.recorded()), last(record.recorded()), **before)
+    record.recorded().when(moved).refuses(ConsentMissing, party=CLIENT)
 
 
 def test_a_session_is_not_made_telehealth_without_what_that_needs() -> None:
@@ -374,6 +462,23 @@ def test_a_session_is_not_made_telehealth_without_what_that_needs() -> None:
     corrected = session_held(record)
     assert corrected.medium is Medium.VIDEO
     assert len(corrected.relies_on) == 2
+
+
+def test_an_appointment_is_not_made_one_of_no_medium() -> None:
+    """Rule 45: what only an import may leave open is not left open by a correction."""
+    planned = SessionScheduled(
+        session=SESSION, starts_at=NOW, ends_at=NOW + HOUR, medium=Medium.VIDEO
+    )
+    record = given(*CONSENTED, planned)
+    unstated = correct(planned, last(record), content={"medium": "not_stated"})
+    record.when(unstated).refuses(MediumNotStated)
+    imported = given(*CONSENTED).when(
+        ScheduleSession(
+            relationship=RELATIONSHIP, session=SESSION, starts_at=NOW, ends_at=NOW + HOUR
+        ),
+        imported=True,
+    )
+    imported.recorded().when(unstated).recorded()
 
 
 def test_who_was_present_is_not_corrected_but_recorded_anew() -> None:

@@ -52,7 +52,6 @@ from domain.relationship import (
     RelationshipNotOpen,
 )
 from tests.kit import (
-    BEGINNING,
     CLIENT,
     DAY,
     FOUNDED,
@@ -433,7 +432,8 @@ def test_an_id_names_one_goal() -> None:
 def test_a_goal_must_be_there_at_the_time() -> None:
     """Rule 26: what was never proposed, or only later, takes no entry."""
     given(*OPENED).when(assent(CLIENT), by=CLIENT).refuses(EntryUnknown, what="goal")
-    late = assent(CLIENT, occurred_at=BEGINNING, late_reason="Given on paper.")
+    at_the_opening = PROPOSED.relationship[0].occurred_at
+    late = assent(CLIENT, occurred_at=at_the_opening, late_reason="Given on paper.")
     PROPOSED.when(late, by=CLIENT).refuses(GoalNotYetProposed, goal=GOAL)
 
 

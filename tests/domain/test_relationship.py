@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.clinic import Scope
-from domain.consent import ConsentGiven
+from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.correction import EnteredInError
 from domain.event import Command, Given, LateReasonMissing
 from domain.person import OutOfScope
@@ -20,11 +20,13 @@ from domain.relationship import (
     Initiator,
     NotAParticipant,
     OpenRelationship,
+    OutsideTheRelationship,
     RelationshipClosed,
     RelationshipClosedAlready,
     RelationshipErased,
     RelationshipExists,
     RelationshipNotOpen,
+    RelationshipNotYetOpen,
     RelationshipOpenAlready,
     RelationshipReopened,
     RelationshipTransferred,
@@ -57,10 +59,13 @@ from tests.kit import (
     SUPERVISOR,
     THERAPIST,
     Record,
+    consent,
+    consent_id,
     give_consent,
     given,
     held,
     hold_session,
+    informed,
     named,
     on,
     opened,
@@ -268,6 +273,34 @@ def test_turns_keep_their_order() -> None:
     closed.when(REOPEN.model_copy(update=early)).refuses(TurnsOutOfOrder)
     closed.when(REOPEN, at=CLOSED_AT).then(REOPENED)
     given(*FOUNDED, (opened(), NOW)).when(CLOSE, at=NOW).then(CLOSED)
+
+
+def test_nothing_happens_in_a_relationship_before_it_is_opened() -> None:
+    """Rules 10 and 16: also after a transfer, the therapist who goes on has held nothing yet."""
+    record = given(*FOUNDED, (opened(), NOW - DAY), informed(), consent(valid_from=NOW - 9 * DAY))
+    before = hold_session(start=NOW - 2 * DAY, late_reason="Written up on the train.")
+    record.when(before).refuses(RelationshipNotYetOpen, relationship=RELATIONSHIP)
+    record.when(before, imported=True).refuses(RelationshipNotYetOpen)
+    record.when(hold_session(start=NOW - DAY)).recorded()
+
+
+def test_a_relationship_is_not_closed_before_what_happened_in_it() -> None:
+    """Rule 16: a session after the closing it would have had is none that is recorded late."""
+    record = given(*CONSENTED, (held(), NOW - 2 * DAY))
+    friday = {"occurred_at": NOW - 3 * DAY, "late_reason": "Closed in the office."}
+    version = record.relationship.version
+    for command in (CLOSE, transfer()):
+        early = command.model_copy(update=friday)
+        record.when(early).refuses(OutsideTheRelationship, entry=version)
+        record.when(early.model_copy(update={"occurred_at": NOW - 2 * DAY})).recorded()
+
+
+def test_a_withdrawal_does_not_keep_a_relationship_open() -> None:
+    """Rules 16 and 20: it may follow a closing, whichever of the two is recorded first."""
+    withdrawn = ConsentWithdrawn(consent=consent_id(Scope.TREATMENT, CLIENT), party=CLIENT)
+    record = given(*CONSENTED, (withdrawn, NOW - DAY))
+    friday = {"occurred_at": NOW - 3 * DAY, "late_reason": "Closed in the office."}
+    record.when(CLOSE.model_copy(update=friday)).then(CLOSED)
 
 
 @for_all(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(-10, 500))

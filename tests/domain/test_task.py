@@ -34,7 +34,6 @@ from domain.task import (
     tasks_of,
 )
 from tests.kit import (
-    BEGINNING,
     CLIENT,
     DAY,
     NOW,
@@ -165,7 +164,8 @@ def test_a_task_has_its_own_id_and_its_time() -> None:
     """Rule 8: an id is used once; what refers to a task cannot come before it."""
     PROPOSED.when(propose()).refuses(TaskExists, task=TASK)
     given(*OPENED).when(review(), by=CLIENT).refuses(EntryUnknown, what="task")
-    early = assent(occurred_at=BEGINNING, late_reason="Given on paper.")
+    at_the_opening = PROPOSED.relationship[0].occurred_at
+    early = assent(occurred_at=at_the_opening, late_reason="Given on paper.")
     PROPOSED.when(early, by=CLIENT).refuses(TaskNotYetProposed, task=TASK)
 
 
