@@ -374,8 +374,11 @@ def test_the_search_finds_what_is_in_the_clear(told: Told, machine: Machine) -> 
     stream = found(searched, [f"relationship-{house.relationship}".encode()])
     assert {"base", "pg_wal"} <= {part for where in stream for part in Path(where).parts}
     assert any("/log/" in where for where in found(searched, [b"rapport.entries"]))
-    in_views = found(searched, [house.rating.bytes])
-    assert any("/base/" in where for where in in_views), "clear in alliance_course"
+    with psycopg.connect(clinic.database.dsn("read")) as connection:
+        row = connection.execute("SELECT pg_relation_filepath('views.caseload_v1')").fetchone()
+    assert row is not None
+    caseload = [(where, content) for where, content in searched if where.endswith(row[0])]
+    assert found(caseload, [house.client.person.bytes]), "clear in the caseload"
     assert found(searched, [b"alliance.rated"])
     with psycopg.connect(machine.postgres.superuser_dsn(), autocommit=True) as connection:
         connection.execute("CREATE TABLE control (text text, born date, items int[])")
