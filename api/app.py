@@ -54,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.house = composition.house(service)
     app.state.error_page = pages.error_page
     app.add_middleware(Surroundings)
-    problems.install(app, composition.UNAVAILABLE)
+    problems.install(app, composition.UNAVAILABLE, composition.DAMAGED)
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(pages.router)

@@ -17,12 +17,14 @@ from api.doors import Check, House, LogStatus, Persona
 from domain.access import Role
 from domain.records import Clock, Records, system_clock
 from infra.acknowledged import AcknowledgedHead
+from infra.canonical import CanonicalError
 from infra.event_store import ClinicLog, LogDiverged
 from infra.identity import NotAuthentic, Principal, Tokens
 from infra.keyring import FileKeyring, KeyringError, open_keyring
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
+from infra.sealing import SealBroken
 from infra.settings import Settings
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS, Views
@@ -158,6 +160,9 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     psycopg.InterfaceError,
 )
 """What the parts raise while they cannot be reached."""
+
+DAMAGED: tuple[type[Exception], ...] = (SealBroken, CanonicalError)
+"""What the parts raise where stored bytes do not open to what was stored."""
 
 _NOT_READY: tuple[type[Exception], ...] = (*UNAVAILABLE, MigrationError)
 

@@ -4,6 +4,7 @@ A problem says what is wrong and what mends it, with a code for programs and the
 It never repeats what was sent: neither text nor values.
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -20,6 +21,9 @@ from domain.event import Refusal
 from projections.view import ViewBehind, ViewNotBuilt
 
 MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger("rapport.http")
+
 _RETRY_AFTER_SECONDS = "1"
 
 
@@ -127,6 +131,19 @@ class RecordUnavailable(Fault):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": _RETRY_AFTER_SECONDS}
 
 
+class ViewInTheMaking(Fault):
+    status = 503
+    says = "The view {view} is being built from the log for the first time: ask again."
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": _RETRY_AFTER_SECONDS}
+
+
+class Damaged(Fault):
+    """What is stored does not open under its key: it was changed behind the product's back."""
+
+    status = 500
+    says = "What is stored here was damaged. Those who run this: `rapport verify`, then `rebuild`."
+
+
 class Unexpected(Fault):
     status = 500
     says = "Something went wrong here. The people who run this find it by the request_id."
@@ -222,10 +239,15 @@ def request_id_of(request: Request) -> UUID:
     return request_id
 
 
-def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
+def install(
+    app: FastAPI,
+    unavailable: Sequence[type[Exception]],
+    damaged: Sequence[type[Exception]],
+) -> None:
     """Turns every exception that is answered into its problem.
 
-    `unavailable`: what the parts behind the doors raise while they cannot be reached.
+    `unavailable`: what the parts behind the doors raise while they cannot be reached; `damaged`:
+    what they raise where stored bytes are no longer what they were.
     """
 
     def fault(request: Request, error: Exception) -> Response:
@@ -252,6 +274,13 @@ def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
         assert isinstance(error, ViewBehind)
         return of_fault(request, NotThereYet(after=error.position))
 
+    def building(request: Request, error: Exception) -> Response:
+        return of_fault(request, ViewInTheMaking(view=str(error)))
+
+    def broken(request: Request, error: Exception) -> Response:
+        _log.error("sealed content does not open: %s", type(error).__name__)
+        return of_fault(request, Damaged())
+
     def gone(request: Request, error: Exception) -> Response:
         return of_fault(request, RecordUnavailable())
 
@@ -260,6 +289,8 @@ def install(app: FastAPI, unavailable: Sequence[type[Exception]]) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ViewBehind, behind)
-    not_now: list[type[Exception]] = [ViewNotBuilt, *unavailable]
-    for kind in not_now:
+    app.add_exception_handler(ViewNotBuilt, building)
+    for kind in unavailable:
         app.add_exception_handler(kind, gone)
+    for kind in damaged:
+        app.add_exception_handler(kind, broken)

@@ -386,7 +386,7 @@ def test_a_view_that_was_never_built_is_said_to_be_missing(house: House) -> None
     """API: no worker has run yet: 503, and not an empty list."""
     for address in (path(house, "/timeline"), "/relationships"):
         answer = house.practice.get(house.therapist, address)
-        assert (answer.status_code, answer.json()["code"]) == (503, "record-unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (503, "view-in-the-making")
     house.practice.shown(house.therapist, path(house))
 
 
@@ -404,6 +404,22 @@ def turned(practice: Practice, who: Somebody, address: str, **parameters: Any) -
         if page["next"] is None:
             return found
         cursor = {"cursor": page["next"]}
+
+
+def test_what_was_changed_behind_the_doors_is_not_shown(built: House) -> None:
+    """R3: sealed rows of a view that were altered are told to be damaged, never read as they are."""
+    practice = built.practice
+    with psycopg.connect(practice.clinic.database.dsn("views"), autocommit=True) as connection:
+        connection.execute(f"SET rapport.clinic = '{practice.clinic.id}'")
+        changed = connection.execute(
+            "UPDATE views.caseload_v1 SET sealed = array_replace(sealed, sealed[1], "
+            "set_byte(sealed[1], 20, get_byte(sealed[1], 20) # 1))"
+        )
+    assert changed.rowcount > 0
+    answer = practice.get(built.therapist, "/relationships")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "damaged"
+    assert "rapport verify" in answer.json()["detail"]
 
 
 def test_pages_are_the_whole_in_pieces(built: House) -> None:
