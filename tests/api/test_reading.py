@@ -407,7 +407,7 @@ def turned(practice: Practice, who: Somebody, address: str, **parameters: Any) -
 
 
 def test_what_was_changed_behind_the_doors_is_not_shown(built: House) -> None:
-    """R3: sealed rows of a view that were altered are told to be damaged, never read as they are."""
+    """R3: altered rows of a view are told to be damaged, never shown as they are."""
     practice = built.practice
     with psycopg.connect(practice.clinic.database.dsn("views"), autocommit=True) as connection:
         connection.execute(f"SET rapport.clinic = '{practice.clinic.id}'")
