@@ -1,8 +1,13 @@
 """The reference says what the code says."""
 
+import re
+from typing import Any
+
 import pytest
+import typer.main
 
 from api import reference
+from api.cli import app
 from domain.event import Refusal
 from domain.topics import COMMANDS, EVENTS
 from infra.settings import Settings
@@ -44,3 +49,27 @@ def test_every_number_means_a_rule() -> None:
     numbers = [number for part in reference.rule_texts().values() for number in part]
     assert numbers == list(range(1, 46))
     assert {refusal.rule for refusal in Refusal.__subclasses__()} - {None} <= set(numbers)
+
+
+def test_the_documents_name_commands_that_there_are() -> None:
+    """Docs: every `rapport …` in a code block is a command with those options."""
+    blocks = [
+        (path, block)
+        for folder in ("operate", "guide", "formats")
+        for path in sorted((reference.ROOT / "docs" / folder).rglob("*.md"))
+        for block in re.findall(r"```(?:sh)?\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+    ]
+    lines = [
+        (path.name, words.split())
+        for path, block in blocks
+        for words in re.findall(r"(?:^|[ /&])rapport ((?!-)[a-z].*?)(?:&&|#|$)", block, re.M)
+    ]
+    assert len(lines) > 20
+    for name, words in lines:
+        command: Any = typer.main.get_command(app)
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, (name, words)
+            command = command.commands[words.pop(0)]
+        known = {option for each in command.params for option in each.opts + each.secondary_opts}
+        used = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert used <= known, (name, words)
