@@ -173,7 +173,7 @@ _LOOKS: Mapping[Shape, tuple[str, int, str, str]] = {
 """Symbol, size in square pixels, fill and stroke."""
 
 _LEFT, _WIDTH, _RIGHT = 176, 720, 128
-_TALL, _LOW, _ROW = 92, 60, 21
+_TALL, _LOW, _ROW = 110, 70, 21
 _LETTERS = 30
 """As many fit beside a row."""
 

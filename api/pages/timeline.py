@@ -1,5 +1,6 @@
 """The timeline of one relationship, and the receipt of each of its entries."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -22,6 +23,8 @@ from projections.view import known
 router = APIRouter(include_in_schema=False)
 
 PER_PAGE: Final = 250
+
+_CODE: Final = re.compile("[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Version = Annotated[int, Path(ge=1, lt=2**53)]
 PageNumber = Annotated[int, Query(alias="page", ge=1, le=100_000)]
@@ -203,15 +206,25 @@ def _scores(row: RatingRow | None) -> list[str]:
     ]
 
 
-def _content(event: Event | Erased, people: People) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One field of a fact."""
+
+    name: str
+    value: str
+    is_code: bool
+    """An id or a digest, for machines to compare."""
+
+
+def _content(event: Event | Erased, people: People) -> list[Content]:
     """The fields of the fact, in words; nothing where it is erased or withheld."""
     if isinstance(event, Erased):
         return []
     told = event.model_dump(exclude_none=True)
     return [
-        (words.plain(name).capitalize(), _said(value, people))
+        Content(words.plain(name).capitalize(), said, bool(_CODE.fullmatch(said)))
         for name, value in told.items()
-        if value not in ((), {}, None)
+        if value not in ((), {}, None) and (said := _said(value, people))
     ]
 
 

@@ -182,8 +182,11 @@ def minute(at: datetime) -> str:
 
 
 def second(at: datetime) -> str:
-    """To the second in UTC: how the record's own times are shown."""
-    utc = at.astimezone(UTC)
+    """The second by which it had happened, in UTC: how the record's own times are shown.
+
+    Rounded up, so that whatever is asked as of a time read here includes what stood beside it.
+    """
+    utc = whole_second(at)
     return f"{day(utc)}, {utc:%H:%M:%S} UTC"
 
 
