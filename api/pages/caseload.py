@@ -107,9 +107,9 @@ def _marks(case: Case) -> Sequence[str]:
         "imported": known(case.imported_entries),
         "erased": known(case.erased_entries),
     }
-    reported = [code for cell in case.reported if (code := known(cell)) is not None]
+    reported = words.reported_rules(filter(None, map(known, case.reported)))
     return [
         *(f"last rating: {words.flag(flag)}" for flag in sorted(flags)),
         *(f"{count} {what}" for what, count in counted.items() if count),
-        *(f"reported: {words.reported(code)}" for code in reported),
+        *filter(None, [reported]),
     ]

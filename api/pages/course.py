@@ -201,13 +201,15 @@ def _bounds(
     sessions: Iterable[Session],
     now: datetime,
 ) -> tuple[datetime, datetime]:
-    """From the first to the last thing shown; while the relationship is open, up to now."""
+    """From the first to the last thing shown; up to now, where that is not far and it is open."""
     moments = [each.at for some in rated.values() for each in some]
     moments += [session.started_at for session in sessions]
     moments += [line.occurred_at.known or now for line in dossier.timeline.values()]
-    if dossier.case is not None and known(dossier.case.state) is CaseState.OPEN:
-        moments.append(now)
     begins, ends = min(moments, default=now), max(moments, default=now)
+    is_open = dossier.case is not None and known(dossier.case.state) is CaseState.OPEN
+    # At most half of the axis is there to show that nothing happened.
+    if is_open and ends < now <= ends + (ends - begins):
+        ends = now
     margin = max((ends - begins) / 60, timedelta(hours=12))
     return begins - margin, ends + margin
 

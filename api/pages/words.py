@@ -1,6 +1,6 @@
 """The record's codes, times and ids in words for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from uuid import UUID
@@ -159,6 +159,13 @@ def reported(code: str) -> str:
     """A refusal that an import reported: `consent missing (rule 12)`."""
     rule = _rules().get(code)
     return plain(code) if rule is None else f"{plain(code)} (rule {rule})"
+
+
+def reported_rules(codes: Iterable[str]) -> str:
+    """All that an import reported, by the numbers of the rules; empty if it reported nothing."""
+    rules = sorted({rule for code in codes if (rule := _rules().get(code)) is not None})
+    kind = "rule" if len(rules) == 1 else "rules"
+    return f"import reported: {kind} {', '.join(map(str, rules))}" if rules else ""
 
 
 def series(of: SeriesId) -> str:

@@ -753,18 +753,26 @@ def test_a_partner_s_own_words_are_not_shown(site: Site) -> None:
     assert REMARK in shown[Role.THERAPIST, ""]
 
 
-def test_what_is_erased_is_said_to_be(site: Site) -> None:
-    """Rule 9: with the client's key gone, pages say that content is erased and show the rest."""
-    house, clinic = site.house, site.house.practice.clinic
-    history = clinic.log.history(relationship_stream(house.relationship))
+def erase(house: House, subject: UUID | None) -> None:
+    """Destroys the key of what somebody gave to the relationship; None: of what is joint."""
+    clinic = house.practice.clinic
     keys = {
         entry.key_id
-        for entry in history
-        if not isinstance(entry.event, Erased) and entry.event.subject() == house.client.person
+        for entry in clinic.log.history(relationship_stream(house.relationship))
+        if not isinstance(entry.event, Erased) and entry.event.subject() == subject
     }
+    assert keys
     for key_id in keys:
         clinic.keyring.destroy(clinic.id, key_id)
     house.practice.later(minutes=1)
+
+
+def test_what_is_erased_is_said_to_be(site: Site) -> None:
+    """Rule 9: with the client's key gone, pages say that content is erased and show the rest;
+    with the joint one gone too, that there was something is all that is left."""
+    house = site.house
+    history = house.practice.clinic.log.history(relationship_stream(house.relationship))
+    erase(house, house.client.person)
     visitor = site.visitor(Role.THERAPIST)
     assert visitor.open(site.course) == 200
     main = visitor.page.locator("main")
@@ -777,4 +785,10 @@ def test_what_is_erased_is_said_to_be(site: Site) -> None:
     expect(main).to_contain_text(str(rated.position))
     visitor.open(f"{site.course}/timeline")
     expect(main.locator(f"#entry-{rated.version}")).to_contain_text("content erased")
-    assert visitor.faults == []
+    erase(house, None)
+    assert visitor.open(site.course) == 404, "nobody can tell any more whose it was"
+    officer = site.visitor(Role.COMPLIANCE_OFFICER)
+    for path in (site.course, f"{site.course}/timeline", f"{site.course}/entries/1"):
+        assert officer.open(path) == 200
+    expect(officer.page.locator("main")).to_contain_text("the key is destroyed")
+    assert [*visitor.faults, *officer.faults] == []

@@ -295,3 +295,6 @@ def test_an_import_s_reports_name_their_rule() -> None:
     """Rule 45: what an import reported is told with the number of the rule."""
     assert words.reported("consent-missing") == "consent missing (rule 12)"
     assert words.reported("not-of-this-release") == "not of this release"
+    codes = ("out-of-scope", "consent-missing", "out-of-scope")
+    assert words.reported_rules(codes) == "import reported: rules 11, 12"
+    assert words.reported_rules(()) == ""
