@@ -149,19 +149,18 @@ def ratings_of(history: History) -> dict[UUID, CurrentRating]:
     Where a superseding rating was entered in error, the one before it is current again, unless a
     further one stands in the place of both.
     """
-    replaces: dict[UUID, tuple[UUID, ...]] = {}
+    first: dict[UUID, UUID] = {}
     for entry in history:
         if isinstance(entry.event, RatingSuperseded):
-            earlier_ids = replaces.get(entry.event.superseded, ())
-            replaces[entry.event.rating] = (entry.event.superseded, *earlier_ids)
-    current: dict[UUID, CurrentRating] = {}
+            superseded = entry.event.superseded
+            first[entry.event.rating] = first.get(superseded, superseded)
+    chains: dict[UUID, list[tuple[RecordedEvent, Rating]]] = {}
     for entry, rating in history.of(Rating):
-        earlier: tuple[RecordedEvent, ...] = ()
-        for id_ in replaces.get(rating.rating, ()):
-            if replaced := current.pop(id_, None):
-                earlier = (*replaced.earlier, replaced.entry)
-        current[rating.rating] = CurrentRating(entry, rating, earlier)
-    return current
+        chains.setdefault(first.get(rating.rating, rating.rating), []).append((entry, rating))
+    return {
+        rating.rating: CurrentRating(entry, rating, tuple(entry for entry, _ in earlier))
+        for *earlier, (entry, rating) in chains.values()
+    }
 
 
 def score_of(entry: RecordedEvent) -> Score | None:
@@ -202,6 +201,11 @@ class RatingExists(Refusal):
 class SessionNotHeld(Refusal):
     rule = 28
     says = "Session {session} is {status}: only a session that was held is rated."
+
+
+class RaterNotPresent(Refusal):
+    rule = 28
+    says = "{rater} was not at session {session}, and cannot rate it."
 
 
 class NotTheirPerspective(Refusal):
@@ -316,6 +320,8 @@ class RateAlliance(Command):
             raise SessionUnknown(session=self.session)
         if not session.is_held:
             raise SessionNotHeld(session=self.session, status=session.status)
+        if self.perspective in _FROM_WITHIN and self.rater not in session.present:
+            raise RaterNotPresent(rater=self.rater, session=self.session)
         place = (self.session, instrument, self.perspective, self.rater)
         for id_, current in ratings_of(history).items():
             other = current.rating
@@ -351,6 +357,8 @@ class SupersedeRating(Command):
             raise NotTheCurrentRating(rating=self.superseded)
         old = current.rating
         require_voice(old.rater, given)
+        # What an import did not bring, this does not bring either (rule 45).
+        given.reported.extend(old.reported)
         definition = None if old.key_hash is None else load_key(old.key_hash)
         # The same answers under the same key, place and consent: only the reading is new.
         kept = {name: getattr(old, name) for name in Rating.model_fields}
@@ -362,6 +370,10 @@ class SupersedeRating(Command):
         }
         superseding = RatingSuperseded.model_validate(kept | better)
         yield New(stream, superseding, current.entry.occurred_at)
+
+
+_FROM_WITHIN = frozenset({Perspective.CLIENT, Perspective.THERAPIST, Perspective.JOINT})
+"""Perspectives of those who were in the room; others may judge it by a recording."""
 
 
 def require_perspective(relationship: Relationship, rater: UUID, perspective: Perspective) -> None:

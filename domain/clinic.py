@@ -56,15 +56,21 @@ Language = Annotated[
 """A BCP 47 language tag: `de`, `pt-BR`."""
 
 
-def in_order(start: str, end: str) -> Any:
-    """A validator for a class: its field `end`, where given, does not lie before `start`."""
+def in_order(start: str, end: str, *, apart: bool = False) -> Any:
+    """A validator for a class: its field `end`, where given, does not lie before `start`, nor,
+    where they are `apart`, at the same time."""
 
     def check(self: Model) -> Model:
         first, last = getattr(self, start), getattr(self, end)
-        if first is not None and last is not None and last < first:
-            raise PydanticCustomError(
-                "out_of_order", "{end} lies before {start}.", {"start": start, "end": end}
-            )
+        if first is not None and last is not None:
+            if last < first:
+                raise PydanticCustomError(
+                    "out_of_order", "{end} lies before {start}.", {"start": start, "end": end}
+                )
+            if apart and last == first:
+                raise PydanticCustomError(
+                    "no_length", "{end} is when {start} is.", {"start": start, "end": end}
+                )
         return self
 
     return model_validator(mode="after")(check)
@@ -90,7 +96,7 @@ class Scope(StrEnum):
 
 
 class ClinicFounded(Event):
-    """The first entry of a clinic's record."""
+    """The clinic, and what it is called."""
 
     topic = "clinic.founded"
 
@@ -162,7 +168,7 @@ def consent_document(
 def licence_in_force(history: History, instrument: str, on: date) -> bool:
     """Rule 34: whether the clinic has attested a licence for the instrument on that day."""
     return any(
-        attested.instrument == instrument
+        attested.instrument.casefold() == instrument.casefold()
         and attested.valid_from <= on
         and (attested.expires is None or on <= attested.expires)
         for _, attested in history.of(InstrumentLicenceAttested)
@@ -216,7 +222,7 @@ class FoundClinic(Command):
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = clinic_stream(given.clinic)
-        if given.history(stream).version:
+        if any(entry.topic == ClinicFounded.topic for entry in given.history(stream)):
             raise ClinicFoundedAlready
         yield New(stream, ClinicFounded(name=self.clinic_name))
 

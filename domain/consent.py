@@ -187,10 +187,14 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
 
 def consenting(history: History, scope: Scope, at: datetime) -> dict[UUID, Reliance]:
     """By party, the newest consent to that scope which holds at that time."""
-    return {
-        consent.given.party: Reliance(entry=consent.entry, consent=id_)
-        for id_, consent in consents_of(history).items()
+    newest = {
+        consent.given.party: consent
+        for consent in consents_of(history).values()
         if consent.given.scope is scope and consent.holds(at)
+    }
+    return {
+        party: Reliance(entry=consent.entry, consent=consent.given.consent)
+        for party, consent in newest.items()
     }
 
 

@@ -257,6 +257,7 @@ class History(Sequence[RecordedEvent]):
     def standing(self) -> tuple[RecordedEvent, ...]:
         """The entries as they read today, in their order, amendments themselves left out."""
         standing: dict[int, RecordedEvent] = {}
+        contents: dict[int, dict[str, Any]] = {}  # by version: only the last is read
         for entry in self._entries:
             amendment = entry.amends()
             if amendment is None:
@@ -267,13 +268,18 @@ class History(Sequence[RecordedEvent]):
                 continue
             if amendment.content is None:
                 del standing[amendment.version]
+                contents.pop(amendment.version, None)
                 continue
+            contents[amendment.version] = amendment.content
             standing[amendment.version] = replace(
                 amended,
-                event=type(amended.event).model_validate(amendment.content),
                 occurred_at=amendment.occurred_at or amended.occurred_at,
                 amended_at=entry.position,
             )
+        for version, content in contents.items():
+            amended = standing[version]
+            assert isinstance(amended.event, Event), "nothing erased is amended"
+            standing[version] = replace(amended, event=amended.event.model_validate(content))
         return tuple(standing.values())
 
     def of(self, kind: type[E]) -> Iterator[tuple[RecordedEvent, E]]:

@@ -5,8 +5,8 @@ any, and what was agreed before stays where it was said (rule 25). Entries about
 the order in which they happened; a late entry takes its place among them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -199,7 +199,7 @@ class Revision:
     attainment: Attainment | None
     entry: RecordedEvent
     """The entry that brought it."""
-    stances: Mapping[UUID, RecordedEvent] = field(default_factory=dict)
+    stances: Mapping[UUID, RecordedEvent]
     """By party: the entry of the last assent or dissent."""
 
     def assents(self) -> frozenset[UUID]:
@@ -246,11 +246,11 @@ def goals_of(history: History) -> dict[UUID, Goal]:
 
     What refers to a goal or revision that is erased or was entered in error is passed over.
     """
-    goals: dict[UUID, Goal] = {}
+    told: dict[UUID, list[RecordedEvent]] = {}
     for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
         match entry.event:
-            case GoalProposed(goal=id_) as proposed if id_ not in goals:
-                goals[id_] = Goal(id_, (_revision(entry, proposed, 1),))
+            case GoalProposed(goal=id_) if id_ not in told:
+                told[id_] = [entry]
             case (
                 GoalRevised(goal=id_)
                 | GoalAssented(goal=id_)
@@ -259,35 +259,39 @@ def goals_of(history: History) -> dict[UUID, Goal]:
                 | GoalReached(goal=id_)
                 | GoalRetired(goal=id_)
                 | GoalReopened(goal=id_)
-            ) if id_ in goals:
-                goals[id_] = _after(goals[id_], entry)
-    return goals
+            ) if id_ in told:
+                told[id_].append(entry)
+    return {id_: _goal(id_, entries) for id_, entries in told.items()}
 
 
-def _revision(entry: RecordedEvent, worded: GoalProposed | GoalRevised, number: int) -> Revision:
-    return Revision(number, worded.statement, worded.by, worded.attainment, entry)
+def _goal(id_: UUID, entries: Iterable[RecordedEvent]) -> Goal:
+    """One goal from its own entries, in the order in which they happened."""
+    revisions: dict[int, Revision] = {}
+    stances: dict[int, dict[UUID, RecordedEvent]] = {}
+    ratings: list[RecordedEvent] = []
+    turn: RecordedEvent | None = None
+    for entry in entries:
+        match entry.event:
+            case GoalProposed() as worded:
+                revisions[1] = _revision(entry, worded, stances.setdefault(1, {}))
+            case GoalRevised(revision=number) as worded:
+                revisions[number] = _revision(entry, worded, stances.setdefault(number, {}))
+            case GoalAssented() | GoalDissented() as said if said.revision in stances:
+                stances[said.revision][said.party] = entry
+            case GoalRated():
+                ratings.append(entry)
+            case GoalReached() | GoalRetired() | GoalReopened():
+                turn = entry
+    return Goal(id_, tuple(revisions.values()), tuple(ratings), turn)
 
 
-def _after(goal: Goal, entry: RecordedEvent) -> Goal:
-    match entry.event:
-        case GoalRevised() as revised:
-            revisions = (*goal.revisions, _revision(entry, revised, revised.revision))
-            return replace(goal, revisions=revisions)
-        case GoalAssented() | GoalDissented() as said:
-            return replace(
-                goal,
-                revisions=tuple(
-                    replace(revision, stances={**revision.stances, said.party: entry})
-                    if revision.number == said.revision
-                    else revision
-                    for revision in goal.revisions
-                ),
-            )
-        case GoalRated():
-            return replace(goal, ratings=(*goal.ratings, entry))
-        case GoalReached() | GoalRetired() | GoalReopened():
-            return replace(goal, turn=entry)
-    return goal
+def _revision(
+    entry: RecordedEvent,
+    worded: GoalProposed | GoalRevised,
+    stances: Mapping[UUID, RecordedEvent],
+) -> Revision:
+    number = worded.revision if isinstance(worded, GoalRevised) else 1
+    return Revision(number, worded.statement, worded.by, worded.attainment, entry, stances)
 
 
 # --- Refusals -------------------------------------------------------------------------------

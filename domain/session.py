@@ -73,7 +73,7 @@ class SessionScheduled(Event):
     ends_at: Moment
     medium: Medium
 
-    _times = in_order("starts_at", "ends_at")
+    _times = in_order("starts_at", "ends_at", apart=True)
 
 
 class SessionHeld(Event):
@@ -92,7 +92,7 @@ class SessionHeld(Event):
     joint: bool = False
     """One hour that counts in more than one relationship, or that a group shares (rule 14)."""
 
-    _times = in_order("started_at", "ended_at")
+    _times = in_order("started_at", "ended_at", apart=True)
 
 
 class SessionMissed(Event):
@@ -130,7 +130,7 @@ class SessionTimeTaken(Event):
     ended_at: Moment
     joint: bool
 
-    _times = in_order("started_at", "ended_at")
+    _times = in_order("started_at", "ended_at", apart=True)
 
 
 # --- State ----------------------------------------------------------------------------------
@@ -214,6 +214,12 @@ class SessionSettled(Refusal):
     says = "Session {session} is already {status}; that is corrected, not changed."
 
 
+class SessionLiesAhead(Refusal):
+    rule = 13
+    status = 422
+    says = "Session {session} begins only after that: nobody has missed it; it can be cancelled."
+
+
 class NobodyToMeet(Refusal):
     rule = 10
     status = 422
@@ -257,7 +263,7 @@ class ScheduleSession(Command):
     ends_at: Moment
     medium: Medium = Medium.IN_PERSON
 
-    _times = in_order("starts_at", "ends_at")
+    _times = in_order("starts_at", "ends_at", apart=True)
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
@@ -296,7 +302,7 @@ class HoldSession(Command):
     location_confirmed: bool = False
     joint: bool = False
 
-    _times = in_order("started_at", "ended_at")
+    _times = in_order("started_at", "ended_at", apart=True)
 
     def effective_at(self) -> datetime:
         return self.started_at
@@ -373,7 +379,9 @@ class MissSession(Command):
         relationship = relationship_of(history)
         require_open(relationship, given)
         require_participant(relationship, self.who)
-        _require_scheduled(history, self.session)
+        session = _require_scheduled(history, self.session)
+        if given.at < session.started_at:
+            raise SessionLiesAhead(session=self.session)
         yield New(stream, SessionMissed(session=self.session, who=self.who, why=self.why))
 
 
@@ -395,13 +403,14 @@ class CancelSession(Command):
         yield New(stream, SessionCancelled(session=self.session, who=self.who, why=self.why))
 
 
-def _require_scheduled(history: History, id_: UUID) -> None:
+def _require_scheduled(history: History, id_: UUID) -> Session:
     """Rule 13: only what is still scheduled becomes missed or cancelled."""
     session = session_of(history, id_)
     if session is None:
         raise SessionUnknown(session=id_)
     if session.status is not Status.SCHEDULED:
         raise SessionSettled(session=id_, status=session.status)
+    return session
 
 
 def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: SessionHeld) -> New:
@@ -414,28 +423,35 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
         ended_at=held.ended_at,
         joint=held.joint,
     )
-    for _, other in given.history(stream).of(SessionTimeTaken):
-        is_another = (other.relationship, other.session) != (relationship, held.session)
-        # The schedule is only a way to find it: what counts is how the other session reads today.
-        if is_another and _clash(taken, other) and _clash(taken, _as_it_reads(given, other)):
+    clashing = [
+        other
+        for _, other in given.history(stream).of(SessionTimeTaken)
+        if (other.relationship, other.session) != (relationship, held.session)
+        and _clash(taken, other)
+    ]
+    # The schedule is only a way to find them: what counts is how the other sessions read today.
+    held_in = {
+        id_: _held_sessions(given.history(relationship_stream(id_)))
+        for id_ in {other.relationship for other in clashing}
+    }
+    for other in clashing:
+        sessions = held_in[other.relationship]
+        reads = other if sessions is None else sessions.get(other.session)
+        if reads is not None and _clash(taken, reads):
             given.unless_imported(SessionsOverlap(therapist=therapist))
     return New(stream, taken)
 
 
-def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session | None) -> bool:
+def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session) -> bool:
     return (
-        other is not None
-        and one.started_at < other.ended_at
+        one.started_at < other.ended_at
         and other.started_at < one.ended_at
         and not (one.joint and other.joint)
     )
 
 
-def _as_it_reads(given: Given, taken: SessionTimeTaken) -> SessionTimeTaken | Session | None:
-    """The session that took this time; None if it was entered in error."""
-    history = given.history(relationship_stream(taken.relationship))
-    session = session_of(history, taken.session)
-    if session and session.is_held:
-        return session
-    was_erased = any(isinstance(entry.event, Erased) for entry in history)
-    return taken if was_erased else None
+def _held_sessions(history: History) -> dict[UUID, Session] | None:
+    """The held sessions of a relationship by id; None if they were erased: nobody knows them."""
+    if any(isinstance(e.event, Erased) and e.topic == SessionHeld.topic for e in history):
+        return None
+    return {id_: session for id_, session in sessions_of(history).items() if session.is_held}

@@ -5,7 +5,7 @@ reviewed, and retired. Entries about a task count in the order in which they hap
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -120,10 +120,10 @@ class Task:
     proposed: TaskProposed
     entry: RecordedEvent
     """The entry that proposed it."""
-    assents: Mapping[UUID, RecordedEvent] = field(default_factory=dict)
+    assents: Mapping[UUID, RecordedEvent]
     """By party."""
-    reviews: tuple[RecordedEvent, ...] = ()
-    retired: RecordedEvent | None = None
+    reviews: tuple[RecordedEvent, ...]
+    retired: RecordedEvent | None
 
 
 def tasks_of(history: History) -> dict[UUID, Task]:
@@ -131,19 +131,33 @@ def tasks_of(history: History) -> dict[UUID, Task]:
 
     What refers to a task that is erased or was entered in error is passed over.
     """
-    tasks: dict[UUID, Task] = {}
+    told: dict[UUID, list[RecordedEvent]] = {}
     for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
         match entry.event:
-            case TaskProposed(task=id_) as proposed if id_ not in tasks:
-                tasks[id_] = Task(id_, proposed, entry)
-            case TaskAssented(task=id_, party=party) if id_ in tasks:
-                assents = {**tasks[id_].assents, party: entry}
-                tasks[id_] = replace(tasks[id_], assents=assents)
-            case TaskReviewed(task=id_) if id_ in tasks:
-                tasks[id_] = replace(tasks[id_], reviews=(*tasks[id_].reviews, entry))
-            case TaskRetired(task=id_) if id_ in tasks:
-                tasks[id_] = replace(tasks[id_], retired=entry)
-    return tasks
+            case TaskProposed(task=id_) if id_ not in told:
+                told[id_] = [entry]
+            case TaskAssented(task=id_) | TaskReviewed(task=id_) | TaskRetired(task=id_) if (
+                id_ in told
+            ):
+                told[id_].append(entry)
+    return {id_: _task(id_, *entries) for id_, entries in told.items()}
+
+
+def _task(id_: UUID, first: RecordedEvent, *later: RecordedEvent) -> Task:
+    """One task from its own entries, in the order in which they happened."""
+    assert isinstance(first.event, TaskProposed), "a task begins with its proposal"
+    assents: dict[UUID, RecordedEvent] = {}
+    reviews: list[RecordedEvent] = []
+    retired: RecordedEvent | None = None
+    for entry in later:
+        match entry.event:
+            case TaskAssented(party=party):
+                assents[party] = entry
+            case TaskReviewed():
+                reviews.append(entry)
+            case TaskRetired():
+                retired = entry
+    return Task(id_, first.event, first, assents, tuple(reviews), retired)
 
 
 # --- Refusals -------------------------------------------------------------------------------

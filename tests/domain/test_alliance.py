@@ -19,6 +19,7 @@ from domain.alliance import (
     NotTheirPerspective,
     RateAlliance,
     RatedAlready,
+    RaterNotPresent,
     Rating,
     RatingExists,
     RatingSuperseded,
@@ -46,6 +47,7 @@ from tests.kit import (
     AN_HOUR_AGO,
     BEGINNING,
     CLIENT,
+    COTHERAPIST,
     DAY,
     FOUNDED,
     HOUR,
@@ -263,6 +265,32 @@ def test_an_id_names_one_rating() -> None:
     in_error.when(rate(rating=BETTER), by=CLIENT).recorded()
 
 
+@pytest.mark.parametrize("perspective", ["client", "therapist"])
+def test_who_was_not_there_rates_no_session(perspective: str) -> None:
+    """Rule 28: a partner who stayed at home has no view of the hour; an observer may see it."""
+    absent = {"client": PARTNER, "therapist": COTHERAPIST}[perspective]
+    family = opened(
+        CLIENT,
+        PARTNER,
+        therapists=(THERAPIST, COTHERAPIST),
+        constellation=Constellation.FAMILY,
+    )
+    record = given(
+        *FOUNDED,
+        *LICENSED,
+        family,
+        consent(Scope.OUTCOME_MEASURES, PARTNER),
+        (held(), AN_HOUR_AGO),
+    )
+    form = rate(rater=PARTNER) if perspective == "client" else rate_as_therapist(rater=absent)
+    record.when(form, by=absent).refuses(RaterNotPresent, rater=absent, session=SESSION)
+    between = form.model_copy(update={"session": None})
+    record.when(between, by=absent).recorded()
+    observed = rate(perspective="observer", rater=OFFICE, instrument="A form of theirs")
+    whole = observed.model_copy(update={"answers": ("1", "2")})
+    record.when(whole, by=OFFICE, imported=True).reports(UnknownInstrument)
+
+
 # --- Rule 29: never edited ------------------------------------------------------------------
 
 
@@ -472,6 +500,17 @@ def test_an_instrument_is_used_while_its_licence_is_attested() -> None:
     consented.and_given(licence("SRS")).when(rate(), by=CLIENT).recorded()
 
 
+def test_a_licence_is_found_however_it_is_written() -> None:
+    """Rule 34: an instrument's name is read in any case, here as where it is asked for."""
+    record = given(
+        *OPENED,
+        licence("srs-3"),
+        consent(Scope.OUTCOME_MEASURES),
+        (held(), AN_HOUR_AGO),
+    )
+    record.when(rate(instrument="Srs"), by=CLIENT).recorded()
+
+
 def test_a_free_instrument_needs_no_attestation() -> None:
     """Rule 34: the SWLS is free with credit: nobody has to attest a licence for it."""
     consented = given(*OPENED, consent(Scope.OUTCOME_MEASURES), (held(), AN_HOUR_AGO))
@@ -580,3 +619,14 @@ def test_an_import_reports_what_it_lacks_and_invents_nothing() -> None:
     record.when(rate(answers=["11"] * 4), by=OFFICE, imported=True).refuses(ItemOutOfRange)
     elsewhere = rate(session=named("elsewhere"))
     record.when(elsewhere, by=OFFICE, imported=True).refuses(SessionUnknown)
+
+
+def test_superseding_an_imported_rating_brings_no_consent_with_it() -> None:
+    """Rule 45: what an import reported stays with the answers, whoever reads them better."""
+    record = given(*OPENED, (held(), AN_HOUR_AGO))
+    imported = record.when(rate(), by=OFFICE, imported=True).recorded()
+    superseded = imported.when(supersede(), by=CLIENT)
+    superseded.reports(LicenceNotAttested, ConsentMissing)
+    (new,) = superseded.news
+    assert isinstance(new.event, RatingSuperseded)
+    assert new.event.relies_on == ()

@@ -181,6 +181,13 @@ def test_nothing_is_imported_before_its_basis_is_declared() -> None:
     assert imported.recorded().entries[-1].source is Source.IMPORT
 
 
+def test_a_clinic_may_be_named_after_its_documents() -> None:
+    """What was published first does not keep a clinic from being founded."""
+    given(published()).when(FoundClinic(clinic_name="Practice at the Park")).then(
+        ClinicFounded(name="Practice at the Park")
+    )
+
+
 def test_the_clinic_outlives_the_erasure_of_its_content() -> None:
     """Rule 9: whatever of the clinic's stream is erased, its questions still have answers."""
     record = given(*FOUNDED, attest(), IMPORT_DECLARED).erased(None)

@@ -36,6 +36,7 @@ from domain.session import (
     Session,
     SessionCancelled,
     SessionExists,
+    SessionLiesAhead,
     SessionMissed,
     SessionScheduled,
     SessionSettled,
@@ -143,6 +144,16 @@ def test_missed_and_cancelled_say_who_and_why(
             type(command).model_validate(command.model_dump(exclude={part}))
 
 
+def test_nobody_misses_what_lies_ahead() -> None:
+    """Rules 4 and 13: an appointment is missed once it has begun; before that it is cancelled."""
+    record = given(*CONSENTED, APPOINTMENT)
+    early = MISS.model_copy(update={"occurred_at": NOW - MINUTE})
+    record.when(early).refuses(SessionLiesAhead, session=SESSION)
+    record.when(MISS).then(MISSED)
+    early_call = CANCEL.model_copy(update={"occurred_at": NOW - MINUTE})
+    record.when(early_call).then(CANCELLED)
+
+
 def test_only_a_participant_misses_a_session() -> None:
     """Rule 15: who stayed away is one of those who were expected."""
     elsewhere = MISS.model_copy(update={"who": OFFICE})
@@ -164,7 +175,8 @@ def test_appointments_end_with_the_relationship(
     command: ScheduleSession | MissSession | CancelSession,
 ) -> None:
     """Rule 16: after closure no appointment is made, missed or cancelled, unless recorded late."""
-    record = given(*CONSENTED, APPOINTMENT, (CLOSED, NOW - DAY))
+    past = {"starts_at": NOW - 3 * DAY, "ends_at": NOW - 3 * DAY + HOUR}
+    record = given(*CONSENTED, APPOINTMENT.model_copy(update=past), (CLOSED, NOW - DAY))
     record.when(command).refuses(RelationshipNotOpen)
     if command is not SCHEDULE:
         before = {"occurred_at": NOW - 2 * DAY, "late_reason": "Found when filing."}
@@ -182,6 +194,16 @@ def test_a_session_does_not_end_before_it_starts() -> None:
             type(planned).model_validate(planned.model_dump() | backwards)
     with pytest.raises(ValidationError, match="ended_at lies before started_at"):
         taken(minutes=-1)
+
+
+def test_a_session_takes_time() -> None:
+    """Rule 14: one that ends when it starts would overlap with none."""
+    for kind in (hold_session, held, taken):
+        with pytest.raises(ValidationError, match="ended_at is when started_at is"):
+            kind(minutes=0)
+    for planned in (SCHEDULE, APPOINTMENT):
+        with pytest.raises(ValidationError, match="ends_at is when starts_at is"):
+            type(planned).model_validate(planned.model_dump() | {"ends_at": NOW})
 
 
 # --- Time -----------------------------------------------------------------------------------
@@ -458,6 +480,15 @@ def test_an_erased_session_keeps_its_hour() -> None:
     erased = here.erased(None, relationship_stream(ELSEWHERE))
     assert session_of(erased.history(relationship_stream(ELSEWHERE)), named("elsewhere")) is None
     erased.when(hold_session()).refuses(SessionsOverlap, therapist=THERAPIST)
+
+
+def test_an_erased_client_takes_no_hour() -> None:
+    """Rules 9 and 14: a session in error leaves its hour free, though its client was erased."""
+    there = relationship_stream(ELSEWHERE)
+    agreed = on(there, consent(party=PARTNER))
+    error = on(there, EnteredInError(entry=1, reason="Wrong client."))
+    record = given(*CONSENTED, *elsewhere(0, 50), agreed, error).erased(PARTNER)
+    record.when(hold_session()).then(held(relies_on=(RELIANCE,)), taken())
 
 
 def test_with_the_schedule_erased_sessions_go_on() -> None:
