@@ -8,7 +8,7 @@ the order in which they happened; a late entry takes its place among them.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
 from pydantic import Field, model_validator
@@ -89,6 +89,7 @@ class GoalProposed(Event):
     """A goal in its first wording: revision 1."""
 
     topic = "goal.proposed"
+    revision: ClassVar[int] = 1
     # Another wording is a revision: reworded in place it would keep assents nobody gave.
     correctable = False
 
@@ -272,10 +273,15 @@ def _goal(id_: UUID, entries: Iterable[RecordedEvent]) -> Goal:
     turn: RecordedEvent | None = None
     for entry in entries:
         match entry.event:
-            case GoalProposed() as worded:
-                revisions[1] = _revision(entry, worded, stances.setdefault(1, {}))
-            case GoalRevised(revision=number) as worded:
-                revisions[number] = _revision(entry, worded, stances.setdefault(number, {}))
+            case GoalProposed() | GoalRevised() as said:
+                revisions[said.revision] = Revision(
+                    number=said.revision,
+                    statement=said.statement,
+                    by=said.by,
+                    attainment=said.attainment,
+                    entry=entry,
+                    stances=stances.setdefault(said.revision, {}),
+                )
             case GoalAssented() | GoalDissented() as said if said.revision in stances:
                 stances[said.revision][said.party] = entry
             case GoalRated():
@@ -283,15 +289,6 @@ def _goal(id_: UUID, entries: Iterable[RecordedEvent]) -> Goal:
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
     return Goal(id_, tuple(revisions.values()), tuple(ratings), turn)
-
-
-def _revision(
-    entry: RecordedEvent,
-    worded: GoalProposed | GoalRevised,
-    stances: Mapping[UUID, RecordedEvent],
-) -> Revision:
-    number = worded.revision if isinstance(worded, GoalRevised) else 1
-    return Revision(number, worded.statement, worded.by, worded.attainment, entry, stances)
 
 
 # --- Refusals -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Streams: `person-<person>`, `practitioner-<practitioner>`.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -62,7 +62,10 @@ class PersonRegistered(Event):
 
 
 class PractitionerRegistered(Event):
-    """Somebody who works with clients, and what they may do from when to when."""
+    """Somebody who works with clients, and what they may do from when to when.
+
+    Registered again, somebody has another scope from that day on: a trainee becomes a therapist.
+    """
 
     topic = "practitioner.registered"
 
@@ -92,13 +95,16 @@ def practitioner_stream(practitioner: UUID) -> Stream:
 
 
 def in_scope(history: History, activity: Activity, at: datetime) -> bool:
-    """Rule 11: whether the practitioner may do that, on the day of `at` where it happens."""
-    return any(
-        activity in registered.scope
-        and registered.valid_from <= at.date()
-        and (registered.valid_to is None or at.date() <= registered.valid_to)
-        for _, registered in history.of(PractitionerRegistered)
-    )
+    """Rule 11: whether the practitioner may do that, on the day of `at` where it happens.
+
+    Of several registrations the last that has begun by then counts.
+    """
+    day = at.date()
+    begun = [r for _, r in history.of(PractitionerRegistered) if r.valid_from <= day]
+    if not begun:
+        return False
+    last = max(begun, key=lambda registered: registered.valid_from)
+    return activity in last.scope and (last.valid_to is None or day <= last.valid_to)
 
 
 def require_scope(given: Given, practitioner: UUID, activity: Activity) -> None:
@@ -118,6 +124,11 @@ def require_person(given: Given, person: UUID) -> None:
 
 class RegisteredAlready(Refusal):
     says = "{id} is registered; correct that entry instead."
+
+
+class ScopeNotLater(Refusal):
+    rule = 11
+    says = "{practitioner} is registered as of that day or a later one; correct that entry instead."
 
 
 class PersonUnknown(Refusal):
@@ -161,7 +172,7 @@ class RegisterPerson(Command):
 
 
 class RegisterPractitioner(Command):
-    """Register a practitioner with the scope of practice."""
+    """Register a practitioner with the scope of practice; again, where it becomes another."""
 
     name = "register-practitioner"
 
@@ -176,8 +187,11 @@ class RegisterPractitioner(Command):
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = practitioner_stream(self.practitioner)
-        if given.history(stream).version:
-            raise RegisteredAlready(id=self.practitioner)
+        history = given.history(stream)
+        if history.version:
+            begins = (registered.valid_from for _, registered in history.of(PractitionerRegistered))
+            if self.valid_from <= max(begins, default=date.max):
+                raise ScopeNotLater(practitioner=self.practitioner)
         yield New(
             stream,
             PractitionerRegistered(

@@ -19,6 +19,7 @@ from domain.person import (
     RegisteredAlready,
     RegisterPerson,
     RegisterPractitioner,
+    ScopeNotLater,
     in_scope,
     practitioner_stream,
 )
@@ -97,7 +98,30 @@ def test_a_practitioner_is_registered_with_a_scope() -> None:
     )
     assert practising().subject() == THERAPIST
     record = given().when(command).then(practising())
-    record.when(command).refuses(RegisteredAlready, id=THERAPIST)
+    record.when(command).refuses(ScopeNotLater, practitioner=THERAPIST)
+    later = command.model_copy(update={"valid_from": date(2026, 1, 1)})
+    record.erased(THERAPIST).when(later).refuses(ScopeNotLater)
+
+
+@for_all(st.dates(date(2025, 1, 1), date(2026, 12, 31)))
+@example(date(2025, 12, 31))
+@example(date(2026, 1, 1))
+def test_a_coach_becomes_a_therapist_from_a_day_on(day: date) -> None:
+    """Rule 11: another scope takes the place of the one before from its own day on, and never
+    reaches back: what was done before was done as a coach."""
+    coach = practising(COACH, Activity.COACHING, valid_from=date(2025, 6, 1))
+    command = RegisterPractitioner(
+        practitioner=COACH,
+        full_name="Dr. Jan Muster",
+        profession=Profession.THERAPIST,
+        scope=(Activity.THERAPY,),
+        valid_from=date(2026, 1, 1),
+    )
+    record = given(coach).when(command).recorded()
+    history = record.history(practitioner_stream(COACH))
+    at = datetime.combine(day, time(12), tzinfo=ZONE)
+    assert in_scope(history, Activity.THERAPY, at) == (day >= date(2026, 1, 1))
+    assert in_scope(history, Activity.COACHING, at) == (date(2025, 6, 1) <= day < date(2026, 1, 1))
 
 
 def test_a_scope_does_not_end_before_it_begins() -> None:
