@@ -185,6 +185,12 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
     return next((given for _, given in history.of(ConsentGiven) if given.consent == consent), None)
 
 
+def relied_on(event: Event) -> tuple[int, ...]:
+    """Rule 24: the versions of the entries whose consent an entry of this event relies on."""
+    relies_on: tuple[Reliance, ...] = getattr(event, "relies_on", ())
+    return tuple(reliance.entry for reliance in relies_on)
+
+
 def consenting(history: History, scope: Scope, at: datetime) -> dict[UUID, Reliance]:
     """By party, the newest consent to that scope which holds at that time."""
     newest = {

@@ -10,6 +10,7 @@ from datetime import UTC
 from uuid import UUID
 
 from domain.alliance import Rating, RatingSuperseded
+from domain.consent import relied_on
 from domain.event import Policy, RecordedEvent, Source, Stream, Text
 from projections.view import (
     Cell,
@@ -45,6 +46,10 @@ class Line(Row):
     """The declared import it stands on (rule 45)."""
     reported: Cell[tuple[str, ...]]
     """Codes of the refusals that its import reported (rule 45)."""
+    relies_on: Cell[tuple[Number, ...]]
+    """Versions of the consents that it cites (rule 24)."""
+    unsupported: Cell[Number] | None = None
+    """Version of the entry that says that one of these consents was entered in error."""
     amends: Cell[Number] | None = None
     """Version of the entry that this one corrects."""
     corrected: tuple[Cell[Number], ...] = ()
@@ -91,11 +96,11 @@ class Timeline(View[State, Line]):
         if amended is not None and amended.version in lines:
             line = lines[amended.version]
             mark = cell(entry, entry.version)
-            lines[amended.version] = (
-                replace(line, in_error=mark)
-                if amended.content is None
-                else replace(line, corrected=(*line.corrected, mark))
-            )
+            if amended.content is None:
+                lines[amended.version] = replace(line, in_error=mark)
+                lines |= _without(lines, amended.version, mark)
+            else:
+                lines[amended.version] = _corrected(line, entry)
         if isinstance(entry.event, Rating):
             ratings = {**ratings, entry.event.rating: entry.version}
         if isinstance(entry.event, RatingSuperseded):
@@ -123,10 +128,31 @@ class Timeline(View[State, Line]):
             source=here(entry.source),
             late=here(entry.is_late(self._policy)),
             late_reason=told(entry, lambda event: event.late_reason),
+            relies_on=told(entry, relied_on),
             import_id=told(entry, lambda event: event.import_id),
             reported=told(entry, lambda event: event.reported),
             amends=None if amended is None else here(amended.version),
         )
+
+
+def _corrected(line: Line, correction: RecordedEvent) -> Line:
+    """A session that is set right cites the consents of its right time."""
+    line = replace(line, corrected=(*line.corrected, cell(correction, correction.version)))
+    amended = correction.amends()
+    cited = amended and amended.content and amended.content.get("relies_on")
+    if not cited:
+        return line
+    versions = tuple(reliance["entry"] for reliance in cited)
+    return replace(line, relies_on=cell(correction, versions), unsupported=None)
+
+
+def _without(lines: Mapping[int, Line], consent: int, mark: Cell[Number]) -> Mapping[int, Line]:
+    """The lines that rely on the consent of that entry, which was never given."""
+    return {
+        version: replace(line, unsupported=mark)
+        for version, line in lines.items()
+        if consent in (known(line.relies_on) or ())
+    }
 
 
 def late(lines: Mapping[int, Line]) -> Iterator[Line]:

@@ -150,6 +150,9 @@ def _marks(line: Line) -> Iterator[Mark]:
     in_error, superseded = known(line.in_error), known(line.superseded)
     if in_error is not None:
         yield Mark(f"entered in error, says entry {in_error}", "alarm", in_error)
+    unsupported = known(line.unsupported)
+    if unsupported is not None:
+        yield Mark(f"rests on a consent in error, says entry {unsupported}", "alarm", unsupported)
     if superseded is not None:
         yield Mark(f"superseded by entry {superseded}", "alarm", superseded)
 

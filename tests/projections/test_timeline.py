@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import ERASED, Policy, Source, Stream
+from domain.session import SessionHeld
 from projections.dossier import VIEWS, dossier
 from projections.timeline import Line, Timeline, as_first_said, late
 from projections.view import known
@@ -19,8 +20,10 @@ from tests.kit import (
     RELATIONSHIP,
     THERAPIST,
     Record,
+    consent,
     given,
     hold_session,
+    named,
 )
 
 STREAM = Stream("relationship", RELATIONSHIP)
@@ -69,6 +72,35 @@ def test_a_correction_is_an_entry_and_a_mark() -> None:
     mark = MarkEnteredInError(stream=STREAM, entry=1, reason="Another client.")
     lines = lines_of(record.when(mark, at=NOW).recorded())
     assert known(lines[1].in_error) == 3
+
+
+def test_what_rests_on_a_consent_entered_in_error_says_so() -> None:
+    """Rules 1 and 24: the consent was never given; what was done in reliance on it stays in the
+    record, and says that nothing bears it any more. A correction finds what else does."""
+    record = given(*CONSENTED).when(hold_session(), at=NOW).recorded()
+    consented, session = 3, 4
+    assert known(lines_of(record)[session].relies_on) == (consented,)
+    assert lines_of(record)[session].unsupported is None
+    mark = MarkEnteredInError(stream=STREAM, entry=consented, reason="Another client's.")
+    in_error = record.when(mark, at=NOW + HOUR).recorded()
+    lines = lines_of(in_error)
+    assert known(lines[session].unsupported) == known(lines[consented].in_error) == 5
+    assert {version for version, line in lines.items() if line.unsupported} == {session}
+
+    found = in_error.and_given(consent().model_copy(update={"consent": named("found")}))
+    entry = found.relationship.entry(session)
+    assert entry is not None
+    assert isinstance(entry.event, SessionHeld)
+    longer = entry.event.model_copy(update={"ended_at": AN_HOUR_AGO + HOUR})
+    correct = CorrectEntry(
+        stream=STREAM,
+        entry=session,
+        reason="It took the whole hour.",
+        content=longer.model_dump(exclude_none=True, exclude={"reported"}),
+    )
+    line = lines_of(found.when(correct, at=NOW + 2 * HOUR).recorded())[session]
+    assert known(line.relies_on) == (6,)
+    assert line.unsupported is None
 
 
 def test_the_two_times_of_a_correction_differ() -> None:
