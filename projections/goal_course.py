@@ -196,14 +196,16 @@ def not_agreed(rows: Mapping[int, GoalRow]) -> Iterator[GoalRow]:
     )
 
 
-def series(
-    rows: Mapping[int, GoalRow],
-) -> Mapping[tuple[UUID, GoalScale, Perspective], list[GoalRow]]:
+GoalSeries = tuple[UUID, GoalScale, Perspective, UUID | None]
+"""Goal, scale, perspective and rater; the rater is None where that is withheld."""
+
+
+def series(rows: Mapping[int, GoalRow]) -> Mapping[GoalSeries, list[GoalRow]]:
     """The ratings that may share an axis, each series in the order in which they were made."""
-    grouped: dict[tuple[UUID, GoalScale, Perspective], list[GoalRow]] = {}
+    grouped: dict[GoalSeries, list[GoalRow]] = {}
     ratings = (row for row in rows.values() if known(row.kind) is Kind.RATING)
     for row in sorted(ratings, key=lambda row: (known(row.at), row.at.ref.version)):
         goal, scale, perspective = known(row.goal), known(row.scale), known(row.perspective)
         if goal is not None and scale is not None and perspective is not None:
-            grouped.setdefault((goal, scale, perspective), []).append(row)
+            grouped.setdefault((goal, scale, perspective, known(row.by)), []).append(row)
     return grouped

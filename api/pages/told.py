@@ -222,9 +222,8 @@ def _goals(dossier: Dossier, people: People) -> Iterator[Goal]:
     for number, (goal, wordings) in enumerate(worded.items(), start=1):
         version, row = wordings[-1]
         rated: dict[str, tuple[Said, ...]] = {}
-        for (of, scale, perspective), rows in ratings.items():
+        for (of, scale, perspective, by), rows in ratings.items():
             for one in rows if of == goal else ():
-                by = known(one.by)
                 voice = perspective.value if by is None else people.part(by) or perspective.value
                 level = Said(str(known(one.level)).replace("-", "−"), one.by.ref.version)
                 line = f"{scale.upper()}, {voice}"

@@ -97,10 +97,11 @@ def test_a_goal_that_was_reached_is_not_asked_for_agreement() -> None:
 
 
 def test_scales_and_perspectives_do_not_mix() -> None:
-    """Rule 32: one series per goal, scale and perspective, in the order of rating."""
+    """Rule 32: one series per goal, scale, perspective and rater, in the order of rating."""
     ratings = (rated(2), rated(-1, THERAPIST, GoalScale.GAS), rated(3, THERAPIST), rated(5))
     found = series(rows_of(told(*AGREED, *ratings)))
-    levels = {key[1:]: [known(row.level) for row in rows] for key, rows in found.items()}
+    levels = {key[1:3]: [known(row.level) for row in rows] for key, rows in found.items()}
+    assert {key[3] for key in found} == {CLIENT, THERAPIST}
     assert levels == {
         (GoalScale.GBO, Perspective.CLIENT): [2, 5],
         (GoalScale.GAS, Perspective.THERAPIST): [-1],
