@@ -274,7 +274,7 @@ class TherapistCannotConsent(Refusal):
 class CapacityUnclear(Refusal):
     rule = 19
     status = 422
-    says = "Who consents for {party} signs as guardian or legal representative; others, as own."
+    says = "{party} signs as own; a client's guardian or legal representative, as such."
 
 
 class ConsentPeriodUnsound(Refusal):
@@ -423,7 +423,8 @@ class GiveConsent(Command):
         signs_for_other = self.signer != self.party
         if signs_for_other and self.signer in (*relationship.therapists, relationship.supervisor):
             raise TherapistCannotConsent(signer=self.signer)
-        if signs_for_other == (self.capacity is Capacity.OWN):
+        is_represented = signs_for_other and self.party in relationship.clients
+        if signs_for_other != is_represented or is_represented == (self.capacity is Capacity.OWN):
             raise CapacityUnclear(party=self.party)
         if signs_for_other:
             require_person(given, self.signer)

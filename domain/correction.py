@@ -37,7 +37,7 @@ from domain.event import (
     Stream,
     Text,
 )
-from domain.relationship import require_time_fits
+from domain.relationship import require_order
 from domain.session import (
     HoldSession,
     Medium,
@@ -218,8 +218,8 @@ class CorrectEntry(Command):
             occurred = replacement.started_at
         if isinstance(replacement, SessionScheduled) and replacement.medium is Medium.NOT_STATED:
             replace(given, source=entry.source).unless_imported(MediumNotStated())
-        if occurred != entry.occurred_at and self.stream.category == "relationship":
-            require_time_fits(given.history(self.stream), self.entry, occurred)
+        if occurred != entry.occurred_at:
+            _require_order(given, entry, replace(entry, occurred_at=occurred))
         if replacement == original and occurred == entry.occurred_at:
             raise NothingCorrected(entry=self.entry)
         corrected = EntryCorrected(
@@ -245,7 +245,8 @@ class MarkEnteredInError(Command):
     reason: Text
 
     def decide(self, given: Given) -> Iterator[New]:
-        _, original = _standing(given, self.stream, self.entry)
+        entry, original = _standing(given, self.stream, self.entry)
+        _require_order(given, entry)
         yield New(
             self.stream,
             EnteredInError(entry=self.entry, reason=self.reason, about=original.subject()),
@@ -269,6 +270,14 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
         if entry.version == version and not isinstance(entry.event, Erased):
             return entry, entry.event
     raise AlreadyEnteredInError(entry=version)
+
+
+def _require_order(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
+    """Rule 16, in a relationship where that entry reads otherwise, or not at all."""
+    if entry.stream.category == "relationship":
+        before = given.history(entry.stream).standing
+        at = before.index(entry)
+        require_order(before, (*before[:at], *instead, *before[at + 1 :]))
 
 
 # Fields that nobody enters: they say how the entry came about, and stay.

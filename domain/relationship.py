@@ -186,18 +186,24 @@ def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
     if history and isinstance(history[0].event, Erased):
         raise RelationshipErased
-    return _relationship(history.standing)
+    relationship = _relationship(history.standing)
+    if relationship is None:
+        raise RelationshipUnknown
+    return relationship
 
 
-def _relationship(entries: tuple[RecordedEvent, ...]) -> Relationship:
+Entries = tuple[RecordedEvent, ...]
+
+
+def _relationship(entries: Entries) -> Relationship | None:
     for entry in entries:
         if isinstance(entry.event, RelationshipOpened):
             closures = closures_of(entries)
             return Relationship(entry.stream.id, entry.event, entry.occurred_at, closures)
-    raise RelationshipUnknown
+    return None
 
 
-def closures_of(entries: tuple[RecordedEvent, ...]) -> tuple[Closure, ...]:
+def closures_of(entries: Entries) -> tuple[Closure, ...]:
     """The times in which a relationship with these standing entries was closed."""
     closures: list[Closure] = []
     for entry in entries:
@@ -221,22 +227,25 @@ def require_open(relationship: Relationship, given: Given, *, follow_up: bool = 
         raise RelationshipNotOpen(relationship=relationship.id)
 
 
-def require_time_fits(history: History, version: int, at: datetime) -> None:
-    """Rule 16, where a correction says that an entry occurred at another time.
+def require_order(before: Entries, after: Entries) -> None:
+    """Rule 16, where an amendment changes how the standing entries of a relationship read.
 
     Turns keep their order, and no entry comes to lie outside the times they leave open.
     """
-    before = history.standing
-    was = _relationship(before)
-    after = tuple(replace(e, occurred_at=at) if e.version == version else e for e in before)
-    relationship = _relationship(after)
-    turns = (entry.occurred_at for entry in after if isinstance(entry.event, Turn))
-    if any(later < earlier for earlier, later in pairwise(turns)):
-        raise TurnsOutOfOrder(relationship=relationship.id)
-    lay_outside = {entry.version for entry in before if was.is_outside(entry)}
-    for entry in after:
-        if relationship.is_outside(entry) and entry.version not in lay_outside:
-            raise OutsideTheRelationship(entry=entry.version)
+    turns = [entry for entry in after if isinstance(entry.event, Turn)]
+    for earlier, later in pairwise(turns):
+        if later.occurred_at < earlier.occurred_at:
+            raise TurnsOutOfOrder(relationship=later.stream.id)
+    for version in sorted(_outside(after) - _outside(before)):
+        raise OutsideTheRelationship(entry=version)
+
+
+def _outside(entries: Entries) -> set[int]:
+    """The versions of those that tell of a time when the relationship was not open."""
+    relationship = _relationship(entries)
+    if relationship is None:
+        return {entry.version for entry in entries if not isinstance(entry.event, Turn)}
+    return {entry.version for entry in entries if relationship.is_outside(entry)}
 
 
 def require_participant(relationship: Relationship, person: UUID) -> None:

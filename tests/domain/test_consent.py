@@ -255,6 +255,10 @@ def test_consent_has_a_capacity_basis() -> None:
     record = given(*OPENED, informed(CLIENT))
     record.when(give_consent(signer=GUARDIAN)).refuses(CapacityUnclear, party=CLIENT)
     record.when(give_consent(capacity=Capacity.GUARDIAN)).refuses(CapacityUnclear)
+    for_the_therapist = {"party": THERAPIST, "signer": GUARDIAN, "capacity": Capacity.GUARDIAN}
+    record.and_given(informed(GUARDIAN)).when(
+        give_consent(Scope.RECORDING).model_copy(update=for_the_therapist)
+    ).refuses(CapacityUnclear, party=THERAPIST)
     record.when(by_guardian).refuses(NotInformed, person=GUARDIAN)
     record.and_given(informed(GUARDIAN)).when(by_guardian).then(
         consent(valid_from=NOW).model_copy(

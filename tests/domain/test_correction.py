@@ -382,6 +382,17 @@ def test_nothing_is_moved_out_of_its_relationship(
         outcome.refuses(refusal)
 
 
+def test_no_turn_is_taken_from_under_what_it_carries() -> None:
+    """Rule 16: what was held since a reopening, or an opening, is marked first."""
+    held_since = TURNED.and_given((task(task=named("since")), NOW - 2 * DAY))
+    held_since.when(mark(AT + 2)).refuses(OutsideTheRelationship, entry=AT + 3)
+    held_since.when(mark(1)).refuses(OutsideTheRelationship, entry=AT)
+    marked = held_since.when(mark(AT + 3)).recorded()
+    marked.when(mark(AT + 2)).recorded()
+    held_since.when(mark(AT + 1)).recorded()
+    given(*OPENED).when(mark(1)).recorded()
+
+
 def test_what_may_follow_a_closing_may_be_moved_there() -> None:
     """Rules 16 and 20: a closing is set right to before a withdrawal that came after it."""
     withdrawn = ConsentWithdrawn(consent=consent_id(Scope.TREATMENT, CLIENT), party=CLIENT)
