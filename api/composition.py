@@ -16,7 +16,7 @@ import psycopg
 from api.doors import Check, House, LogStatus, Persona
 from domain.access import Role
 from domain.records import Clock, Records, system_clock
-from infra.acknowledged import AcknowledgedHead
+from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
 from infra.event_store import ClinicLog, LogDiverged
 from infra.identity import NotAuthentic, Principal, Tokens
@@ -123,8 +123,15 @@ def open_service(
 
 
 def clinic_in(database: Database, settings: Settings) -> UUID | None:
-    """The clinic this process is for; None where the database holds none. ClinicUnclear."""
+    """The clinic this process is for; None where the database holds none.
+
+    Raises ClinicUnclear; LogDiverged where a log of which something was acknowledged is gone as a
+    whole: it must not look like a new database, on which another clinic would be begun.
+    """
     known = clinics(database.dsn("owner"))
+    for clinic, size in remembered(settings.home / "heads").items():
+        if clinic not in known and settings.clinic in (None, clinic):
+            raise LogDiverged(clinic, size, 0)
     if settings.clinic is not None:
         return settings.clinic if settings.clinic in known else None
     if len(known) > 1:

@@ -61,5 +61,19 @@ class AcknowledgedHead:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
+def remembered(directory: Path) -> dict[UUID, int]:
+    """The size of every log of which something was acknowledged, by clinic."""
+    sizes = {}
+    for path in sorted(directory.glob("*.head")):
+        head = AcknowledgedHead(directory, clinic := UUID(path.stem))
+        try:
+            known = head.read()
+        finally:
+            head.close()
+        if known is not None:
+            sizes[clinic] = known[0]
+    return sizes
+
+
 class AcknowledgedHeadBroken(Exception):
     """The file is not what this code writes; its text is the file's name."""

@@ -216,6 +216,24 @@ def test_verify_finds_a_deleted_entry(record: Record) -> None:
     assert (ran.document["code"], ran.document["first"]) == ("missing", 30)
 
 
+def test_a_log_that_is_gone_as_a_whole_is_missed(record: Record) -> None:
+    """R3: without its head a log must not pass for a new database, nor another be begun on it."""
+    record.as_superuser(
+        "ALTER TABLE rapport.heads DISABLE TRIGGER ALL",
+        "CREATE TABLE public.kept AS SELECT * FROM rapport.heads",
+        "DELETE FROM rapport.heads",
+    )
+    looked, begun = rapport("verify"), rapport("migrate")
+    record.as_superuser(
+        "INSERT INTO rapport.heads SELECT * FROM public.kept",
+        "DROP TABLE public.kept",
+        "ALTER TABLE rapport.heads ENABLE TRIGGER ALL",
+    )
+    assert looked.status == begun.status == terminal.Exit.FOUND
+    assert f"The log of clinic {record.truth['clinic']} has 0 entries" in looked.err
+    assert rapport("verify").status == 0
+
+
 def test_verify_says_what_it_proved(record: Record) -> None:
     """R3: size and root of what was read and hashed again."""
     document = rapport("verify", "--format", "json").document
