@@ -115,7 +115,7 @@ def open_service(
             clock=clock,
         )
         opened.callback(log.close)
-        tokens = Tokens(database.dsn("app"), clinic, clock=clock)
+        tokens = Tokens(database.dsn("app"), clinic, keyring, clock=clock)
         opened.callback(tokens.close)
         views = ViewStore(database.dsn("app"), clinic, keyring)
         opened.callback(views.close)

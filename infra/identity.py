@@ -1,10 +1,11 @@
-"""Who knocks: bearer tokens, of whose secrets only a SHA-256 is kept.
+"""Who knocks: bearer tokens, each bound by a MAC to what its row says.
 
 A token reads `rpt_<clinic>_<token id>_<secret>`: two ids in hex and 32 random bytes in base64url.
-A random secret of that length needs no slow hash; a table that is stolen opens nothing.
+Its row holds an HMAC-SHA-256, under a key of the clinic's keyring, of the secret and of all that
+the row says of it. A stolen table opens nothing, and whoever can write into it, but has not the
+keyring, makes no token and changes none: neither person nor role nor end.
 """
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -22,11 +23,15 @@ from pydantic import TypeAdapter
 from domain.access import Role
 from domain.event import Line
 from domain.records import Clock, system_clock
+from infra.canonical import encode, time_text
+from infra.keyring import Keyring
 from infra.recorder import pinned
+from infra.sealing import Sealer
 
 _SECRET_BYTES = 32
 _TEXT = re.compile(r"rpt_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
+_ROLES = frozenset(role.value for role in Role if role is not Role.SYSTEM)
 _COLUMNS = "token_id, principal, role, purpose, created_at, expires_at, revoked_at"
 
 
@@ -67,10 +72,18 @@ class Tokens:
     revocation holds from the next request on."""
 
     def __init__(
-        self, conninfo: str, clinic: UUID, *, clock: Clock = system_clock, pool_size: int = 4
+        self,
+        conninfo: str,
+        clinic: UUID,
+        keyring: Keyring,
+        *,
+        clock: Clock = system_clock,
+        pool_size: int = 4,
     ) -> None:
         """`conninfo` is that of the role `rapport_app`; connections are opened when needed."""
         self._clinic = clinic
+        self._keyring = keyring
+        self._sealer = Sealer()
         self._clock = clock
         self._pool = ConnectionPool(
             pinned(conninfo, clinic),
@@ -92,50 +105,48 @@ class Tokens:
 
         Raises NotForTokens, or pydantic's ValidationError for a purpose that no entry can hold.
         """
-        if role is Role.SYSTEM:
+        if role.value not in _ROLES:
             raise NotForTokens(role.value)
         _LINE.validate_python(purpose)
-        token, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        token = Token(uuid4(), principal, role, purpose, self._clock(), expires, None)
         with self._pool.connection() as connection:
             connection.execute(
-                "INSERT INTO rapport.tokens (clinic, token_id, secret_hash, principal, role, "
+                "INSERT INTO rapport.tokens (clinic, token_id, authenticator, principal, role, "
                 "purpose, created_at, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     self._clinic,
-                    token,
-                    _hash(secret),
+                    token.id,
+                    self._authenticator(token, secret),
                     principal,
                     role.value,
                     purpose,
-                    self._clock(),
+                    token.created_at,
                     expires,
                 ),
             )
         encoded = urlsafe_b64encode(secret).rstrip(b"=").decode()
-        return f"rpt_{self._clinic.hex}_{token.hex}_{encoded}"
+        return f"rpt_{self._clinic.hex}_{token.id.hex}_{encoded}"
 
     def authenticate(self, text: str) -> Principal:
         """Whose token that is; NotAuthentic if it is none, or expired, revoked, of elsewhere."""
         parts = _TEXT.fullmatch(text)
         if parts is None:
             raise NotAuthentic
-        clinic, token = UUID(parts[1]), UUID(parts[2])
+        clinic, token_id = UUID(parts[1]), UUID(parts[2])
         with self._pool.connection() as connection:
             row = connection.execute(
-                f"SELECT {_COLUMNS}, secret_hash FROM rapport.tokens "  # noqa: S608  constants
+                f"SELECT {_COLUMNS}, authenticator FROM rapport.tokens "  # noqa: S608  constants
                 "WHERE clinic = %s AND token_id = %s",
-                (self._clinic, token),
+                (self._clinic, token_id),
             ).fetchone()
-        shown = _hash(urlsafe_b64decode(parts[3] + "="))
-        if (
-            row is None
-            or clinic != self._clinic
-            or not hmac.compare_digest(row["secret_hash"], shown)
-            or row["revoked_at"] is not None
-            or row["expires_at"] <= self._clock()
-        ):
+        if row is None or clinic != self._clinic or row["role"] not in _ROLES:
             raise NotAuthentic
-        return Principal(row["principal"], Role(row["role"]), row["purpose"], row["token_id"])
+        token, secret = _token_of(row), urlsafe_b64decode(parts[3] + "=")
+        genuine = hmac.compare_digest(row["authenticator"], self._authenticator(token, secret))
+        if not genuine or token.revoked_at is not None or token.expires_at <= self._clock():
+            raise NotAuthentic
+        return Principal(token.principal, token.role, token.purpose, token.id)
 
     def revoke(self, token: UUID) -> bool:
         """Ends a token from the next request on; False if there is none in force by that id."""
@@ -155,19 +166,31 @@ class Tokens:
                 "ORDER BY created_at DESC, token_id",
                 (self._clinic,),
             ).fetchall()
-        return [
-            Token(
-                row["token_id"],
-                row["principal"],
-                Role(row["role"]),
-                row["purpose"],
-                row["created_at"],
-                row["expires_at"],
-                row["revoked_at"],
-            )
-            for row in rows
-        ]
+        return [_token_of(row) for row in rows]
+
+    def _authenticator(self, token: Token, secret: bytes) -> bytes:
+        """What binds a secret to its row. Only a revocation stands outside it: it comes later."""
+        says = {
+            "clinic": self._clinic,
+            "created_at": time_text(token.created_at),
+            "expires_at": time_text(token.expires_at),
+            "principal": token.principal,
+            "purpose": token.purpose,
+            "role": token.role,
+            "secret": secret.hex(),
+            "token": token.id,
+        }
+        _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
+        return self._sealer.mac(key, "mac/token", encode(says))
 
 
-def _hash(secret: bytes) -> bytes:
-    return hashlib.sha256(secret).digest()
+def _token_of(row: DictRow) -> Token:
+    return Token(
+        row["token_id"],
+        row["principal"],
+        Role(row["role"]),
+        row["purpose"],
+        row["created_at"],
+        row["expires_at"],
+        row["revoked_at"],
+    )

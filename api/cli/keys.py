@@ -20,7 +20,7 @@ from api.cli.terminal import (
     settings_of_record,
     show,
 )
-from api.composition import Service, clinic_in, open_service
+from api.composition import clinic_in, open_service
 from domain.access import Role
 from domain.records import system_clock
 from infra.canonical import time_text
@@ -191,7 +191,7 @@ def create(
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is good for.")] = 30,
     format_: FormatOption = Format.TEXT,
 ) -> None:
-    """Make a bearer token. It is shown once; only a hash of it is kept.
+    """Make a bearer token. It is shown once; its secret is not kept.
 
     \b
     Examples:
@@ -295,15 +295,5 @@ def _id_in(text: str) -> UUID:
 
 @contextmanager
 def _tokens() -> Iterator[Tokens]:
-    with _service() as service:
-        tokens = Tokens(service.database.dsn("app"), service.clinic)
-        try:
-            yield tokens
-        finally:
-            tokens.close()
-
-
-@contextmanager
-def _service() -> Iterator[Service]:
     with open_service(settings_of_record(), progress=say) as service:
-        yield service
+        yield service.tokens

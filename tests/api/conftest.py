@@ -178,7 +178,9 @@ def new_practice() -> Iterator[Callable[[Clinic], Practice]]:
             keyring=clinic.keyring,
             clinic=clinic.id,
             log=clinic.log,
-            tokens=Tokens(clinic.database.dsn("app"), clinic.id, clock=clinic.clock),
+            tokens=Tokens(
+                clinic.database.dsn("app"), clinic.id, clinic.keyring, clock=clinic.clock
+            ),
             views=ViewStore(clinic.database.dsn("app"), clinic.id, clinic.keyring),
             clock=clinic.clock,
         )

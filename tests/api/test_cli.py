@@ -374,7 +374,7 @@ def test_a_view_that_was_tampered_with_is_told_and_mended(record: Record) -> Non
 
 
 def test_a_token_opens_until_it_is_revoked(record: Record) -> None:
-    """R35: a revocation holds from the next request on; only a hash of a token is kept."""
+    """R35: a revocation holds from the next request on; a token's secret is not kept."""
     from api.composition import open_service
     from infra.settings import load_settings
 

@@ -1,10 +1,11 @@
-"""Tokens: random secrets of which a hash is kept, in force until they end, each in its clinic."""
+"""Tokens: random secrets bound to their rows, in force until they end, each in its clinic."""
 
-import hashlib
+import hmac
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from uuid import UUID, uuid4
 
 import psycopg
@@ -18,7 +19,7 @@ from tests.conftest import Clinic
 
 @contextmanager
 def tokens_of(clinic: Clinic) -> Iterator[Tokens]:
-    tokens = Tokens(clinic.database.dsn("app"), clinic.id, clock=clinic.clock)
+    tokens = Tokens(clinic.database.dsn("app"), clinic.id, clinic.keyring, clock=clinic.clock)
     try:
         yield tokens
     finally:
@@ -47,17 +48,17 @@ def test_a_token_is_known_again(clinic: Clinic, tokens: Tokens) -> None:
     assert (known.id, known.principal, known.revoked_at) == (found.token, person, None)
 
 
-def test_only_a_hash_of_the_secret_is_kept(clinic: Clinic, tokens: Tokens) -> None:
-    """API, bearer tokens: 32 random bytes, of which the table holds the SHA-256."""
+def test_no_secret_is_kept(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: 32 random bytes each, in no form in the table."""
     texts = [issue(tokens, clinic, uuid4()) for _ in range(20)]
     secrets = [urlsafe_b64decode(text[-43:] + "=") for text in texts]
     assert {len(secret) for secret in secrets} == {32}
     assert len(set(secrets)) == 20
     with psycopg.connect(clinic.database.dsn("owner")) as connection:
-        rows = connection.execute("SELECT * FROM rapport.tokens").fetchall()
-        hashes = connection.execute("SELECT secret_hash FROM rapport.tokens").fetchall()
-    assert {row[0] for row in hashes} == {hashlib.sha256(secret).digest() for secret in secrets}
-    assert not any(text[-43:] in repr(rows) for text in texts)
+        kept = repr(connection.execute("SELECT * FROM rapport.tokens").fetchall())
+    for text, secret in zip(texts, secrets, strict=True):
+        for form in (text[-43:], secret.hex(), repr(secret), repr(sha256(secret).digest())):
+            assert form not in kept
 
 
 def test_a_text_that_is_no_token_opens_nothing(clinic: Clinic, tokens: Tokens) -> None:
@@ -130,11 +131,92 @@ def test_the_application_cannot_make_a_token_good_again(clinic: Clinic, tokens: 
         for statement in (
             "UPDATE rapport.tokens SET expires_at = expires_at + interval '1 year'",
             "UPDATE rapport.tokens SET role = 'administrator'",
-            "UPDATE rapport.tokens SET secret_hash = secret_hash",
+            "UPDATE rapport.tokens SET authenticator = authenticator",
+            "UPDATE rapport.tokens SET revoked_at = NULL",
             "DELETE FROM rapport.tokens",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
+
+
+def test_the_application_cannot_undo_a_revocation(clinic: Clinic, tokens: Tokens) -> None:
+    """R35, immediate revocation: a token that was ended stays so, also for the password's thief."""
+    text = issue(tokens, clinic, uuid4())
+    assert tokens.revoke(tokens.authenticate(text).token)
+    with psycopg.connect(clinic.database.dsn("app"), autocommit=True) as connection:
+        connection.execute(f"SET rapport.clinic = '{clinic.id}'")
+        for undo in (
+            "UPDATE rapport.tokens SET revoked_at = NULL",
+            "UPDATE rapport.tokens SET revoked_at = now() + interval '1 year'",
+        ):
+            assert connection.execute(undo).rowcount == 0
+    with pytest.raises(NotAuthentic):
+        tokens.authenticate(text)
+
+
+ALTERATIONS = (
+    "principal = gen_random_uuid()",
+    "role = 'compliance_officer'",
+    "role = 'system'",
+    "role = 'nobody at all'",
+    "purpose = 'research'",
+    "created_at = created_at + interval '1 microsecond'",
+    "expires_at = expires_at + interval '10 years'",
+    "authenticator = sha256(authenticator)",
+)
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_an_altered_row_opens_nothing(clinic: Clinic, tokens: Tokens, alteration: str) -> None:
+    """R35: whatever the owner of the tables, or a superuser, makes of a token, it ends by it."""
+    text = issue(tokens, clinic, uuid4())
+    tokens.authenticate(text)
+    with psycopg.connect(clinic.database.dsn("owner"), autocommit=True) as connection:
+        connection.execute(b"UPDATE rapport.tokens SET " + alteration.encode())
+    with pytest.raises(NotAuthentic):
+        tokens.authenticate(text)
+
+
+def test_a_row_that_was_made_up_opens_nothing(clinic: Clinic, tokens: Tokens) -> None:
+    """R35: who can write the table and holds a true token makes no other of it, in no way."""
+    true = issue(tokens, clinic, uuid4())
+    secret = urlsafe_b64decode(true[-43:] + "=")
+    for authenticator in (
+        secret,
+        sha256(secret).digest(),
+        hmac.digest(b"", secret, "sha256"),
+        authenticator_of(clinic, tokens.authenticate(true).token),
+    ):
+        token = uuid4()
+        with psycopg.connect(clinic.database.dsn("app"), autocommit=True) as connection:
+            connection.execute(f"SET rapport.clinic = '{clinic.id}'")
+            connection.execute(
+                "INSERT INTO rapport.tokens VALUES (%s, %s, %s, %s, 'compliance_officer', 'care', "
+                "now() - interval '1 year', now() + interval '1 year')",
+                (clinic.id, token, authenticator, uuid4()),
+            )
+        with pytest.raises(NotAuthentic):
+            tokens.authenticate(f"rpt_{clinic.id.hex}_{token.hex}_{true[-43:]}")
+    tokens.authenticate(true)
+
+
+def test_a_row_taken_to_another_clinic_opens_nothing(new_clinic: Callable[[], Clinic]) -> None:
+    """R35: the clinic is bound too, where both clinics' keys lie in one keyring."""
+    here, there = new_clinic(), new_clinic()
+    with tokens_of(here) as ours, tokens_of(there) as theirs:
+        text = issue(ours, here, uuid4())
+        with psycopg.connect(here.database.dsn("owner"), autocommit=True) as connection:
+            connection.execute("UPDATE rapport.tokens SET clinic = %s", (there.id,))
+        for shown in (text, text.replace(here.id.hex, there.id.hex)):
+            with pytest.raises(NotAuthentic):
+                theirs.authenticate(shown)
+
+
+def authenticator_of(clinic: Clinic, token: UUID) -> bytes:
+    with psycopg.connect(clinic.database.dsn("owner")) as connection:
+        query = "SELECT authenticator FROM rapport.tokens WHERE token_id = %s"
+        ((found,),) = connection.execute(query, (token,)).fetchall()
+    return bytes(found)
 
 
 def test_nobody_carries_the_machines_own_role(clinic: Clinic, tokens: Tokens) -> None:
