@@ -228,6 +228,7 @@ class RowRefused(Exception):
 
 def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row | RowFault]:
     """The rows of a CSV file in UTF-8, with all of `columns`. Raises MappingBroken for the file."""
+    before = 0
     try:
         with (folder / file).open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
@@ -246,7 +247,9 @@ def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row |
     except OSError as error:
         raise MappingBroken(f"{file}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise MappingBroken(f"{file} is not CSV in UTF-8: {type(error).__name__}") from None
+        raise MappingBroken(
+            f"{file} is not CSV in UTF-8 after line {before}: {type(error).__name__}"
+        ) from None
 
 
 # --- From rows to commands ------------------------------------------------------------------
@@ -470,7 +473,8 @@ class Importer:
             return
         except scoring.ItemOutOfRange as error:
             column = ratings.items[int(str(error.ids["item"])) - 1]
-            raise RowRefused(row, column, error.code, error.to_caller) from None
+            # Without the answer: the reason is printed, values go to the file of faults alone.
+            raise RowRefused(row, column, error.code, error.detail) from None
         score = scoring.score(definition, items, perspective=ratings.perspective)
         self._report.compared += bool(ratings.claims)
         for scale, column in ratings.claims.items():

@@ -153,7 +153,8 @@ def test_a_dry_run_decides_everything_and_appends_nothing(clinic: Clinic, folder
 def test_a_bad_row_is_named_and_the_others_are_imported(
     clinic: Clinic, folder: Path, file: str, row: str, field: str, code: str
 ) -> None:
-    """Line, field, value and reason for each row that fails; the rest is imported."""
+    """Line, field, value and reason for each row that fails, the value apart from the reason, which
+    is printed; the rest is imported."""
     whole = import_into(clinic, folder).imported
     with (folder / file).open("a") as lines:
         lines.write(row)
@@ -162,6 +163,7 @@ def test_a_bad_row_is_named_and_the_others_are_imported(
         (file, field, code)
     }
     assert report.faults[0].line == FILES[file].count("\n") + 1
+    assert not (value := report.faults[0].value) or value not in report.faults[0].reason
     assert sum(report.present.values()) >= sum(whole.values())
 
 
