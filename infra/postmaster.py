@@ -26,6 +26,8 @@ TELL_EVERY_SECONDS = 2.0
 
 WATCH_SECONDS = 1.0
 
+FAST_SHUTDOWN_SECONDS = 60.0
+
 
 def quiet(_: str) -> None:
     """The progress callback of those who do not want to hear."""
@@ -100,17 +102,25 @@ def _status(word: str) -> Status:
 
 
 def stop_postmaster(data: Path, progress: Progress = quiet) -> None:
-    """Stop the server of `data` by a fast shutdown, and wait until it is gone."""
+    """Stop the server of `data` by a fast shutdown, and wait until it is gone.
+
+    A server that was told so while it recovered from a crash of its own (a full disk) may wait
+    for ever. After a minute it is stopped at once: what it acknowledged is in its write-ahead log,
+    and the next start recovers it.
+    """
     postmaster = find_postmaster(data)
     if postmaster is None:
         return
     waiting = Waiting("The database is shutting down", progress)
-    try:
-        os.kill(postmaster.pid, signal.SIGINT)
-    except ProcessLookupError:
-        return
-    while postmaster.alive:
-        waiting.step()
+    patience = time.monotonic() + FAST_SHUTDOWN_SECONDS
+    stop = signal.SIGINT
+    with suppress(ProcessLookupError):
+        os.kill(postmaster.pid, stop)
+        while postmaster.alive:
+            waiting.step()
+            if stop is signal.SIGINT and time.monotonic() > patience:
+                stop = signal.SIGQUIT
+                os.kill(postmaster.pid, stop)
 
 
 @dataclass(frozen=True, slots=True)
