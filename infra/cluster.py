@@ -453,6 +453,10 @@ def _quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
+# What starts that were killed half way left behind; their initdb may still write for a moment.
+_CLEAR = "for try in 1 2 3 4 5 6 7 8 9; do rm -rf new-* 2>/dev/null && break; sleep 1; done; rm -rf new-*"
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The cluster under one home. Whoever calls a method holds `Place.exclusive`."""
@@ -487,7 +491,7 @@ class Cluster:
         self.progress("Creating the database")
         fresh = f"new-{secrets.token_hex(4)}"
         self.account.shell(
-            f"rm -rf new-* && mkdir {fresh} && cat > {fresh}/password", folder, given=password
+            f"{_CLEAR} && mkdir {fresh} && cat > {fresh}/password", folder, given=password
         )
         locale = ["--locale=C"]
         if self.major >= 17:

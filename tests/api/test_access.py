@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -147,7 +148,9 @@ def commands_about(house: House) -> list[Command]:
         house.held(),
         house.rated(house.client),
         house.consenting(Scope.RECORDING),
-        ScheduleSession(relationship=house.relationship, starts_at=now, ends_at=now),
+        ScheduleSession(
+            relationship=house.relationship, starts_at=now, ends_at=now + timedelta(minutes=50)
+        ),
         ProposeGoal(relationship=house.relationship, statement="x", by=house.client.person),
         CloseRelationship(
             relationship=house.relationship,
