@@ -227,7 +227,10 @@ class RowRefused(Exception):
 
 
 def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row | RowFault]:
-    """The rows of a CSV file in UTF-8, with all of `columns`. Raises MappingBroken for the file."""
+    """The rows of a CSV file in UTF-8; MappingBroken for a file that is missing or lacks `columns`.
+
+    Where the file stops being CSV it ends, with a fault.
+    """
     before = 0
     try:
         with (folder / file).open(encoding="utf-8-sig", newline="") as lines:
@@ -247,9 +250,11 @@ def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row |
     except OSError as error:
         raise MappingBroken(f"{file}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise MappingBroken(
-            f"{file} is not CSV in UTF-8 after line {before}: {type(error).__name__}"
-        ) from None
+        # From here on nobody can tell where a row begins: an unclosed quote, or other bytes.
+        reason = (
+            f"Not CSV in UTF-8 from here on ({type(error).__name__}); what follows is left out."
+        )
+        yield RowFault(file, before + 1, "", "", "not-csv", reason)
 
 
 # --- From rows to commands ------------------------------------------------------------------

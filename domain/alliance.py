@@ -228,6 +228,12 @@ class LicenceNotAttested(Refusal):
     says = "The clinic has attested no licence for {instrument} that holds on that day."
 
 
+class NothingAnswered(Refusal):
+    rule = 30
+    status = 422
+    says = "No item is answered: a form that was left blank is no rating."
+
+
 class KeyNeeded(Refusal):
     rule = 36
     status = 422
@@ -399,8 +405,12 @@ def require_perspective(relationship: Relationship, rater: UUID, perspective: Pe
 def raw_items(definition: Definition | None, answers: Answers) -> Items:
     """Answers as raw items; without a definition only whole numbers can be taken (rule 36)."""
     if definition is not None:
-        return parse_items(definition, answers)
-    return tuple(_whole(number, answer) for number, answer in enumerate(answers, 1))
+        items = parse_items(definition, answers)
+    else:
+        items = tuple(_whole(number, answer) for number, answer in enumerate(answers, 1))
+    if all(item is None for item in items):
+        raise NothingAnswered
+    return items
 
 
 _WHOLE = re.compile("[+-]?[0-9]{1,15}", re.ASCII)

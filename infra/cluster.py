@@ -454,7 +454,7 @@ def _quoted(value: str) -> str:
 
 
 # What starts that were killed half way left behind; their initdb may still write for a moment.
-_CLEAR = "for try in 1 2 3 4 5 6 7 8 9; do rm -rf new-* 2>/dev/null && break; sleep 1; done; rm -rf new-*"
+_CLEAR = "for try in 1 2 3 4 5 6; do rm -rf new-* 2>/dev/null && break; sleep 1; done; rm -rf new-*"
 
 
 @dataclass(frozen=True, slots=True)

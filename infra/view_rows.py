@@ -6,6 +6,7 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -13,12 +14,12 @@ import orjson
 
 from infra import canonical
 from infra.keyring import Keyring
-from infra.sealing import Sealer, subkey
+from infra.sealing import SealBroken, Sealer, subkey
 
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
-FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed")
+FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""
 
 Ref = tuple[int, int, UUID, int | None]
@@ -76,6 +77,7 @@ class Seals:
             "cited": cited,
             "keys": keys,
             "sealed": groups,
+            "mac": self._mac(aad, keys, groups),
             **row.columns,
         }
 
@@ -84,6 +86,8 @@ class Seals:
         stream, entry, cited = row["stream"], row["entry"], row["cited"]
         columns = {name: value for name, value in row.items() if name not in FIXED}
         aad = self._aad(table, stream, entry, columns, cited)
+        if not hmac.compare_digest(row["mac"], self._mac(aad, row["keys"], row["sealed"])):
+            raise SealBroken("not_authentic")
         groups: dict[UUID, Group | None] = {}
         for key_id, sealed in zip(row["keys"], row["sealed"], strict=True):
             key = self._key(key_id)
@@ -110,6 +114,14 @@ class Seals:
             self._generation = generation
         return self._keyring.get(self._clinic, key_id)
 
+    def _mac(self, aad: bytes, keys: Sequence[UUID], groups: Sequence[bytes | None]) -> bytes:
+        """Binds a row that has no group, or whose groups were taken away, to what it says too."""
+        lines = [aad]
+        for key_id, group in zip(keys, groups, strict=True):
+            lines.append(_json([key_id, group and sha256(group).hexdigest()]))
+        _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
+        return self._sealer.mac(key, "mac/view", b"\n".join(lines))
+
     def _aad(
         self,
         table: str,
@@ -118,7 +130,7 @@ class Seals:
         columns: Mapping[str, object],
         cited: Sequence[object],
     ) -> bytes:
-        """What each group of a row is bound to: its place, and all that stands in the clear."""
+        """What a row and its groups are bound to: its place, and all that stands in the clear."""
         return _json(
             {
                 "cited": cited,

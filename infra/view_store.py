@@ -634,6 +634,7 @@ def _make(conn: Connection[DictRow], table: Table) -> None:
             "CREATE TABLE {} (clinic uuid NOT NULL, build uuid NOT NULL, "
             'stream text COLLATE "C" NOT NULL, entry bigint NOT NULL, '
             "cited jsonb NOT NULL, keys uuid[] NOT NULL, sealed bytea[] NOT NULL, "
+            "mac bytea NOT NULL, "
             "{} PRIMARY KEY (clinic, build, stream, entry))"
         ).format(named, sql.SQL("").join(clear))
     )

@@ -175,6 +175,10 @@ def _there(folder: Path) -> Iterator[FileKeyring]:
 RoleOption = Annotated[Role, typer.Option(help="In what capacity the bearer comes.")]
 
 
+_ANYBODY = frozenset({Role.ADMINISTRATOR, Role.COMPLIANCE_OFFICER})
+"""Roles whose reach does not depend on who somebody is."""
+
+
 @_token.command("create")
 def create(
     role: RoleOption,
@@ -203,6 +207,12 @@ def create(
             Exit.USAGE,
             "No token carries the role system.",
             "It is that of whoever works on this machine, without a token.",
+        )
+    if principal is None and role not in _ANYBODY:
+        raise Failed(
+            Exit.USAGE,
+            f"Whose token? A {role.value} reaches what is their own.",
+            "Name the person or practitioner by --principal.",
         )
     whose = principal or uuid4()
     expires = system_clock() + timedelta(days=days)

@@ -68,11 +68,11 @@ def serve(
         opened.enter_context(_stoppable())
         listener = opened.enter_context(_listening(loaded.host, loaded.port))
         service = opened.enter_context(open_service(loaded, progress=say))
-        _log_to_stderr(loaded)
         if demo:
             _demonstrate(service)
             if worker:
                 _catch_up(service)
+        _log_to_stderr(loaded)
         if worker:
             opened.enter_context(_working(service))
         _run(service, listener)

@@ -97,7 +97,7 @@ _MISSING = {
     Missing.CONSENT_WITHDRAWN: "{scope} withdrawn on {day}",
     Missing.CONSENT_LAPSING: "{scope} lapses on {day}",
     Missing.RATING: "not rated by a client since {day}",
-    Missing.GOALS: "no goals",
+    Missing.GOALS: "no open goal",
     Missing.AGREEMENT: "goals not agreed by all",
 }
 

@@ -184,6 +184,18 @@ def test_a_quoted_field_over_several_lines_keeps_line_numbers(clinic: Clinic, fo
     assert ("pairs.csv", 4, "t") in {(f.file, f.line, f.field) for f in report.faults}
 
 
+def test_a_file_that_stops_being_csv_is_told_and_the_rest_goes_on(
+    clinic: Clinic, folder: Path
+) -> None:
+    """A quote that is never closed swallows its own file, not the import."""
+    (folder / "sessions.csv").write_text('pair,n\n1,1\n1,"2\n2,1\n')
+    report = import_into(clinic, folder)
+    assert (report.imported["sessions"], report.imported["SRS-3 ratings"]) == (1, 1)
+    told = [(fault.file, fault.line, fault.code) for fault in report.faults]
+    assert told[0] == ("sessions.csv", 3, "not-csv")
+    assert {code for _, _, code in told[1:]} == {"session-unknown"}
+
+
 @pytest.mark.parametrize(
     "old,new,says",
     [

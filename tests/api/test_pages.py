@@ -573,7 +573,7 @@ def test_the_caseload_begins_with_what_is_missing(site: Site) -> None:
         expect(rows.first).to_contain_text(missing)
     expect(rows.first).to_contain_text("1 recorded late")
     expect(rows.nth(1)).to_contain_text("no consent to treatment in force")
-    expect(rows.nth(1)).to_contain_text("no goals")
+    expect(rows.nth(1)).to_contain_text("no open goal")
     visitor.page.get_by_role("link", name="Next page").first.click()
     visitor.page.wait_for_url("**page=2")
     expect(rows).to_have_count(2)

@@ -15,6 +15,7 @@ from domain.alliance import (
     KeyNeeded,
     LicenceNotAttested,
     NotAFollowUp,
+    NothingAnswered,
     NotTheCurrentRating,
     NotTheirPerspective,
     RateAlliance,
@@ -186,7 +187,7 @@ def test_raw_items_are_the_fact() -> None:
     assert current.score.total.value == Fraction(343, 10)
 
 
-@for_all(st.lists(st.one_of(st.none(), st.integers(0, 100)), min_size=4, max_size=4))
+@for_all(st.lists(st.one_of(st.none(), st.integers(0, 100)), min_size=4, max_size=4).filter(any))
 def test_a_score_is_computed_again_from_the_items(items: list[int | None]) -> None:
     """Rule 28, rule 30: same items and key, same score; one item missing and there is no total."""
     answers = [None if item is None else SRS.response.shown(item) for item in items]
@@ -630,3 +631,9 @@ def test_superseding_an_imported_rating_brings_no_consent_with_it() -> None:
     (new,) = superseded.news
     assert isinstance(new.event, RatingSuperseded)
     assert new.event.relies_on == ()
+
+
+def test_a_blank_form_is_no_rating() -> None:
+    """Rule 30: not answered is never zero, and nothing answered is not a rating."""
+    MEASURED.when(rate(answers=[None] * 4), by=CLIENT).refuses(NothingAnswered)
+    MEASURED.when(rate(answers=[" "] * 4), by=CLIENT).refuses(NothingAnswered)

@@ -2,7 +2,9 @@
 
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -94,14 +96,41 @@ def test_a_group_is_sealed_as_the_format_says(sealing: Sealing) -> None:
         {"entry": 5},
         {"stream": STREAM.replace("a1a1a1a1", "a2a2a2a2")},
         {"cited": []},
+        {"keys": [], "sealed": []},
+        {"sealed": [None]},
+        {"sealed": [b"\0" * 64]},
     ],
 )
 def test_whatever_is_clear_is_bound_to_what_is_sealed(
     sealing: Sealing, changed: dict[str, Any]
 ) -> None:
-    """R3: a changed column, citation or place is found when the row is opened."""
+    """R3: a changed column, citation or place, or a lost group, is found when a row is opened."""
     with pytest.raises(SealBroken):
         sealing.opened(**changed)
+
+
+def test_a_row_without_groups_is_bound_as_the_format_says(sealing: Sealing) -> None:
+    """R3, R18: computed by hand from docs/formats/view.md; who has no key makes up no row."""
+    stored = sealing.stored()
+    lines = [
+        {
+            "cited": [[12, 4, str(sealing.key_id), None, False, ["at", "topic"]]],
+            "clinic": CLINIC,
+            "columns": {"at": "2026-03-02T09:00:00.000000Z", "topic": "session.held"},
+            "entry": 4,
+            "format": "rapport-view/1",
+            "stream": STREAM,
+            "table": "timeline_v1",
+        },
+        [sealing.key_id, sha256(stored["sealed"][0]).hexdigest()],
+    ]
+    _, key = sealing.keyring.key_for(CLINIC, f"clinic-{CLINIC}", "mac/0")
+    text = b"\n".join(map(canonical.encode, lines))
+    assert stored["mac"] == hmac.new(subkey(key, "mac/view"), text, "sha256").digest()
+    sealing.row = replace(sealing.row, groups={})
+    assert sealing.opened().groups == {}
+    with pytest.raises(SealBroken):
+        sealing.opened(topic="session.missed")
 
 
 def test_the_servers_time_zone_makes_no_difference(sealing: Sealing) -> None:

@@ -194,6 +194,27 @@ def test_a_changed_column_breaks_the_seal(house: House, worker: Worker, reader: 
         reader.read(VIEWS.caseload, told.stream)
 
 
+def test_a_row_that_was_made_up_is_not_shown(
+    house: House, worker: Worker, reader: ViewReader
+) -> None:
+    """R35: who writes the tables, and has no key, puts nobody into somebody else's caseload: else
+    a page would tell them names that only the keyring opens."""
+    told = told_a_lot(house)
+    worker.catch_up()
+    intruder = uuid4()
+    with psycopg.connect(house.clinic.database.dsn("views")) as conn:
+        conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
+        conn.execute(
+            "UPDATE views.caseload_v1 SET therapists = ARRAY[%s], "
+            "sealed = array_fill(NULL::bytea, ARRAY[cardinality(keys)])",
+            (intruder,),
+        )
+    with pytest.raises(SealBroken):
+        reader.read(VIEWS.caseload, where={"therapists": intruder})
+    with pytest.raises(SealBroken):
+        reader.read(VIEWS.caseload, told.stream)
+
+
 def test_clinics_do_not_see_each_other(
     new_clinic: Callable[[], Clinic], store_of: Callable[..., ViewStore]
 ) -> None:
