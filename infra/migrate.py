@@ -8,6 +8,7 @@ run on a sharded engine, and this proves it on a plain one.
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,7 +129,6 @@ def ensure_roles(connection: psycopg.Connection) -> None:
     """The roles that the migrations grant to, where they are missing.
 
     A role that cannot log in is reached by SET ROLE from the owner, who is made its member.
-    `rapport_import` gets BYPASSRLS where the owner may give it (COPY needs it).
     """
     # Since 16 whoever makes a role is its member, but not one that may SET ROLE.
     kind = "SET" if connection.info.server_version >= 160000 else "MEMBER"
@@ -144,21 +144,13 @@ def ensure_roles(connection: psycopg.Connection) -> None:
 
 
 def _create_role(connection: psycopg.Connection, role: str) -> None:
-    attempts = ["NOLOGIN BYPASSRLS", "NOLOGIN"] if role == "rapport_import" else ["NOLOGIN"]
-    for attributes in attempts:
-        statement = sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role), sql.SQL(attributes))
-        try:
-            with connection.transaction():
-                connection.execute(statement)
-        except psycopg.errors.InsufficientPrivilege:
-            if attributes == attempts[-1]:
-                raise
-        except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-            # Roles belong to the whole server, the lock to one database: another database's
-            # migration was faster.
-            return
-        else:
-            return
+    # Roles belong to the whole server, the lock to one database: another database's migration may
+    # be faster.
+    with (
+        suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation),
+        connection.transaction(),
+    ):
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
 
 
 def _take_turns(connection: psycopg.Connection) -> None:

@@ -280,7 +280,7 @@ _NOT_YET = (
     "too many clients",
 )
 
-_ATTRIBUTES: Mapping[Role, str] = {"owner": "CREATEROLE", "import": "BYPASSRLS"}
+_ATTRIBUTES: Mapping[Role, str] = {"owner": "CREATEROLE"}
 
 
 def _load_passwords(place: Place) -> dict[str, str]:

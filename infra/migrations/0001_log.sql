@@ -52,13 +52,16 @@ CREATE TABLE rapport.commands (
     PRIMARY KEY (clinic, command_id)
 ) /*partition by clinic*/;
 
-CREATE FUNCTION rapport.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Their own search path: nobody's `<=` but PostgreSQL's decides.
+CREATE FUNCTION rapport.refuse_change() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog AS $$
 BEGIN
     RAISE EXCEPTION 'rapport.% is append-only: % is refused', TG_TABLE_NAME, TG_OP
         USING ERRCODE = 'insufficient_privilege';
 END $$;
 
-CREATE FUNCTION rapport.head_moves_forward() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION rapport.head_moves_forward() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.size <> 0 THEN

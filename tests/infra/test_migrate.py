@@ -174,20 +174,16 @@ def test_roles_are_made_where_they_are_missing(tenant: str) -> None:
         for role in GROUP_ROLES:
             connection.execute(f"SET ROLE {role}".encode())
             connection.execute("RESET ROLE")
-        bypass = "SELECT rolbypassrls FROM pg_roles WHERE rolname = 'rapport_import'"
-        assert connection.execute(bypass).fetchone() == (False,)
 
 
-def test_import_bypasses_row_level_security_where_it_may(
-    tenant: str, server: EmbeddedPostgres
-) -> None:
-    """COPY does not work under row-level security: a role may pass it, if its owner can say so."""
+def test_no_role_passes_row_level_security(tenant: str, server: EmbeddedPostgres) -> None:
+    """R35: not even where the owner could say so."""
     with psycopg.connect(server.superuser_dsn("postgres")) as connection:
         connection.execute("ALTER ROLE tenant BYPASSRLS")
     with psycopg.connect(tenant) as connection:
         ensure_roles(connection)
         bypass = "SELECT rolname FROM pg_roles WHERE rolbypassrls AND rolname LIKE 'rapport_%'"
-        assert connection.execute(bypass).fetchall() == [("rapport_import",)]
+        assert connection.execute(bypass).fetchall() == []
 
 
 def test_roles_made_at_once_from_two_databases_are_made_once(

@@ -125,7 +125,7 @@ def test_each_role_logs_in_as_itself(running: Running, role: Role) -> None:
     assert ask(dsn, "SELECT session_user") == f"rapport_{role}"
     assert ask(dsn, "SELECT current_database()") == "rapport"
     attributes = "SELECT concat(rolsuper, rolcreaterole, rolbypassrls, rolcreatedb) FROM pg_roles "
-    expected = {"owner": "ftff", "import": "fftf"}.get(role, "ffff")
+    expected = "ftff" if role == "owner" else "ffff"
     assert ask(dsn, attributes + "WHERE rolname = current_user") == expected
 
 
