@@ -5,7 +5,7 @@ answers for. Stream: `clinic-<clinic>`.
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid4
@@ -56,9 +56,9 @@ Language = Annotated[
 """A BCP 47 language tag: `de`, `pt-BR`."""
 
 
-def in_order(start: str, end: str, *, apart: bool = False) -> Any:
-    """A validator for a class: its field `end`, where given, does not lie before `start`, nor,
-    where they are `apart`, at the same time."""
+def in_order(start: str, end: str, *, within: timedelta | None = None) -> Any:
+    """A validator for a class: its field `end`, where given, does not lie before `start`; where
+    they are `within` a time of each other, neither at the same moment nor further apart."""
 
     def check(self: Model) -> Model:
         first, last = getattr(self, start), getattr(self, end)
@@ -67,9 +67,15 @@ def in_order(start: str, end: str, *, apart: bool = False) -> Any:
                 raise PydanticCustomError(
                     "out_of_order", "{end} lies before {start}.", {"start": start, "end": end}
                 )
-            if apart and last == first:
+            if within is not None and last == first:
                 raise PydanticCustomError(
                     "no_length", "{end} is when {start} is.", {"start": start, "end": end}
+                )
+            if within is not None and last - first > within:
+                raise PydanticCustomError(
+                    "too_long",
+                    "{end} lies more than {hours} h after {start}.",
+                    {"start": start, "end": end, "hours": int(within.total_seconds() // 3600)},
                 )
         return self
 

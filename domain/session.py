@@ -6,7 +6,7 @@ therapists can give only once. Streams: the relationship's, and `schedule-<pract
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
@@ -38,6 +38,9 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
+
+LONGEST = timedelta(hours=24)
+"""No session goes on for longer, a marathon group included."""
 
 
 class Medium(StrEnum):
@@ -73,7 +76,7 @@ class SessionScheduled(Event):
     ends_at: Moment
     medium: Medium
 
-    _times = in_order("starts_at", "ends_at", apart=True)
+    _times = in_order("starts_at", "ends_at", within=LONGEST)
 
 
 class SessionHeld(Event):
@@ -92,7 +95,7 @@ class SessionHeld(Event):
     joint: bool = False
     """One hour that counts in more than one relationship, or that a group shares (rule 14)."""
 
-    _times = in_order("started_at", "ended_at", apart=True)
+    _times = in_order("started_at", "ended_at", within=LONGEST)
 
 
 class SessionMissed(Event):
@@ -130,7 +133,7 @@ class SessionTimeTaken(Event):
     ended_at: Moment
     joint: bool
 
-    _times = in_order("started_at", "ended_at", apart=True)
+    _times = in_order("started_at", "ended_at", within=LONGEST)
 
 
 # --- State ----------------------------------------------------------------------------------
@@ -263,7 +266,7 @@ class ScheduleSession(Command):
     ends_at: Moment
     medium: Medium = Medium.IN_PERSON
 
-    _times = in_order("starts_at", "ends_at", apart=True)
+    _times = in_order("starts_at", "ends_at", within=LONGEST)
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
@@ -302,7 +305,7 @@ class HoldSession(Command):
     location_confirmed: bool = False
     joint: bool = False
 
-    _times = in_order("started_at", "ended_at", apart=True)
+    _times = in_order("started_at", "ended_at", within=LONGEST)
 
     def effective_at(self) -> datetime:
         return self.started_at

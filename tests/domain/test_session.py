@@ -206,6 +206,19 @@ def test_a_session_takes_time() -> None:
             type(planned).model_validate(planned.model_dump() | {"ends_at": NOW})
 
 
+def test_a_session_ends_within_a_day() -> None:
+    """Rule 14: a mistyped year would take a therapist's hours for ever."""
+    for kind in (hold_session, held, taken):
+        kind(minutes=24 * 60)
+        with pytest.raises(ValidationError, match="ended_at lies more than 24 h after started_at"):
+            kind(minutes=24 * 60 + 1)
+    for planned in (SCHEDULE, APPOINTMENT):
+        with pytest.raises(ValidationError, match="ends_at lies more than 24 h after starts_at"):
+            type(planned).model_validate(
+                planned.model_dump() | {"ends_at": planned.starts_at + timedelta(hours=25)}
+            )
+
+
 # --- Time -----------------------------------------------------------------------------------
 
 
