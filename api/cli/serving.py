@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from api.cli import web
 from api.cli.demonstration import filled
 from api.cli.terminal import Exit, Failed, keep_trace, say, settings
 from api.composition import Service, open_service, personas
@@ -109,14 +110,8 @@ def _demonstrate(service: Service) -> None:
 def _run(service: Service, listener: socket.socket) -> None:
     from api.app import create_app  # noqa: PLC0415  the other commands need no web
 
-    config = uvicorn.Config(
-        create_app(service),
-        log_config=None,
-        access_log=False,  # the application has a line for each request, without what was asked
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    _Server(config, ready=lambda: _announce(service, listener)).run(sockets=[listener])
+    server = _Server(web.config(create_app(service)), lambda: _announce(service, listener))
+    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,173 @@
+"""The server at its socket: what is no request, too much of one, or one that never ends."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from api.cli import web
+
+HOST = b"Host: 127.0.0.1\r\n"
+LIVE = b"GET / HTTP/1.1\r\n" + HOST
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads the body to its end and says how long it was."""
+    if scope["type"] != "http":
+        return
+    length, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+    said = str(length).encode()
+    headers = [(b"content-length", str(len(said)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": said})
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server as `rapport serve` runs it, less patient and for fewer."""
+    monkeypatch.setattr(web.PromptProtocol, "seconds", 1.0)
+    config = web.config(app)
+    config.limit_concurrency = 20
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        yield connection
+
+
+def answer(port: int, *parts: bytes) -> bytes:
+    """What comes back until the server closes."""
+    with connected(port) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it was told enough
+        return rest(connection)
+
+
+def rest(connection: socket.socket) -> bytes:
+    said = b""
+    try:
+        while part := connection.recv(65536):
+            said += part
+    except ConnectionResetError:
+        pass
+    return said
+
+
+def test_a_request_is_answered(port: int) -> None:
+    """API: and the server says nothing about itself."""
+    said = answer(port, LIVE + b"Connection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200")
+    assert b"server:" not in said.lower()
+    sent = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 200000\r\nConnection: close\r\n\r\n"
+    assert answer(port, sent, b"x" * 200_000).endswith(b"\r\n\r\n200000")
+
+
+@pytest.mark.parametrize(
+    "ambiguous",
+    [
+        LIVE + b"Host: evil.example\r\n\r\n",
+        LIVE + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        LIVE + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        LIVE + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        LIVE + b"Content-Length : 5\r\n\r\nabcde",
+        LIVE + b"Content-Length: +5\r\n\r\nabcde",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET\x00 / HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rb\r\n\r\n",
+    ],
+)
+def test_what_two_readers_would_read_otherwise_is_refused(port: int, ambiguous: bytes) -> None:
+    """R35: no request hides in another one, behind a proxy or not."""
+    assert answer(port, ambiguous).startswith(b"HTTP/1.1 400")
+
+
+def test_a_length_and_chunks_are_one_request(port: int) -> None:
+    """RFC 9112, 6.1: chunks count, and nothing after them is taken for a second request."""
+    both = b"Content-Length: 40\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    said = answer(port, LIVE + both + b"0\r\n\r\n" + LIVE + b"\r\n")
+    assert said.count(b"HTTP/1.1") == 1
+
+
+def test_headers_without_end_are_refused(port: int) -> None:
+    """ASVS: memory is not filled by whoever reaches the port."""
+    said = answer(port, LIVE + b"X: ", *([b"a" * 65536] * 64))
+    assert said == b"" or said.startswith(b"HTTP/1.1 400")
+    said = answer(port, LIVE, *([b"X: a\r\n" * 10_000] * 10))
+    assert said == b"" or said.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HT",
+        LIVE + b"X: a",
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99\r\n\r\nabc",
+        LIVE + b"\r\n" + LIVE,
+    ],
+    ids=["nothing", "a line", "headers", "a body", "a second one"],
+)
+def test_a_request_that_never_ends_is_ended(port: int, begun: bytes) -> None:
+    """ASVS: a connection is not held by sending a byte now and then."""
+    with connected(port) as connection:
+        connection.sendall(begun)
+        before = time.monotonic()
+        dripping = threading.Event()
+
+        def drip() -> None:
+            while begun and not dripping.wait(0.2):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        rest(connection)
+        lasted = time.monotonic() - before
+        dripping.set()
+        thread.join()
+    assert 0.5 < lasted < 5
+
+
+def test_who_takes_long_to_answer_is_not_cut_off(port: int) -> None:
+    """API: only what is still to be sent is waited for in vain, not the answer's reader."""
+    with connected(port) as connection:
+        for _ in range(3):
+            connection.sendall(LIVE + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.7)
+
+
+def test_more_connections_than_it_can_bear_are_told_so(port: int) -> None:
+    """ASVS: who holds many connections does not take the files that the database needs."""
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(25)]
+    time.sleep(0.2)
+    assert b" 503 " in answer(port, LIVE + b"Connection: close\r\n\r\n")
+    for connection in held:
+        connection.close()
+    time.sleep(0.2)
+    assert b" 200 " in answer(port, LIVE + b"Connection: close\r\n\r\n")
