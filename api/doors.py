@@ -47,6 +47,7 @@ LONGEST_WAIT: Final = 2.0
 SESSION_COOKIE = "rapport_session"
 _LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 _LOCAL_NAMES = _LOCAL_ADDRESSES | {"localhost"}
+_SIGNS_OF_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -133,10 +134,12 @@ def house_of(request: Request) -> House:
 def _is_local(request: Request) -> bool:
     """Whether somebody at this very machine asks for it by its own name.
 
-    The name counts too: a page elsewhere may call itself by a name that leads here.
+    The name counts too: a page elsewhere may call itself by a name that leads here. What a proxy
+    passes on is from elsewhere, though it comes from this machine.
     """
     asked, asking = request.url.hostname, request.client and request.client.host
-    return asked in _LOCAL_NAMES and asking in _LOCAL_ADDRESSES
+    passed_on = any(name in request.headers for name in _SIGNS_OF_A_PROXY)
+    return asked in _LOCAL_NAMES and asking in _LOCAL_ADDRESSES and not passed_on
 
 
 TheHouse = Annotated[House, Depends(house_of)]

@@ -41,7 +41,7 @@ from infra.cluster import (
     write_file,
 )
 from infra.postmaster import Place, Progress, Waiting, find_postmaster, quiet
-from infra.settings import Settings
+from infra.settings import PREFIX, Settings
 
 __all__ = [
     "ROLES",
@@ -143,6 +143,8 @@ class EmbeddedPostgres:
                 [sys.executable, "-P", postmaster.__file__, str(self._place.home)],
                 check=True,
                 cwd="/",
+                # It lives long, and what else is in there (RAPPORT_TOKEN …) is not for it.
+                env={name: v for name, v in os.environ.items() if not name.startswith(PREFIX)},
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -36,6 +36,7 @@ def sign_in(
     who = house.authenticate(text)
     if who is None:
         return _asked(request, house, following, status=401, refused=True)
+    request.state.principal = who.person
     response = RedirectResponse(following if within_site(following) else home(who.role), 303)
     response.set_cookie(
         SESSION_COOKIE,

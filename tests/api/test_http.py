@@ -268,6 +268,40 @@ def test_there_are_no_personas_on_a_database_of_ones_own(practice: Practice) -> 
     assert list(app.state.house.personas()) == []
 
 
+@pytest.mark.parametrize(
+    "sign", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP"]
+)
+def test_personas_are_not_passed_on_by_a_proxy(practice: Practice, sign: str) -> None:
+    """API: a proxy on this machine asks from this machine, for people who are elsewhere."""
+    demonstrate(practice, who := uuid4())
+    headers = {sign: "https" if sign.endswith("Proto") else "127.0.0.1"}
+    assert str(who) not in practice.client.get("/sign-in", headers=headers).text
+    headers |= {"Sec-Fetch-Site": "same-origin"}
+    answer = practice.client.post("/sign-in", data={"persona": str(who)}, headers=headers)
+    assert SESSION_COOKIE not in answer.headers.get("set-cookie", "")
+
+
+def test_signing_in_stands_in_the_log_by_id(
+    practice: Practice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R36: who came in is logged by id; who did not, is logged as 401; no token is."""
+    caplog.set_level(logging.INFO, logger="rapport")
+    officer = practice.somebody(Role.COMPLIANCE_OFFICER)
+    for token in (officer.token, officer.token[:-2]):
+        practice.client.post(
+            "/sign-in",
+            data={"token": token},
+            headers={"Sec-Fetch-Site": "same-origin"},
+            follow_redirects=False,
+        )
+    came, stayed_out = [r.getMessage() for r in caplog.records if r.name == "rapport.http"]
+    assert came.startswith("POST /sign-in 303 ")
+    assert came.endswith(f" principal {officer.person}")
+    assert stayed_out.startswith("POST /sign-in 401 ")
+    assert stayed_out.endswith(" principal -")
+    assert officer.token[:-2] not in caplog.text
+
+
 def test_personas_are_for_this_machine_by_its_own_name(practice: Practice) -> None:
     """API: neither another machine, nor a page whose name was made to lead here, sees them."""
     demonstrate(practice, who := uuid4())

@@ -316,6 +316,18 @@ def test_the_last_user_stops_the_server(home: Path) -> None:
     wait_for(lambda: not watchdogs(home), "the end of the watchdog")
 
 
+def test_secrets_of_the_environment_stay_with_whoever_has_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R35: what outlives a command (server, watchdog) does not hold on to its token."""
+    monkeypatch.setenv("RAPPORT_TOKEN", "rpt_not_for_children")
+    with EmbeddedPostgres(home):
+        (watchdog,) = watchdogs(home)
+        for process in (watchdog, psutil.Process(server_of(home).pid)):
+            assert not any(name.startswith("RAPPORT_") for name in process.environ())
+            assert "rpt_" not in repr(process.cmdline())
+
+
 def test_four_first_starts_at_once_make_one_server(home: Path) -> None:
     """Two starts at once: one makes and starts, the others wait and attach."""
     users = [User(home) for _ in range(4)]
