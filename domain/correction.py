@@ -6,6 +6,8 @@ a history still gives every entry as it was first written.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -93,6 +95,23 @@ def _parts(value: Any) -> Iterable[Any]:
     return ()
 
 
+def _as_stored(value: Any) -> Any:
+    """The value in the types of stored content, so that it is the same when it is read again."""
+    match value:
+        case dict():
+            return {name: _as_stored(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_as_stored(part) for part in value]
+        case datetime():
+            utc = value.astimezone(UTC).isoformat(timespec="microseconds")
+            return {"at": f"{utc[:26]}Z", "offset": value.isoformat()[-6:]}
+        case date():
+            return value.isoformat()
+        case UUID() | StrEnum():
+            return str(value)
+    return value
+
+
 # Others rest on these, or nobody but the person concerned may undo them: they stay for ever.
 _FINAL = (ConsentDocumentPublished, ImportDeclared, ConsentWithdrawn, SessionTimeTaken)
 
@@ -111,7 +130,7 @@ class EntryCorrected(Event):
     of_topic: str
     """Topic and schema version of `content`: an old correction is upcast like an old entry."""
     of_schema_version: int
-    content: dict[str, Any]
+    content: Annotated[dict[str, Any], AfterValidator(_as_stored)]
     occurred: Moment | None = None
     """When it really happened, where that was wrong too."""
     about: UUID | None = None

@@ -1,5 +1,6 @@
 """Corrections: a new entry beside the old one, with a reason and an author."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -52,7 +53,7 @@ from domain.session import (
     session_of,
 )
 from domain.task import Aim, TaskProposed, tasks_of
-from domain.topics import EVENTS
+from domain.topics import EVENTS, read
 from tests.kit import (
     AN_HOUR_AGO,
     CLIENT,
@@ -139,6 +140,23 @@ def test_a_correction_is_a_new_entry_and_the_old_one_stays() -> None:
     assert standing[1] == better
     assert standing[0].amended_at == history[-1].position
     assert tasks_of(history)[TASK].proposed == better
+
+
+def test_a_correction_is_written_as_it_is_read() -> None:
+    """Rule 6: its content is in the types of what is stored, before it is stored."""
+    record = given(*CONSENTED).when(hold_session()).recorded()
+    session = session_held(record)
+    review = (NOW + DAY).date().isoformat()
+    content = {
+        "emergency": {"reason": "Acute crisis.", "review_by": review},
+        "ended_at": session.ended_at + timedelta(minutes=5),
+    }
+    written = record.when(correct(session, last(record), content=content)).news[0].event
+    assert isinstance(written, EntryCorrected)
+    assert json.loads(json.dumps(written.content)) == written.content
+    assert written.content["emergency"]["review_by"] == review
+    assert written.content["ended_at"] == {"at": "2026-03-02T13:55:00.000000Z", "offset": "+01:00"}
+    assert read(written.topic, 1, written.model_dump()) == written
 
 
 def test_an_entry_made_in_error_reads_as_if_it_were_not_there() -> None:
@@ -278,8 +296,8 @@ def test_what_others_rest_on_stays_for_ever() -> None:
     """Rules 14, 17, 20, 41, 45: nobody marks away a document, a withdrawal or a trail."""
     withdrawn = ConsentWithdrawn(consent=consent_id(Scope.TREATMENT, CLIENT), party=CLIENT)
     record = given(*CONSENTED, withdrawn, IMPORT_DECLARED, taken())
-    read = ReadRecord(role=Role.THERAPIST, purpose="treatment", what="dossier")
-    record = record.when(read).recorded()
+    noted = ReadRecord(role=Role.THERAPIST, purpose="treatment", what="dossier")
+    record = record.when(noted).recorded()
     for stream, kind in (
         (HERE, ConsentWithdrawn),
         (clinic_stream(CLINIC), ConsentDocumentPublished),
