@@ -323,9 +323,17 @@ def _external(settings: Settings) -> Database:
                 dsns[role] = make_conninfo(url.get_secret_value())
             else:
                 dsns[role] = _as_role(owner, f"rapport_{role}")
+        # The rest of a password that holds an @ is taken for the host, and would be told with it.
+        hosts = [str(conninfo_to_dict(dsn).get("host", "")) for dsn in dsns.values()]
+        misread = any("@" in host[1:] for host in hosts)  # it may begin with one: a socket's name
     except psycopg.ProgrammingError:
         # libpq's message may quote the URL, password and all.
-        raise Unreachable("RAPPORT_DATABASE_URL (or that of a role) is no valid URL.") from None
+        misread = True
+    if misread:
+        raise Unreachable(
+            "RAPPORT_DATABASE_URL (or that of a role) is no valid URL. In a password write @ as "
+            "%40, : as %3A, / as %2F."
+        )
     try:
         with psycopg.connect(dsns["owner"]) as connection:
             info = connection.info

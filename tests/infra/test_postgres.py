@@ -924,8 +924,9 @@ def test_a_database_that_is_not_utf8_is_refused(foreign: str, home: Path) -> Non
         lambda url: url.replace("port=5432", "port=1"),
         lambda url: url + "&no_such_option=s3cret",
         lambda url: "postgresql://tenant:s3cret@[half",
+        lambda url: "postgresql://tenant:a@s3cret@127.0.0.1/none",
     ],
-    ids=["password", "port", "option", "syntax"],
+    ids=["password", "port", "option", "syntax", "at"],
 )
 def test_a_url_that_does_not_work_is_refused_without_its_password(
     foreign: str, home: Path, broken: Callable[[str], str]
