@@ -207,6 +207,11 @@ class RecordedEvent:
     command_index: int
     key_id: UUID
     event: Event | Erased
+    commitment: str = ""
+    """The salted commitment to its content, in hex: what an attestation refers to.
+
+    Empty while the entry is decided on and not yet in the log.
+    """
     amended_at: int | None = None
     """Position of the entry that corrected this one, in a standing history."""
 

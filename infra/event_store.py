@@ -462,7 +462,8 @@ class ClinicLog:
         appended = outcome[0]
         self._acknowledged.advance(appended.head.size, appended.head.frontier.root())
         self._head = appended.head
-        for stream, history in pending.histories.items():
+        for stream, decided_on in pending.histories.items():
+            history = _committed(decided_on, pending.head.size, appended.commitments)
             self._cache.put(stream, history, pending.generation)
             self._complete[stream] = history.version
         root = appended.head.frontier.root().hex()
@@ -579,6 +580,16 @@ class ClinicLog:
             self._cache.clear(generation)
             self._mapper.forget()
         return generation
+
+
+def _committed(history: History, size: int, commitments: Sequence[bytes]) -> History:
+    """The history whose entries past `size` were sealed with these commitments."""
+    return History(
+        replace(entry, commitment=commitments[entry.position - size - 1].hex())
+        if entry.position > size
+        else entry
+        for entry in history
+    )
 
 
 class Rehearsal:

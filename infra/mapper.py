@@ -102,7 +102,8 @@ class EntryMapper(Mapper[str]):
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         assert isinstance(stored_event, SealedEntry)
-        return recorded(stored_event.envelope, self._open(stored_event))
+        commitment = stored_event.commitment.hex()
+        return recorded(stored_event.envelope, self._open(stored_event), commitment)
 
     def _open(self, entry: SealedEntry) -> Any:
         key = self._keyring.get(self._clinic, entry.envelope.key_id)
@@ -121,8 +122,11 @@ class KeyGone(Exception):
         super().__init__(str(key_id))
 
 
-def recorded(envelope: Envelope, event: Event | Erased) -> RecordedEvent:
-    """The entry with that envelope, which has its place in the log, and that content."""
+def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") -> RecordedEvent:
+    """The entry with that envelope, which has its place in the log, and that content.
+
+    Without a commitment it is one that is decided on and not yet sealed.
+    """
     assert envelope.position is not None
     assert envelope.recorded_at is not None
     return RecordedEvent(
@@ -141,6 +145,7 @@ def recorded(envelope: Envelope, event: Event | Erased) -> RecordedEvent:
         command_index=envelope.command_index,
         key_id=envelope.key_id,
         event=event,
+        commitment=commitment,
     )
 
 

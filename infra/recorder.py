@@ -79,6 +79,7 @@ class Appended:
 
     head: Head
     leaf_hashes: tuple[bytes, ...]
+    commitments: tuple[bytes, ...]
 
 
 class LostRace(Exception):
@@ -222,7 +223,8 @@ class EntryRecorder(PostgresApplicationRecorder):
             raise LostRace from None
         if row is None:
             raise LostRace
-        kwargs["outcome"].append(Appended(after, hashes))
+        commitments = tuple(entry.commitment for entry in entries)
+        kwargs["outcome"].append(Appended(after, hashes, commitments))
         return range(head.size + 1, after.size + 1)
 
     def head(self) -> Head:

@@ -10,6 +10,7 @@ topic belongs to; `on(stream, fact)` puts it elsewhere, `(fact, moment)` lets it
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -222,6 +223,7 @@ class Record:
                     command_index=index,
                     key_id=uuid5(CLINIC, f"{new.stream} {new.event.subject()}"),
                     event=new.event,
+                    commitment=sha256(f"{len(entries)} {new.event!r}".encode()).hexdigest(),
                 )
             )
         return replace(self, entries=tuple(entries))
