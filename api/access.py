@@ -13,10 +13,10 @@ from uuid import UUID
 
 from api.problems import Fault
 from domain.access import Role
-from domain.alliance import Rating
 from domain.clinic import Scope, clinic_stream
 from domain.consent import consent_of, in_force
 from domain.event import Command, History, Refusal, Stream
+from domain.rating import Rating
 from domain.relationship import relationship_of, relationship_stream
 
 
@@ -171,6 +171,7 @@ _RECORDING: Mapping[str, Door] = {
     "retire-task": Door(_THERAPIST),
     # Ratings
     "rate-alliance": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
+    "rate-outcome": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "supersede-rating": Door(_TAKING_PART | _SUPERVISOR, _rater_of_superseded),
     # Corrections
     "correct-entry": Door(_THERAPIST | _OFFICE, _author_of_amended),

@@ -14,16 +14,10 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from domain.alliance import (
-    AllianceRated,
-    Rating,
-    RatingSuperseded,
-    ratings_of,
-    score_of,
-    series_of,
-)
+from domain.alliance import AllianceRated, RatingSuperseded
 from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
 from domain.instrument import Perspective
+from domain.rating import Rating, ratings_of, score_of, series_of
 from domain.scoring import Flag, RawItems, SeriesId
 from domain.session import SessionHeld, session_numbers
 from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import takewhile
 from uuid import UUID
 
-from domain.alliance import AllianceRated, RatingSuperseded, ratings_of, score_of
+from domain.alliance import AllianceRated, RatingSuperseded
 from domain.clinic import Scope
 from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
@@ -28,6 +28,7 @@ from domain.goal import (
     goals_of,
 )
 from domain.instrument import Perspective
+from domain.rating import ratings_of, score_of
 from domain.relationship import (
     Constellation,
     RelationshipClosed,

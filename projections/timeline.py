@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from uuid import UUID
 
-from domain.alliance import Rating, RatingSuperseded
 from domain.consent import relied_on
 from domain.event import Policy, RecordedEvent, Source, Stream, Text
+from domain.rating import Rating, Superseding
 from projections.view import (
     Cell,
     Cells,
@@ -103,7 +103,7 @@ class Timeline(View[State, Line]):
                 lines[amended.version] = _corrected(line, entry)
         if isinstance(entry.event, Rating):
             ratings = {**ratings, entry.event.rating: entry.version}
-        if isinstance(entry.event, RatingSuperseded):
+        if isinstance(entry.event, Superseding):
             old = ratings.get(entry.event.superseded)
             if old is not None:
                 lines[old] = replace(lines[old], superseded=cell(entry, entry.version))

@@ -8,9 +8,10 @@ from api.demo.course import answers
 from api.demo.plot import Twist
 from api.demo.scene import Hour, Scene
 from api.demo.stage import Find, Someone
-from domain.alliance import RateAlliance, SupersedeRating
+from domain.alliance import RateAlliance
 from domain.correction import MarkEnteredInError
 from domain.instrument import Perspective, load
+from domain.rating import SupersedeRating
 from domain.relationship import relationship_stream
 
 EARLY = (3, 4, 5)

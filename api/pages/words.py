@@ -7,12 +7,12 @@ from uuid import UUID
 
 from api.doors import Withheld
 from domain.access import Role
-from domain.alliance import Rating
 from domain.clinic import Scope
 from domain.consent import ConsentDeclined, ConsentGiven
 from domain.event import Erased, Event, Refusal
 from domain.goal import GoalProposed, GoalRated, GoalRevised
 from domain.instrument import load as load_instrument
+from domain.rating import Rating
 from domain.scoring import Flag, SeriesId
 from domain.session import SessionHeld
 from domain.task import TaskProposed
@@ -48,6 +48,8 @@ TOPICS = {
     "task.retired": "Task retired",
     "alliance.rated": "Rating",
     "alliance.rating_superseded": "Rating superseded by another",
+    "outcome.rated": "Outcome rated",
+    "outcome.superseded": "Outcome rating superseded by another",
     "entry.corrected": "Entry corrected",
     "entry.entered_in_error": "Entry marked as entered in error",
 }

@@ -7,7 +7,8 @@ from fastapi import Depends, Response
 from api.doors import Reads, Visit
 from api.routes.command import accept, concept
 from api.routes.rows import page_document_of, page_of
-from domain.alliance import RateAlliance, SupersedeRating
+from domain.alliance import RateAlliance
+from domain.rating import SupersedeRating
 from projections.alliance_course import RatingRow
 
 router = concept("alliance")

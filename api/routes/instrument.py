@@ -7,9 +7,9 @@ from fastapi import Depends
 
 from api.doors import Admits
 from api.routes.command import concept
-from domain.alliance import Answers
 from domain.event import Line, Model
 from domain.instrument import Definition, Perspective, catalogue
+from domain.rating import Answers
 from domain.scoring import score_report
 
 router = concept("instruments")

@@ -6,13 +6,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.access import Role
-from domain.alliance import RateAlliance, SupersedeRating
+from domain.alliance import RateAlliance
 from domain.clinic import Scope
 from domain.consent import WithdrawConsent
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import Command, Refusal, Stream
 from domain.goal import AssentToGoal, RateGoal
 from domain.person import RegisterPerson
+from domain.rating import SupersedeRating
 from domain.records import CommandIdReused, StaleVersion
 from domain.relationship import OpenRelationship, RelationshipExists, relationship_stream
 from domain.session import CancelSession, ScheduleSession

@@ -14,12 +14,13 @@ import pytest
 from api.demo import Demonstration, DemonstrationStuck, RunningClock, fill
 from api.demo.course import Course, Kind, Rupture, Shape, answers
 from domain.access import ReadRecord, Role
-from domain.alliance import RatingSuperseded, ratings_of
+from domain.alliance import RatingSuperseded
 from domain.clinic import FoundClinic
 from domain.consent import ConsentWithdrawn
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import Erased, Policy, RecordedEvent
 from domain.instrument import load
+from domain.rating import ratings_of
 from domain.records import Author, Records
 from domain.relationship import RelationshipOpened, relationship_of, relationship_stream
 from domain.scoring import check_items

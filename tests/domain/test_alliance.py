@@ -10,32 +10,32 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.alliance import (
-    AllianceRated,
-    KeyNeeded,
-    LicenceNotAttested,
-    NotAFollowUp,
-    NothingAnswered,
-    NotTheCurrentRating,
-    NotTheirPerspective,
-    RateAlliance,
-    RatedAlready,
-    RaterNotPresent,
-    Rating,
-    RatingExists,
-    RatingSuperseded,
-    SessionNotHeld,
-    SupersedeRating,
-    ratings_of,
-    score_of,
-    series_of,
-)
+from domain.alliance import AllianceRated, RateAlliance, RatingSuperseded
 from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.consent import ConsentMissing, ConsentWithdrawn, Reliance
 from domain.correction import EnteredInError
 from domain.event import EntryUnknown
 from domain.goal import NotInTheirName
 from domain.instrument import Perspective, PerspectiveUnknown, UnknownInstrument, load
+from domain.outcome import RateOutcome
+from domain.rating import (
+    InstrumentMeasuresElse,
+    KeyNeeded,
+    LicenceNotAttested,
+    NotAFollowUp,
+    NothingAnswered,
+    NotTheCurrentRating,
+    NotTheirPerspective,
+    RatedAlready,
+    RaterNotPresent,
+    Rating,
+    RatingExists,
+    SessionNotHeld,
+    SupersedeRating,
+    ratings_of,
+    score_of,
+    series_of,
+)
 from domain.relationship import (
     Constellation,
     Initiator,
@@ -515,7 +515,24 @@ def test_a_licence_is_found_however_it_is_written() -> None:
 def test_a_free_instrument_needs_no_attestation() -> None:
     """Rule 34: the SWLS is free with credit: nobody has to attest a licence for it."""
     consented = given(*OPENED, consent(Scope.OUTCOME_MEASURES), (held(), AN_HOUR_AGO))
-    consented.when(rate(instrument="SWLS", answers=[5, 5, 5, 6, 7]), by=CLIENT).recorded()
+    swls = RateOutcome(
+        relationship=RELATIONSHIP,
+        instrument="SWLS",
+        perspective=Perspective.CLIENT,
+        rater=CLIENT,
+        session=SESSION,
+        answers=("5", "5", "5", "6", "7"),
+    )
+    consented.when(swls, by=CLIENT).recorded()
+
+
+def test_what_an_instrument_measures_decides_where_it_is_rated() -> None:
+    """Rule 28: satisfaction with life is no rating of the alliance, and the SRS no outcome."""
+    MEASURED.when(rate(instrument="SWLS", answers=(5, 5, 5, 6, 7)), by=CLIENT).refuses(
+        InstrumentMeasuresElse, instrument="SWLS", measures="wellbeing"
+    )
+    outcome = RateOutcome.model_validate(rate().model_dump())
+    MEASURED.when(outcome, by=CLIENT).refuses(InstrumentMeasuresElse, measures="alliance")
 
 
 # --- Rules 16 and 24: consent and closure ---------------------------------------------------

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.access import ReadRecord, Role
-from domain.alliance import Rating
 from domain.clinic import ConsentDocumentPublished, Scope, clinic_stream
 from domain.consent import ConsentMissing, ConsentWithdrawn
 from domain.correction import (
@@ -31,6 +30,7 @@ from domain.correction import (
 from domain.event import EntryUnknown, Event, OccursInTheFuture, Refusal, Stream
 from domain.goal import GoalProposed
 from domain.person import Activity, PersonRegistered, person_stream
+from domain.rating import Rating
 from domain.relationship import (
     Constellation,
     Initiator,

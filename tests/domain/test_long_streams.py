@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.alliance import AllianceRated, Rating, RatingSuperseded, ratings_of
+from domain.alliance import AllianceRated, RatingSuperseded
 from domain.consent import consents_of
 from domain.correction import EntryCorrected
 from domain.event import Event, History, RecordedEvent
@@ -24,6 +24,7 @@ from domain.goal import (
     goals_of,
 )
 from domain.instrument import Perspective
+from domain.rating import Rating, ratings_of
 from domain.session import Medium, SessionScheduled, schedule_stream, sessions_of
 from domain.task import Aim, Done, TaskAssented, TaskProposed, TaskReviewed, tasks_of
 from tests.kit import (

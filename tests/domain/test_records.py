@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from domain.alliance import ratings_of, score_of, series_of
 from domain.clinic import (
     ImportUndeclared,
     Scope,
@@ -39,6 +38,7 @@ from domain.event import (
 )
 from domain.goal import goals_of
 from domain.person import Activity, in_scope
+from domain.rating import ratings_of, score_of, series_of
 from domain.records import Author, Proposal, Receipt, ReceiptEntry, StaleVersion
 from domain.relationship import (
     RelationshipErased,

@@ -19,7 +19,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from domain.alliance import RateAlliance, SupersedeRating, ratings_of
+from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, DeclareImport, PublishConsentDocument, Scope
 from domain.consent import GiveConsent, GiveInformation, consents_of
 from domain.event import Command, Erased, Event, History, RecordedEvent, Refusal, Source, Stream
@@ -33,6 +33,7 @@ from domain.person import (
     person_stream,
     practitioner_stream,
 )
+from domain.rating import SupersedeRating, ratings_of
 from domain.records import Author, Proposal
 from domain.relationship import (
     OpenRelationship,

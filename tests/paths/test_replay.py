@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from domain.alliance import SupersedeRating
 from domain.clinic import Scope
 from domain.consent import WithdrawConsent
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import RecordedEvent
 from domain.goal import GoalProposed, ReviseGoal
+from domain.rating import SupersedeRating
 from domain.relationship import relationship_stream
 from domain.session import SessionHeld
 from infra.canonical import time_text

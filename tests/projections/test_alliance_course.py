@@ -5,11 +5,12 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
-from domain.alliance import AllianceRated, RateAlliance, SupersedeRating
+from domain.alliance import AllianceRated, RateAlliance
 from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.correction import EnteredInError
 from domain.event import ERASED, Source, Stream
 from domain.instrument import Perspective, load
+from domain.rating import SupersedeRating
 from domain.scoring import Flag, score
 from projections.alliance_course import RatingRow, current, rated_sessions, series
 from projections.dossier import VIEWS
