@@ -1,0 +1,62 @@
+"""What a route or a page may ask for. Here everybody is recognised, let in, and noted.
+
+Two ways lead in: a `Desk` takes a command, a `Visit` shows a part of the record.
+"""
+
+from api.doors.desk import Desk, HandsIn, ShowsReceipt
+from api.doors.house import (
+    SESSION_COOKIE,
+    Admits,
+    Check,
+    Entrance,
+    House,
+    Log,
+    LogStatus,
+    Persona,
+    TheHouse,
+    Who,
+    house_of,
+    require_same_origin,
+)
+from api.doors.visit import (
+    LONGEST_WAIT,
+    WITHHELD,
+    Page,
+    Reads,
+    ReadsAsOf,
+    ReadsClinic,
+    ReadsEntries,
+    ReadsList,
+    Visit,
+    Withheld,
+    enter,
+)
+
+__all__ = [
+    "LONGEST_WAIT",
+    "SESSION_COOKIE",
+    "WITHHELD",
+    "Admits",
+    "Check",
+    "Desk",
+    "Entrance",
+    "HandsIn",
+    "House",
+    "Log",
+    "LogStatus",
+    "Page",
+    "Persona",
+    "Reads",
+    "ReadsAsOf",
+    "ReadsClinic",
+    "ReadsEntries",
+    "ReadsList",
+    "ShowsReceipt",
+    "TheHouse",
+    "Visit",
+    "Who",
+    "Withheld",
+    "enter",
+    "house_of",
+    "require_same_origin",
+]

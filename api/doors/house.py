@@ -1,0 +1,206 @@
+"""What stands behind the doors, who knocks, and who is let in at all."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Protocol
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+
+from api import access
+from api.access import DOORS, Principal
+from api.problems import CrossSiteRequest, Fault, NotAuthenticated
+from domain.access import Role
+from domain.event import RecordedEvent
+from domain.person import (
+    PersonRegistered,
+    PractitionerRegistered,
+    person_stream,
+    practitioner_stream,
+)
+from domain.records import Clock, Receipt, Records
+from projections.dossier import Views
+from projections.view import ViewReader
+
+_log = logging.getLogger("rapport.access")
+
+SESSION_COOKIE = "rapport_session"
+_LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
+_LOCAL_NAMES = _LOCAL_ADDRESSES | {"localhost"}
+_SIGNS_OF_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+# --- What stands behind the doors -----------------------------------------------------------
+
+
+class Log(Protocol):
+    """The clinic's log, as far as doors ask for it."""
+
+    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]: ...
+    def head_size(self) -> int: ...
+    def receipt(self, command_id: UUID) -> Receipt | None: ...
+    def keyed_id(self, *natural_key: str) -> UUID: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How far the log goes. `acknowledged`: (size, root) as remembered outside PostgreSQL."""
+
+    size: int
+    root: str
+    recorded_at: datetime
+    acknowledged: tuple[int, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that readiness depends on; `detail` is a code, a number or nothing."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Somebody of the demonstration clinic, as whom one may look around."""
+
+    role: Role
+    name: str
+    principal: UUID
+
+
+@dataclass(frozen=True)
+class House:
+    """The parts behind the doors, as the composition joined them."""
+
+    records: Records
+    log: Log
+    views: Views
+    reader: ViewReader
+    clock: Clock
+    authenticate: Callable[[str], Principal | None]
+    """The principal of a token's text; None if it is none in force."""
+    log_status: Callable[[], LogStatus]
+    readiness: Callable[[], Iterable[Check]]
+    personas: Callable[[], Sequence[Persona]]
+    """None but on the embedded default."""
+    sign_in: Callable[[Persona], str]
+    """A token for a persona."""
+    sign_out: Callable[[str], None]
+    """Ends the token of that text."""
+
+    @property
+    def clinic(self) -> UUID:
+        return self.records.clinic
+
+    def name_of(self, person: UUID) -> str | None:
+        """What somebody is called; None where it was erased, or nobody was registered so."""
+        for _, client in self.records.history(person_stream(person)).of(PersonRegistered):
+            return client.name
+        practitioners = self.records.history(practitioner_stream(person))
+        for _, practitioner in practitioners.of(PractitionerRegistered):
+            return practitioner.name
+        return None
+
+
+def house_of(request: Request) -> House:
+    """The house that this app is the door of; from elsewhere, one without personas."""
+    house: House = request.app.state.house
+    return house if _is_local(request) else replace(house, personas=lambda: ())
+
+
+def _is_local(request: Request) -> bool:
+    """Whether somebody at this very machine asks for it by its own name.
+
+    The name counts too: a page elsewhere may call itself by a name that leads here. What a proxy
+    passes on is from elsewhere, though it comes from this machine.
+    """
+    asked, asking = request.url.hostname, request.client and request.client.host
+    passed_on = any(name in request.headers for name in _SIGNS_OF_A_PROXY)
+    return asked in _LOCAL_NAMES and asking in _LOCAL_ADDRESSES and not passed_on
+
+
+TheHouse = Annotated[House, Depends(house_of)]
+
+
+# --- Who is there ---------------------------------------------------------------------------
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="token", description="A token as `rapport token create` shows it."
+)
+_cookie = APIKeyCookie(
+    name=SESSION_COOKIE,
+    auto_error=False,
+    scheme_name="session",
+    description="The same token in a browser, after signing in; for this site's own pages.",
+)
+
+
+def principal(
+    request: Request,
+    house: TheHouse,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    cookie: Annotated[str | None, Security(_cookie)],
+) -> Principal:
+    """Whoever shows a token; NotAuthenticated, CrossSiteRequest."""
+    if request.headers.get("authorization") is not None:
+        text = bearer.credentials if bearer else ""
+    elif cookie is not None:
+        require_same_origin(request)
+        text = cookie
+    else:
+        raise NotAuthenticated
+    who = house.authenticate(text)
+    if who is None:
+        raise NotAuthenticated
+    request.state.principal = who.person
+    return who
+
+
+def require_same_origin(request: Request) -> None:
+    """Browsers send cookies along with what other sites make them ask for."""
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin", "").partition("://")[2]
+    same = site == "same-origin" if site else origin == request.url.netloc
+    if not same:
+        raise CrossSiteRequest
+
+
+Who = Annotated[Principal, Depends(principal)]
+
+
+class Entrance:
+    """A dependency that lets nobody through but those whom the table names.
+
+    Every route has one, or is on the short list of those that are open (api/app.py); an app with
+    a route that has neither does not start.
+    """
+
+    def __init__(self, door: str) -> None:
+        if door not in DOORS:
+            raise LookupError(f"api/access.py has no door {door}")
+        self.door = door
+
+
+class Admits(Entrance):
+    """For what is no part of anybody's record: whoever has a role that uses this door."""
+
+    def __call__(self, who: Who) -> Principal:
+        try:
+            access.admit(self.door, who)
+        except Fault as denial:
+            raise denied(denial, who, self.door) from None
+        return who
+
+
+def denied(denial: Fault, who: Principal, door: str, about: object = "-") -> Fault:
+    """Notes a denial, by ids alone."""
+    _log.warning("%s: %s %s at %s of %s", denial.code, who.role, who.person, door, about)
+    return denial
