@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from pydantic import Field
 
 from domain.clinic import Day, EachOnce, in_order
-from domain.event import Command, Event, Given, History, Line, Model, New, Refusal, Stream
+from domain.event import Command, Event, Given, History, Line, Model, New, Refusal, Stream, Text
 
 
 class ExternalId(Model):
@@ -83,6 +83,27 @@ class PractitionerRegistered(Event):
         return self.practitioner
 
 
+class RaterTrainingAttested(Event):
+    """Somebody answers for a practitioner's training to reliability in a coding system."""
+
+    topic = "practitioner.rater_training_attested"
+
+    practitioner: UUID
+    system: Line
+    """As `3RS`."""
+    by: UUID
+    basis: Text
+    """Which training, and with which agreement."""
+    valid_from: Day
+    valid_to: Day | None = None
+    """The last day on which it counts; None: until further notice."""
+
+    _period = in_order("valid_from", "valid_to")
+
+    def subject(self) -> UUID:
+        return self.practitioner
+
+
 # --- Questions ------------------------------------------------------------------------------
 
 
@@ -94,23 +115,41 @@ def practitioner_stream(practitioner: UUID) -> Stream:
     return Stream("practitioner", practitioner)
 
 
-def in_scope(history: History, activity: Activity, at: datetime) -> bool:
-    """Rule 11: whether the practitioner may do that, on the day of `at` where it happens.
-
-    Of several registrations the last that has begun by then counts.
-    """
+def registration_at(history: History, at: datetime) -> PractitionerRegistered | None:
+    """The last registration that had begun by the day of `at`, where it happens."""
     day = at.date()
     begun = [r for _, r in history.of(PractitionerRegistered) if r.valid_from <= day]
-    if not begun:
-        return False
-    last = max(begun, key=lambda registered: registered.valid_from)
-    return activity in last.scope and (last.valid_to is None or day <= last.valid_to)
+    return max(begun, key=lambda registered: registered.valid_from, default=None)
+
+
+def in_scope(history: History, activity: Activity, at: datetime) -> bool:
+    """Rule 11: whether the practitioner may do that, on the day of `at` where it happens."""
+    last = registration_at(history, at)
+    return (
+        last is not None
+        and activity in last.scope
+        and (last.valid_to is None or at.date() <= last.valid_to)
+    )
 
 
 def require_scope(given: Given, practitioner: UUID, activity: Activity) -> None:
     """Rule 11, at the time the command tells of; an import reports instead."""
     if not in_scope(given.history(practitioner_stream(practitioner)), activity, given.at):
         given.unless_imported(OutOfScope(practitioner=practitioner, activity=activity))
+
+
+def require_training(given: Given, practitioner: UUID, system: str) -> None:
+    """Rule 39: a coding system is used by trained raters; at the time the command tells of."""
+    day = given.at.date()
+    if not any(
+        training.system.casefold() == system.casefold()
+        and training.valid_from <= day
+        and (training.valid_to is None or day <= training.valid_to)
+        for _, training in given.history(practitioner_stream(practitioner)).of(
+            RaterTrainingAttested
+        )
+    ):
+        raise RaterNotTrained(practitioner=practitioner, system=system)
 
 
 def require_person(given: Given, person: UUID) -> None:
@@ -139,6 +178,22 @@ class PersonUnknown(Refusal):
 class OutOfScope(Refusal):
     rule = 11
     says = "{activity} is not within what {practitioner} may do at that time."
+
+
+class RaterNotTrained(Refusal):
+    rule = 39
+    says = "No training of {practitioner} in {system} is attested that counts on that day."
+
+
+class PractitionerUnknown(Refusal):
+    status = 404
+    says = "There is no practitioner {practitioner}; register the practitioner first."
+
+
+class TrainingSelfAttested(Refusal):
+    rule = 39
+    status = 422
+    says = "{practitioner} cannot answer for the own training."
 
 
 # --- Commands -------------------------------------------------------------------------------
@@ -199,6 +254,39 @@ class RegisterPractitioner(Command):
                 name=self.full_name,
                 profession=self.profession,
                 scope=self.scope,
+                valid_from=self.valid_from,
+                valid_to=self.valid_to,
+            ),
+        )
+
+
+class AttestRaterTraining(Command):
+    """Answer for a practitioner's training in a coding system."""
+
+    name = "attest-rater-training"
+
+    practitioner: UUID
+    system: Line
+    by: UUID
+    basis: Text
+    valid_from: Day
+    valid_to: Day | None = None
+
+    _period = in_order("valid_from", "valid_to")
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = practitioner_stream(self.practitioner)
+        if not given.history(stream).version:
+            raise PractitionerUnknown(practitioner=self.practitioner)
+        if self.practitioner in (self.by, given.actor):
+            raise TrainingSelfAttested(practitioner=self.practitioner)
+        yield New(
+            stream,
+            RaterTrainingAttested(
+                practitioner=self.practitioner,
+                system=self.system,
+                by=self.by,
+                basis=self.basis,
                 valid_from=self.valid_from,
                 valid_to=self.valid_to,
             ),
