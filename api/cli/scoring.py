@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import Exit, Failed, Format, FormatOption, show
-from domain.scoring import report_text, score_report
+from domain.score_report import report_text, score_report
 
 
 def add_to(app: typer.Typer) -> None:

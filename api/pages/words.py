@@ -50,6 +50,11 @@ TOPICS = {
     "alliance.rating_superseded": "Rating superseded by another",
     "outcome.rated": "Outcome rated",
     "outcome.superseded": "Outcome rating superseded by another",
+    "rupture.marked": "Rupture marked",
+    "rupture.repair_attempted": "Repair attempted",
+    "rupture.resolved": "Rupture seen as resolved",
+    "rupture.left_open": "Rupture left open",
+    "rupture.possible_dismissed": "Possible rupture dismissed",
     "entry.corrected": "Entry corrected",
     "entry.entered_in_error": "Entry marked as entered in error",
 }
@@ -91,6 +96,9 @@ _FLAGS = {
     Flag.INCOMPLETE: "no score: too many items not answered",
     Flag.PRORATED: "prorated",
     Flag.MISSING_RULE_PRODUCT_DEFAULT: "missing rule is this product's own",
+    Flag.RAW_ITEMS_ONLY: "no key known, raw items only",
+    Flag.NOT_ASKED: "follows an answer that was not given",
+    Flag.CONTRADICTORY: "answered though not asked; not scored",
 }
 
 _MISSING = {

@@ -10,7 +10,7 @@ from api.routes.command import concept
 from domain.event import Line, Model
 from domain.instrument import Definition, Perspective, catalogue
 from domain.rating import Answers
-from domain.scoring import score_report
+from domain.score_report import score_report
 
 router = concept("instruments")
 

@@ -27,6 +27,7 @@ from domain.instrument import (
     load_key,
     read_definition,
 )
+from domain.score_report import render_score, report_text, score_report
 from domain.scoring import (
     Flag,
     ItemCountWrong,
@@ -34,10 +35,7 @@ from domain.scoring import (
     ItemOutOfRange,
     check_items,
     parse_items,
-    render_score,
-    report_text,
     score,
-    score_report,
     series_id,
 )
 
@@ -581,6 +579,7 @@ def test_a_report_is_json_without_floats_and_names_its_key() -> None:
     assert report["scales"]["total"] == {
         "value": "34.3",
         "exact": "343/10",
+        "metric": "sum",
         "range": ["0", "40"],
         "missing": [],
         "flags": [],

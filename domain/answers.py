@@ -1,0 +1,39 @@
+"""Answers as people write them: numbers, decimal text, words; and how they are quoted back."""
+
+import re
+from decimal import Decimal
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+
+
+def exact_number(answer: object) -> Decimal | None:
+    """The exact value of a number or of plain decimal text; None for anything else."""
+    if isinstance(answer, str) and _DECIMAL.fullmatch(answer.strip()):
+        return Decimal(answer.strip())
+    if isinstance(answer, bool) or not isinstance(answer, int | float | Decimal):
+        return None
+    exact = Decimal(repr(answer)) if isinstance(answer, float) else Decimal(answer)
+    return exact if exact.is_finite() else None
+
+
+def is_blank(answer: object) -> bool:
+    """Whether nothing was answered: None, or text without a character in it."""
+    return answer is None or (isinstance(answer, str) and not answer.strip())
+
+
+def normal_word(label: str) -> str:
+    """A word of a scale as it is compared: in any case, with any spaces."""
+    return " ".join(label.casefold().split())
+
+
+def quoted(sent: object, length: int = 40) -> str:
+    """What was sent, short and with nothing in it that a log or a terminal would obey."""
+    if isinstance(sent, str):
+        return ascii(sent[:length]) + ("..." if len(sent) > length else "")
+    if isinstance(sent, bool | float | Decimal) or sent is None:
+        return cut_short(str(sent).lower())
+    return f"a {type(sent).__name__}"
+
+
+def cut_short(text: str) -> str:
+    return text if len(text) <= 40 else text[:40] + "..."

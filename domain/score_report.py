@@ -1,0 +1,195 @@
+"""The report of a score: all that a reader needs to judge it, as a document and as a table.
+
+It is what `rapport score` prints and what the API answers. No record is read for it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from domain.definition import Dated, Threshold
+from domain.instrument import load
+from domain.scoring import BandReading, CutOffReading, ScaleScore, Score, parse_items, score
+
+
+def score_report(
+    instrument: str,
+    answers: Sequence[object],
+    *,
+    perspective: str | None = None,
+    at: date | None = None,
+) -> dict[str, Any]:
+    """The score of answers as people give them, with what a reader needs to judge it.
+
+    Refuses as `load`, `parse_items` and `score` do. The shape is that of `render_score`, with
+    name, form, answers, the changes that count as reliable, citation, licence and sources.
+    """
+    definition = load(instrument)
+    items = parse_items(definition, answers)
+    scored = score(definition, items, perspective=perspective, at=at)
+    licence = definition.licence
+    return {
+        **render_score(scored),
+        "name": definition.name,
+        "citation": definition.citation,
+        "form": None if scored.perspective is None else definition.forms[scored.perspective],
+        "as_of": at and at.isoformat(),
+        "answers": [
+            None if item is None else definition.response_to(number).shown(item)
+            for number, item in enumerate(items, 1)
+        ],
+        "missing_rule": definition.missing_rule(at).note if definition.missing else None,
+        "changes": [
+            {"scale": change.scale, "kind": change.kind, **_render_threshold(change)}
+            for change in definition.changes
+            if change.in_force(at)
+        ],
+        "licence": {
+            "state": licence.state,
+            "statement": licence.statement,
+            "attestation_required": licence.attestation_required,
+        },
+        "note": definition.note,
+        "sources": dict(definition.sources),
+    }
+
+
+# --- As a document --------------------------------------------------------------------------
+
+
+def render_score(score: Score) -> dict[str, Any]:
+    """A score for JSON: values as decimal text, and exact (`1436/7`) beside it; no floats."""
+    return {
+        "instrument": score.instrument,
+        "version": score.version,
+        "key_hash": score.key_hash,
+        "perspective": score.perspective and score.perspective.value,
+        "metric": score.metric,
+        "flags": [flag.value for flag in score.flags],
+        "missing": list(score.missing),
+        "scales": {name: render_scale(part) for name, part in score.scales.items()},
+        "cutoffs": [_render_cutoff(reading) for reading in score.cutoffs],
+        "bands": [_render_band(reading) for reading in score.bands],
+        "risk_items": [{"item": risk.item, **_render_threshold(risk)} for risk in score.risk_items],
+    }
+
+
+def render_scale(part: ScaleScore) -> dict[str, Any]:
+    """The score of one scale for JSON."""
+    return {
+        "value": part.text,
+        "exact": None if part.value is None else str(part.value),
+        "metric": part.metric,
+        "range": [str(part.low), str(part.high)],
+        "missing": list(part.missing),
+        "flags": [flag.value for flag in part.flags],
+    }
+
+
+def _render_cutoff(reading: CutOffReading) -> dict[str, Any]:
+    cutoff = reading.cutoff
+    return {
+        "scale": cutoff.scale,
+        "item": reading.item,
+        **_render_threshold(cutoff),
+        "met": reading.met,
+    }
+
+
+def _render_band(reading: BandReading) -> dict[str, Any]:
+    bands = reading.bands
+    return {
+        "name": bands.name,
+        "scale": bands.scale,
+        "label": reading.label,
+        **_render_dated(bands),
+    }
+
+
+def _render_threshold(fact: Threshold) -> dict[str, Any]:
+    return {
+        "operator": fact.operator,
+        "value": str(fact.value),
+        "meaning": fact.meaning,
+        **_render_dated(fact),
+    }
+
+
+def _render_dated(fact: Dated) -> dict[str, Any]:
+    return {
+        "source": list(fact.source),
+        "confidence": fact.confidence.value,
+        "effective_from": str(fact.effective_from),
+        "effective_until": fact.effective_until and fact.effective_until.isoformat(),
+        "population": fact.population,
+        "note": fact.note,
+    }
+
+
+# --- As a table -----------------------------------------------------------------------------
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """What `score_report` gives, as a table for people."""
+    who = f" - {report['perspective']} form {report['form']}" if report["form"] else ""
+    lines = [
+        f"{report['instrument']} {report['version']} - {report['name']}{who}",
+        f"key {report['key_hash']}",
+        "",
+        *_scales(report),
+        *_risks(report),
+    ]
+    if report["missing"]:
+        lines += ["", f"not answered: {', '.join(map(str, report['missing']))}"]
+        lines += [f"missing rule: {report['missing_rule']}"] if report["missing_rule"] else []
+    readings = [*_readings(report)]
+    if readings:
+        facts = (*report["cutoffs"], *report["bands"], *report["risk_items"], *report["changes"])
+        cited = {name for fact in facts for name in fact["source"]}
+        lines += ["", *readings, ""]
+        lines += [f"{name}: {report['sources'][name]}" for name in sorted(cited)]
+    lines += ["", report["citation"], f"licence: {report['licence']['state']}"]
+    return "\n".join(lines)
+
+
+def _scales(report: Mapping[str, Any]) -> Iterator[str]:
+    if not report["scales"]:
+        yield f"no score: {', '.join(report['flags'])}"
+        return
+    yield f"{'scale':<18}{'score':>9}  {'range':<10}  flags"
+    for name, part in report["scales"].items():
+        value, bounds = part["value"] or "none", " to ".join(part["range"])
+        yield f"{name:<18}{value:>9}  {bounds:<10}  {', '.join(part['flags'])}".rstrip()
+
+
+def _risks(report: Mapping[str, Any]) -> Iterator[str]:
+    if report["risk_items"]:
+        yield ""
+    for risk in report["risk_items"]:
+        yield f"RISK item {risk['item']} {_threshold(risk)}"
+
+
+def _readings(report: Mapping[str, Any]) -> Iterator[str]:
+    for cut in report["cutoffs"]:
+        where = cut["scale"] or f"item {cut['item']}"
+        whom = f", {cut['population']}" if cut["population"] else ""
+        yield (
+            f"{where} {cut['operator']} {cut['value']}{whom}: {'yes' if cut['met'] else 'no'} "
+            f"({cut['meaning']}; {_cited(cut)})"
+        )
+    for band in report["bands"]:
+        yield (
+            f"{band['scale']}: {band['label'] or 'between two bands'} "
+            f"({band['name']}; {_cited(band)})"
+        )
+    for change in report["changes"]:
+        yield f"change of {change['scale']} {_threshold(change)}"
+
+
+def _threshold(fact: Mapping[str, Any]) -> str:
+    return f"{fact['operator']} {fact['value']}: {fact['meaning']} ({_cited(fact)})"
+
+
+def _cited(fact: Mapping[str, Any]) -> str:
+    """By name where it was read; else how well it is known."""
+    return ", ".join(fact["source"]) or str(fact["confidence"])
