@@ -133,6 +133,7 @@ _READING: Mapping[str, Door] = {
 
 _RECORDING: Mapping[str, Door] = {
     # The clinic
+    "attest-rater-training": Door(_OFFICE | _MACHINE),
     "found-clinic": Door(_OFFICE | _MACHINE),
     "publish-consent-document": Door(_OFFICE | _MACHINE),
     "attest-instrument-licence": Door(_OFFICE | _MACHINE),
@@ -173,6 +174,12 @@ _RECORDING: Mapping[str, Door] = {
     "rate-alliance": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "rate-outcome": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "supersede-rating": Door(_TAKING_PART | _SUPERVISOR, _rater_of_superseded),
+    # Ruptures
+    "mark-rupture": Door(_TAKING_PART | _SUPERVISOR, _named("raised_by")),
+    "attempt-repair": Door(_TAKING_PART, _named("by")),
+    "resolve-rupture": Door(_TAKING_PART | _SUPERVISOR, _named("by")),
+    "leave-rupture-open": Door(_TAKING_PART | _SUPERVISOR, _named("by")),
+    "dismiss-possible-rupture": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     # Corrections
     "correct-entry": Door(_THERAPIST | _OFFICE, _author_of_amended),
     "mark-entered-in-error": Door(_THERAPIST | _OFFICE, _author_of_amended),

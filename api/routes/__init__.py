@@ -14,6 +14,7 @@ from api.routes import (
     outcome,
     person,
     relationship,
+    rupture,
     session,
     task,
 )
@@ -30,6 +31,7 @@ ROUTERS = tuple(
         task,
         alliance,
         outcome,
+        rupture,
         correction,
         command,
         instrument,

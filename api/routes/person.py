@@ -1,7 +1,7 @@
 """Persons and practitioners."""
 
 from api.routes.command import accept, concept
-from domain.person import RegisterPerson, RegisterPractitioner
+from domain.person import AttestRaterTraining, RegisterPerson, RegisterPractitioner
 
 router = concept("persons")
-accept(router, RegisterPerson, RegisterPractitioner)
+accept(router, RegisterPerson, RegisterPractitioner, AttestRaterTraining)
