@@ -89,6 +89,24 @@ class Shape(StrEnum):
     REFUSED = "refused"
     REACHED = "reached"
     ENDED = "ended"
+    NOTED = "noted"
+    RUPTURE = "rupture"
+    REPAIR = "repair"
+    POSSIBLE = "possible"
+    DISMISSED = "dismissed"
+    RISK = "risk"
+    REVIEWED = "reviewed"
+
+
+class Tone(StrEnum):
+    """What a span shows, and with that how it looks."""
+
+    FIRM = "firm"
+    ASKED = "asked"
+    RUPTURE = "rupture"
+    POSSIBLE = "possible"
+    CONTEXT = "context"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +129,7 @@ class Span:
     begins: datetime
     ends: datetime
     said: str
-    firm: bool = True
-    """Otherwise only asked for, not yet agreed: drawn as an outline."""
+    tone: Tone = Tone.FIRM
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,15 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time that is shaded behind every line: what people said was so then."""
+
+    begins: datetime
+    ends: datetime
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Groups and strips on one axis of time."""
 
@@ -135,6 +161,7 @@ class Chart:
     ends: datetime
     groups: tuple[Group, ...] = ()
     strips: tuple[Strip, ...] = ()
+    bands: tuple[Band, ...] = ()
 
 
 # --- How it looks ---------------------------------------------------------------------------
@@ -160,6 +187,7 @@ _DASHES = {
 """How the first of each manner is drawn, and how all further ones."""
 _CROSS = "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7"
 _BAR = "M0,-1L0,1"
+_DASH = "M-0.8,0L0.8,0"
 _NONE, _WHITE = "none", "#ffffff"
 _LOOKS: Mapping[Shape, tuple[str, int, str, str]] = {
     Shape.DONE: ("circle", 42, _INK, _INK),
@@ -169,8 +197,26 @@ _LOOKS: Mapping[Shape, tuple[str, int, str, str]] = {
     Shape.REFUSED: (_CROSS, 110, _NONE, _ALARM),
     Shape.REACHED: ("diamond", 100, _GOOD, _GOOD),
     Shape.ENDED: (_BAR, 200, _NONE, _INK),
+    Shape.NOTED: ("triangle-right", 60, _SOFT, _SOFT),
+    Shape.RUPTURE: ("triangle-down", 110, _ALARM, _ALARM),
+    Shape.REPAIR: ("triangle-up", 110, _GOOD, _GOOD),
+    Shape.POSSIBLE: ("triangle-down", 110, _WHITE, _SOFT),
+    Shape.DISMISSED: (_DASH, 60, _NONE, _SOFT),
+    Shape.RISK: ("square", 90, _ALARM, _ALARM),
+    Shape.REVIEWED: ("square", 90, _WHITE, _ALARM),
 }
-"""Symbol, size in square pixels, fill and stroke."""
+"""Symbol, size in square pixels, fill and stroke. What a method found is hollow; what people said
+is full."""
+
+_TONES: Mapping[Tone, tuple[str, str, str]] = {
+    Tone.FIRM: (_PALE, _COLOURS[Manner.CLIENT][0], ""),
+    Tone.ASKED: (_WHITE, _COLOURS[Manner.CLIENT][0], "3 2"),
+    Tone.RUPTURE: ("#f2d9dd", _ALARM, ""),
+    Tone.POSSIBLE: (_WHITE, _SOFT, "1 2"),
+    Tone.CONTEXT: ("#e9e5d8", _SOFT, ""),
+    Tone.PAUSE: ("#efefef", _SOFT, "6 3"),
+}
+"""Fill, stroke and dashes of a span."""
 
 _LEFT, _WIDTH, _RIGHT = 176, 720, 128
 _TALL, _LOW, _ROW = 110, 70, 21
@@ -232,13 +278,17 @@ def _marks() -> Mapping[str, dict[str, Any]]:
             description=said,
         ),
         "span": alt.Chart()
-        .mark_bar(height=10, stroke=_COLOURS[Manner.CLIENT][0], strokeWidth=1)
+        .mark_bar(height=10, strokeWidth=1)
         .encode(
             x2="until:T",
             fill=fill,
+            stroke=stroke,
             strokeDash=alt.StrokeDash("dash:N", **_AS_GIVEN),
             description=said,
         ),
+        "band": alt.Chart()
+        .mark_rect(opacity=0.55, aria=False)
+        .encode(x2="until:T", y=alt.value(0), y2=alt.value("height"), fill=fill),
         "last": alt.Chart()
         .mark_text(align="left", baseline="middle", fontSize=12, aria=False)
         .encode(x=alt.value(_WIDTH + 10), text="text:N", fill=fill),
@@ -258,7 +308,7 @@ def _marks() -> Mapping[str, dict[str, Any]]:
 def specification(chart: Chart) -> dict[str, Any]:
     """The chart as Vega-Lite."""
     rows = [
-        *(row for group in chart.groups for row in _group(group)),
+        *(row for group in chart.groups for row in _group(group, chart.bands)),
         *(_strip(strip) for strip in chart.strips if strip.rows),
     ]
     between = _time(chart, labels=False)
@@ -317,13 +367,13 @@ def _ms(moment: datetime) -> int:
 # Panels -------------------------------------------------------------------------------------
 
 
-def _group(group: Group) -> Iterator[dict[str, Any]]:
+def _group(group: Group, bands: Sequence[Band]) -> Iterator[dict[str, Any]]:
     for number, panel in enumerate(group.panels):
-        drawn = _panel(panel, _LOW if number else _TALL)
+        drawn = _panel(panel, _LOW if number else _TALL, bands)
         yield drawn if number else {**drawn, "title": group.name}
 
 
-def _panel(panel: Panel, height: int) -> dict[str, Any]:
+def _panel(panel: Panel, height: int, bands: Sequence[Band]) -> dict[str, Any]:
     bounds = [float(panel.low), float(panel.high)]
     y = alt.Y(
         "value:Q",
@@ -341,13 +391,19 @@ def _panel(panel: Panel, height: int) -> dict[str, Any]:
             maxExtent=_LEFT,
         ),
     )
+    shaded = {"band": [_band(band) for band in bands]} if bands else {}
     return _row(
         height,
         y,
+        **shaded,
         line=[_vertex(line, point) for line in panel.lines for point in _current(line)],
         symbol=[symbol for line in panel.lines for symbol in _symbols(line, panel.low)],
         last=list(_last_values(panel, height)),
     )
+
+
+def _band(band: Band) -> dict[str, Any]:
+    return {"at": _ms(band.begins), "until": _ms(band.ends), "fill": _TONES[band.tone][0]}
 
 
 def _current(line: Line) -> list[Point]:
@@ -457,12 +513,14 @@ def _strip(strip: Strip) -> dict[str, Any]:
 
 
 def _span(span: Span) -> dict[str, Any]:
+    fill, stroke, dash = _TONES[span.tone]
     return {
         **_place(span.begins, span.row),
         "until": _ms(span.ends),
         "said": span.said,
-        "fill": _PALE if span.firm else _WHITE,
-        "dash": [1, 0] if span.firm else [3, 2],
+        "fill": fill,
+        "stroke": stroke,
+        "dash": [int(length) for length in dash.split()] or [1, 0],
     }
 
 
@@ -477,6 +535,7 @@ _PATHS = {
     "triangle-right": "M18.5,2.5v9l7.5,-4.5Z",
     _CROSS: "M18.5,3.5l7,7m0,-7l-7,7",
     _BAR: "M22,1v12",
+    _DASH: "M17,7h10",
 }
 """The symbols again, for a key of 44 by 14."""
 
@@ -487,7 +546,23 @@ _SAYS = {
     Shape.CANCELLED: "cancelled",
     Shape.REFUSED: "withdrawn or declined",
     Shape.REACHED: "reached",
-    Shape.ENDED: "lapsed or retired",
+    Shape.ENDED: "lapsed, retired or over",
+    Shape.NOTED: "recorded",
+    Shape.RUPTURE: "rupture marked by a person",
+    Shape.REPAIR: "repair attempted, or rupture resolved",
+    Shape.POSSIBLE: "possible rupture, by a method",
+    Shape.DISMISSED: "possible rupture, dismissed by a person",
+    Shape.RISK: "risk item, to be reviewed",
+    Shape.REVIEWED: "risk item, reviewed",
+}
+
+_MEANS = {
+    Tone.FIRM: "in force, or agreed by all",
+    Tone.ASKED: "proposed, not agreed",
+    Tone.RUPTURE: "rupture open, as people said",
+    Tone.POSSIBLE: "possible rupture, by a method",
+    Tone.CONTEXT: "what reached into the room",
+    Tone.PAUSE: "paused",
 }
 
 
@@ -542,11 +617,11 @@ def _legend_of_strips(chart: Chart) -> Iterator[Key]:
         if shape in shapes:
             symbol, _, fill, stroke = _LOOKS[shape]
             yield Key(_SAYS[shape], _PATHS[symbol], fill, stroke)
-    spans = [span for strip in chart.strips for span in strip.spans]
-    if any(span.firm for span in spans):
-        yield Key("in force, or agreed by all", stroke=_COLOURS[Manner.CLIENT][0], bar=_PALE)
-    if any(not span.firm for span in spans):
-        yield Key("proposed, not agreed", stroke=_COLOURS[Manner.CLIENT][0], dash="3 2", bar=_WHITE)
+    tones = {span.tone for strip in chart.strips for span in strip.spans}
+    for tone in Tone:
+        if tone in tones:
+            fill, stroke, dash = _TONES[tone]
+            yield Key(_MEANS[tone], stroke=stroke, dash=dash, bar=fill)
 
 
 # --- The drawing ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from api.pages.charts import (
     Shape,
     Span,
     Strip,
+    Tone,
 )
 from api.pages.people import People
 from domain.event import History
@@ -306,7 +307,7 @@ def _wording(name: str, goal: str, row: GoalRow, until: datetime) -> Iterator[Sp
     if agreed is None or agreed > begins:
         upto = until if agreed is None else min(agreed, until)
         said = f"{goal}: proposed, {words.day(begins)}, not agreed by all"
-        yield Span(name, begins, upto, said, firm=False)
+        yield Span(name, begins, upto, said, Tone.ASKED)
     if agreed is not None and agreed < until:
         yield Span(name, agreed, until, f"{goal}: agreed by all, {words.day(agreed)}")
 

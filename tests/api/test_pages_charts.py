@@ -26,6 +26,7 @@ from api.pages.charts import (
     Shape,
     Span,
     Strip,
+    Tone,
     draw,
     legend,
     specification,
@@ -66,7 +67,7 @@ STRIP = Strip(
     (Mark("recording", ENDS, Shape.REFUSED, "recording: withdrawn", "withdrawn"),),
     (
         Span("treatment", BEGINS, ENDS, "treatment: given"),
-        Span("recording", BEGINS, ENDS, "recording: asked for", firm=False),
+        Span("recording", BEGINS, ENDS, "recording: asked for", Tone.ASKED),
     ),
 )
 CHART = Chart(
