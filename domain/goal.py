@@ -25,10 +25,10 @@ from domain.event import (
     New,
     RecordedEvent,
     Refusal,
-    Source,
     Text,
 )
 from domain.instrument import Perspective
+from domain.person import require_voice
 from domain.relationship import (
     Relationship,
     relationship_of,
@@ -303,11 +303,6 @@ class GoalNotYetProposed(Refusal):
     says = "Goal {goal} was proposed after that: look at occurred_at."
 
 
-class NotInTheirName(Refusal):
-    rule = 33
-    says = "Only {person} can say that, or somebody who records it on behalf of {person}."
-
-
 class NotTheRevisionAtIssue(Refusal):
     rule = 25
     says = "Revision {revision} of goal {goal} was not the wording in force; {current} was."
@@ -336,15 +331,6 @@ class GoalIsOpen(Refusal):
 class LevelsNotDescribed(Refusal):
     rule = 26
     says = "Revision {revision} of goal {goal} has no levels and weight: revise it with them."
-
-
-def require_voice(person: UUID, given: Given) -> None:
-    """What a person says is recorded by that person, or visibly on that person's behalf.
-
-    An import only relates what was said elsewhere, and is marked as such.
-    """
-    if given.source is Source.ENTERED and person not in (given.actor, given.on_behalf_of):
-        raise NotInTheirName(person=person)
 
 
 # --- Commands -------------------------------------------------------------------------------

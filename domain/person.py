@@ -13,7 +13,19 @@ from uuid import UUID, uuid4
 from pydantic import Field
 
 from domain.clinic import Day, EachOnce, in_order
-from domain.event import Command, Event, Given, History, Line, Model, New, Refusal, Stream, Text
+from domain.event import (
+    Command,
+    Event,
+    Given,
+    History,
+    Line,
+    Model,
+    New,
+    Refusal,
+    Source,
+    Stream,
+    Text,
+)
 
 
 class ExternalId(Model):
@@ -158,6 +170,15 @@ def require_person(given: Given, person: UUID) -> None:
         raise PersonUnknown(person=person)
 
 
+def require_voice(person: UUID, given: Given) -> None:
+    """What a person says is recorded by that person, or visibly on that person's behalf.
+
+    An import only relates what was said elsewhere, and is marked as such.
+    """
+    if given.source is Source.ENTERED and person not in (given.actor, given.on_behalf_of):
+        raise NotInTheirName(person=person)
+
+
 # --- Refusals -------------------------------------------------------------------------------
 
 
@@ -178,6 +199,11 @@ class PersonUnknown(Refusal):
 class OutOfScope(Refusal):
     rule = 11
     says = "{activity} is not within what {practitioner} may do at that time."
+
+
+class NotInTheirName(Refusal):
+    rule = 33
+    says = "Only {person} can say that, or somebody who records it on behalf of {person}."
 
 
 class RaterNotTrained(Refusal):

@@ -26,7 +26,7 @@ from domain.event import (
     Source,
     Text,
 )
-from domain.goal import require_voice
+from domain.person import require_voice
 from domain.relationship import relationship_of, relationship_stream, require_open
 
 

@@ -30,8 +30,8 @@ from domain.event import (
     Source,
     Text,
 )
-from domain.goal import require_voice
 from domain.instrument import Definition, Perspective, UnknownInstrument, UnknownKey, load, load_key
+from domain.person import require_voice
 from domain.relationship import (
     Relationship,
     relationship_of,

@@ -31,9 +31,8 @@ from domain.event import (
     Refusal,
     Text,
 )
-from domain.goal import require_voice
 from domain.instrument import Perspective
-from domain.person import require_training
+from domain.person import require_training, require_voice
 from domain.possible_rupture import PossibleRupture, require_entries, require_human
 from domain.rating import require_perspective
 from domain.relationship import (

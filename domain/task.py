@@ -26,7 +26,8 @@ from domain.event import (
     Refusal,
     Text,
 )
-from domain.goal import goals_of, require_voice
+from domain.goal import goals_of
+from domain.person import require_voice
 from domain.relationship import (
     Relationship,
     relationship_of,

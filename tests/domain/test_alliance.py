@@ -15,9 +15,9 @@ from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.consent import ConsentMissing, ConsentWithdrawn, Reliance
 from domain.correction import EnteredInError
 from domain.event import EntryUnknown
-from domain.goal import NotInTheirName
 from domain.instrument import Perspective, PerspectiveUnknown, UnknownInstrument, load
 from domain.outcome import RateOutcome
+from domain.person import NotInTheirName
 from domain.rating import (
     InstrumentMeasuresElse,
     KeyNeeded,

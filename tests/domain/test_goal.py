@@ -32,7 +32,6 @@ from domain.goal import (
     GoalStatus,
     Level,
     LevelsNotDescribed,
-    NotInTheirName,
     NotTheRevisionAtIssue,
     ProposeGoal,
     RateGoal,
@@ -44,6 +43,7 @@ from domain.goal import (
     goals_of,
 )
 from domain.instrument import Perspective
+from domain.person import NotInTheirName
 from domain.relationship import (
     Constellation,
     Initiator,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.event import Command, EntryUnknown
-from domain.goal import GoalProposed, NotInTheirName
+from domain.goal import GoalProposed
+from domain.person import NotInTheirName
 from domain.relationship import (
     Initiator,
     NotAParticipant,
