@@ -120,6 +120,7 @@ _READING: Mapping[str, Door] = {
     "caseload": Door(_READERS),
     "dossier": Door(_READERS | _MACHINE),
     "timeline": Door(_READERS),
+    "entries": Door(_READERS | _MACHINE),
     "alliance": Door(_READERS),
     "consents": Door(_READERS),
     "goals": Door(_READERS),
@@ -142,6 +143,11 @@ _RECORDING: Mapping[str, Door] = {
     "register-practitioner": Door(_OFFICE | _MACHINE),
     # The relationship
     "open-relationship": Door({Role.THERAPIST: Reach.OPENING} | _MACHINE),
+    "join-relationship": Door(_THERAPIST),
+    "leave-relationship": Door(_THERAPIST),
+    "pause-relationship": Door(_THERAPIST),
+    "resume-relationship": Door(_THERAPIST),
+    "declare-phase": Door(_THERAPIST, _named("by")),
     "transfer-relationship": Door(_THERAPIST),
     "close-relationship": Door(_THERAPIST),
     "reopen-relationship": Door(_THERAPIST),
@@ -174,6 +180,7 @@ _RECORDING: Mapping[str, Door] = {
     "rate-alliance": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "rate-outcome": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "supersede-rating": Door(_TAKING_PART | _SUPERVISOR, _rater_of_superseded),
+    "review-risk": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     # Ruptures
     "mark-rupture": Door(_TAKING_PART | _SUPERVISOR, _named("raised_by")),
     "attempt-repair": Door(_TAKING_PART, _named("by")),

@@ -9,6 +9,7 @@ alliance and outcomes are families of ratings: `domain/alliance.py`, `domain/out
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
@@ -28,6 +29,7 @@ from domain.event import (
     RecordedEvent,
     Refusal,
     Source,
+    Stream,
     Text,
 )
 from domain.instrument import Definition, Perspective, UnknownInstrument, UnknownKey, load, load_key
@@ -38,6 +40,7 @@ from domain.relationship import (
     relationship_stream,
     require_open,
 )
+from domain.risk import RiskItemRaised, at_risk
 from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
 
@@ -286,24 +289,22 @@ class Rate(Command):
         instrument = self.instrument if definition is None else definition.id
         self._require_free(history, instrument)
         by_client = self.perspective is Perspective.CLIENT
-        yield New(
-            stream,
-            self.rated(
-                rating=self.rating,
-                instrument=instrument,
-                instrument_version=None if definition is None else definition.version,
-                key_hash=None if definition is None else definition.key_hash,
-                perspective=self.perspective,
-                rater=self.rater,
-                session=self.session,
-                between_sessions=self.session is None,
-                follow_up=self.follow_up,
-                items=raw_items(definition, self.answers),
-                relies_on=require_consent(given, history, Scope.OUTCOME_MEASURES, self.rater)
-                if by_client
-                else (),
-            ),
+        rated = self.rated(
+            rating=self.rating,
+            instrument=instrument,
+            instrument_version=None if definition is None else definition.version,
+            key_hash=None if definition is None else definition.key_hash,
+            perspective=self.perspective,
+            rater=self.rater,
+            session=self.session,
+            between_sessions=self.session is None,
+            follow_up=self.follow_up,
+            items=raw_items(definition, self.answers),
+            relies_on=require_consent(given, history, Scope.OUTCOME_MEASURES, self.rater)
+            if by_client
+            else (),
         )
+        yield from _with_risks(stream, rated, definition, given.at)
 
     def _definition(self, given: Given) -> Definition | None:
         """The instrument, licensed for use; None where an import brings one that is unknown."""
@@ -386,7 +387,25 @@ class SupersedeRating(Command):
             "items": raw_items(definition, self.answers),
         }
         superseding = old.superseding().model_validate(kept | better)
-        yield New(stream, superseding, current.entry.occurred_at)
+        yield from _with_risks(stream, superseding, definition, current.entry.occurred_at)
+
+
+def _with_risks(
+    stream: Stream, rated: Rating, definition: Definition | None, at: datetime
+) -> Iterator[New]:
+    """The rating, and in the same decision every risk item that it raises (rule 35)."""
+    yield New(stream, rated, at)
+    if definition is None:
+        return
+    for item in at_risk(definition, rated.items, at):
+        raised = RiskItemRaised(
+            rating=rated.rating,
+            instrument=definition.id,
+            key_hash=definition.key_hash,
+            item=item,
+            about=rated.subject(),
+        )
+        yield New(stream, raised, at)
 
 
 _FROM_WITHIN = frozenset({Perspective.CLIENT, Perspective.THERAPIST, Perspective.JOINT})

@@ -22,6 +22,11 @@ from projections.caseload import Finding, Missing
 
 TOPICS = {
     "relationship.opened": "Relationship opened",
+    "relationship.participant_joined": "Somebody joined",
+    "relationship.participant_left": "Somebody left",
+    "relationship.paused": "Relationship paused",
+    "relationship.resumed": "Relationship resumed",
+    "phase.declared": "Phase began",
     "relationship.transferred": "Relationship transferred",
     "relationship.closed": "Relationship closed",
     "relationship.reopened": "Relationship reopened",
@@ -50,6 +55,8 @@ TOPICS = {
     "alliance.rating_superseded": "Rating superseded by another",
     "outcome.rated": "Outcome rated",
     "outcome.superseded": "Outcome rating superseded by another",
+    "risk.item_raised": "Risk item raised",
+    "risk.reviewed": "Risk item reviewed",
     "rupture.marked": "Rupture marked",
     "rupture.repair_attempted": "Repair attempted",
     "rupture.resolved": "Rupture seen as resolved",
@@ -84,6 +91,7 @@ SEES = {
 DOORS = {
     "caseload": "the list of relationships",
     "dossier": "the relationship",
+    "entries": "its entries, word for word",
     "timeline": "the timeline",
     "alliance": "the ratings",
     "consents": "the consents",
@@ -104,6 +112,7 @@ _FLAGS = {
 _MISSING = {
     Missing.CONTENT: "content erased",
     Missing.TREATMENT_CONSENT: "no consent to treatment in force",
+    Missing.RUPTURE_OPEN: "rupture open, marked on {day}",
     Missing.CONSENT_WITHDRAWN: "{scope} withdrawn on {day}",
     Missing.CONSENT_LAPSING: "{scope} lapses on {day}",
     Missing.RATING: "not rated by a client since {day}",
