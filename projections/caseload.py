@@ -1,7 +1,8 @@
 """The caseload: one row per relationship, and what is missing in it.
 
 A supervisor triages by missing information: no rating, goals not agreed, consent missing, withdrawn
-or about to lapse. Nothing here ranks therapists or predicts anything of a person.
+or about to lapse, a rupture open, a risk item that nobody has reviewed. Nothing here ranks
+therapists or predicts anything of a person.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,22 +12,10 @@ from enum import StrEnum
 from itertools import takewhile
 from uuid import UUID
 
-from domain.alliance import AllianceRated, RatingSuperseded
 from domain.clinic import Scope
 from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
-from domain.goal import (
-    Goal,
-    GoalAssented,
-    GoalDissented,
-    GoalProposed,
-    GoalReached,
-    GoalReopened,
-    GoalRetired,
-    GoalRevised,
-    GoalStatus,
-    goals_of,
-)
+from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
 from domain.rating import ratings_of, score_of
 from domain.relationship import (
@@ -36,20 +25,40 @@ from domain.relationship import (
     RelationshipReopened,
     relationship_of,
 )
+from domain.rupture import ruptures_of
 from domain.scoring import Flag
-from domain.session import (
-    SessionCancelled,
-    SessionHeld,
-    SessionMissed,
-    SessionScheduled,
-    sessions_of,
-)
+from domain.session import SessionHeld, sessions_of
 from projections.view import Cell, Cells, Number, Row, View, cell, known
 
 
 class CaseState(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
+
+
+class Missing(StrEnum):
+    """What a supervisor should see is not there; what weighs most comes first."""
+
+    CONTENT = "content_erased"
+    TREATMENT_CONSENT = "treatment_consent"
+    RUPTURE_OPEN = "rupture_open"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    CONSENT_LAPSING = "consent_lapsing"
+    RATING = "rating"
+    GOALS = "goals"
+    AGREEMENT = "agreement_on_goals"
+
+
+PRESSING = frozenset({Missing.TREATMENT_CONSENT})
+"""What somebody should see today."""
+
+
+class OpenEnd(Model):
+    """Something that waits for somebody."""
+
+    what: Missing
+    since: Moment
+    due: Moment | None = None
 
 
 class LastRating(Model):
@@ -99,6 +108,8 @@ class Case(Row):
     goals_pursued: Cell[int] | None = None
     goals_not_agreed: Cell[int] | None = None
     consents: tuple[Cell[Consented], ...] = ()
+    open_ends: tuple[Cell[OpenEnd], ...] = ()
+    """What somebody has begun and nobody has brought to an end."""
     late_entries: Cell[Number] | None = None
     imported_entries: Cell[Number] | None = None
     erased_entries: Cell[Number] | None = None
@@ -117,33 +128,16 @@ class State:
     reported: tuple[Cell[str], ...] = ()
 
 
-_TOPICS = frozenset(
-    kind.topic
-    for kind in (
-        RelationshipOpened,
-        RelationshipClosed,
-        RelationshipReopened,
-        SessionScheduled,
-        SessionHeld,
-        SessionMissed,
-        SessionCancelled,
-        AllianceRated,
-        RatingSuperseded,
-        GoalProposed,
-        GoalRevised,
-        GoalAssented,
-        GoalDissented,
-        GoalReached,
-        GoalRetired,
-        GoalReopened,
-        ConsentGiven,
-        ConsentWithdrawn,
-    )
+_FAMILIES = frozenset(
+    {"relationship", "session", "alliance", "outcome", "goal", "consent", "rupture"}
 )
+"""The families of entries that a case is told from; of most others it is only counted that they
+came late, by an import, or were erased."""
 
 
 class Caseload(View[State, Case]):
     name = "caseload"
+    version = 2
     row = Case
     clear = (
         "clients",
@@ -163,7 +157,8 @@ class Caseload(View[State, Case]):
         return State()
 
     def fold(self, state: State, entry: RecordedEvent) -> State:
-        if entry.topic in _TOPICS or entry.amends() is not None:
+        family = entry.topic.partition(".")[0]
+        if family in _FAMILIES or entry.amends() is not None:
             state = replace(state, entries=(*state.entries, entry))
         if entry.is_late(self._policy):
             state = replace(state, late=_one_more(state.late, entry))
@@ -217,6 +212,7 @@ def _opened(opening: RecordedEvent, history: History) -> Case:
         opened_at=here(opening.occurred_at),
         consents=tuple(_consents(history)),
         last_ratings=tuple(_last_ratings(history)),
+        open_ends=tuple(_open_ends(history)),
     )
 
 
@@ -233,6 +229,7 @@ def _with_sessions(case: Case, history: History) -> Case:
         current.rating.session
         for current in ratings_of(history).values()
         if current.rating.perspective is Perspective.CLIENT
+        and current.entry.topic.startswith("alliance.")
     }
     unrated = list(takewhile(lambda session: session.id not in rated, reversed(held)))
     last = held[-1]
@@ -286,21 +283,6 @@ def _last_ratings(history: History) -> Iterator[Cell[LastRating]]:
         )
 
 
-def _goals(history: History) -> dict[str, Cell[object]]:
-    opening = next(history.of(RelationshipOpened))[1]
-    required = (*opening.clients, *opening.therapists)
-    pursued = [goal for goal in goals_of(history).values() if goal.status is GoalStatus.OPEN]
-    if not pursued:
-        return {}
-    open_ = [goal for goal in pursued if not goal.current.agreed_by(required)]
-    last = max((goal.current.entry for goal in pursued), key=lambda entry: entry.version)
-    cells: dict[str, Cell[object]] = {"goals_pursued": cell(last, len(pursued))}
-    if open_:
-        worded = max((goal.current.entry for goal in open_), key=lambda entry: entry.version)
-        cells["goals_not_agreed"] = cell(worded, len(open_))
-    return cells
-
-
 def _consents(history: History) -> Iterator[Cell[Consented]]:
     """The newest consent of each party to each scope, from the entry that decides about it."""
     ended_by = {
@@ -323,19 +305,18 @@ def _consents(history: History) -> Iterator[Cell[Consented]]:
         )
 
 
+def _open_ends(history: History) -> Iterator[Cell[OpenEnd]]:
+    """What waits for somebody, each from the entry that began it."""
+    for rupture in ruptures_of(history).values():
+        if rupture.is_open:
+            yield _waits(Missing.RUPTURE_OPEN, rupture.entry)
+
+
+def _waits(what: Missing, since: RecordedEvent, due: datetime | None = None) -> Cell[OpenEnd]:
+    return cell(since, OpenEnd(what=what, since=since.occurred_at, due=due))
+
+
 # --- Questions ------------------------------------------------------------------------------
-
-
-class Missing(StrEnum):
-    """What a supervisor should see is not there."""
-
-    CONTENT = "content_erased"
-    TREATMENT_CONSENT = "treatment_consent"
-    CONSENT_WITHDRAWN = "consent_withdrawn"
-    CONSENT_LAPSING = "consent_lapsing"
-    RATING = "rating"
-    GOALS = "goals"
-    AGREEMENT = "agreement_on_goals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,15 +338,23 @@ class Triaged:
     findings: tuple[Finding, ...]
 
 
+_ENDS_WITH_CLOSING = frozenset({Missing.RUPTURE_OPEN})
+"""The closing itself says how these are left."""
+
+
 def missing(
     case: Case, now: datetime, lapse_within: timedelta = timedelta(days=30)
 ) -> Iterator[Finding]:
-    """What is missing in a case; in a closed one, nothing is asked for any more."""
+    """What is missing in a case; of a closed one, only what outlives the closing."""
     clients = known(case.clients)
     if clients is None:
         yield Finding(Missing.CONTENT)
         return
-    if known(case.state) is CaseState.CLOSED:
+    closed = known(case.state) is CaseState.CLOSED
+    for end in filter(None, map(known, case.open_ends)):
+        if not closed or end.what not in _ENDS_WITH_CLOSING:
+            yield Finding(end.what, end.due or end.since)
+    if closed:
         return
     consents = [consent for part in case.consents if (consent := known(part)) is not None]
     yield from _missing_consent(clients, consents, now, lapse_within)
@@ -395,7 +384,8 @@ def _missing_consent(
 def triage(
     cases: Mapping[Stream, Case], now: datetime, lapse_within: timedelta = timedelta(days=30)
 ) -> list[Triaged]:
-    """Cases by what is missing in them: most first, then the longest since a session."""
+    """Cases by what is missing in them: what presses first, then most, then the longest since a
+    session."""
     found = [
         Triaged(stream, case, tuple(missing(case, now, lapse_within)))
         for stream, case in cases.items()
@@ -403,6 +393,7 @@ def triage(
     return sorted(found, key=_urgency)
 
 
-def _urgency(triaged: Triaged) -> tuple[int, datetime, str]:
+def _urgency(triaged: Triaged) -> tuple[bool, int, datetime, str]:
     last = known(triaged.case.last_session_at) or datetime.min.replace(tzinfo=UTC)
-    return -len(triaged.findings), last, str(triaged.relationship)
+    pressing = any(finding.what in PRESSING for finding in triaged.findings)
+    return not pressing, -len(triaged.findings), last, str(triaged.relationship)

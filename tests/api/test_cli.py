@@ -358,7 +358,7 @@ def test_a_view_that_was_tampered_with_is_told_and_mended(record: Record) -> Non
     rapport("rebuild")
     record.as_superuser(
         "UPDATE views.timeline_v1 SET topic = 'session.missed' WHERE entry = 1",
-        "DELETE FROM views.caseload_v1",
+        "DELETE FROM views.caseload_v2",
     )
     ran = rapport("rebuild", "--format", "json")
     assert ran.status == 1

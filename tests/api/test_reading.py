@@ -412,7 +412,7 @@ def test_what_was_changed_behind_the_doors_is_not_shown(built: House) -> None:
     with psycopg.connect(practice.clinic.database.dsn("views"), autocommit=True) as connection:
         connection.execute(f"SET rapport.clinic = '{practice.clinic.id}'")
         changed = connection.execute(
-            "UPDATE views.caseload_v1 SET sealed = array_replace(sealed, sealed[1], "
+            "UPDATE views.caseload_v2 SET sealed = array_replace(sealed, sealed[1], "
             "set_byte(sealed[1], 20, get_byte(sealed[1], 20) # 1))"
         )
     assert changed.rowcount > 0

@@ -22,12 +22,13 @@ import psycopg
 import pytest
 
 from domain.clinic import AttestInstrumentLicence, Scope
+from domain.closure import CloseRelationship
 from domain.consent import DeclineConsent, WithdrawConsent
 from domain.correction import CorrectEntry
 from domain.event import Command
 from domain.goal import DissentFromGoal, ProposeGoal
 from domain.person import Activity, ExternalId, Profession, RegisterPerson, RegisterPractitioner
-from domain.relationship import CloseRelationship, Initiator, relationship_stream
+from domain.relationship import Initiator, relationship_stream
 from domain.session import CancelSession, Emergency, ScheduleSession
 from domain.task import Aim, ProposeTask
 from infra.migrate import migrate
@@ -270,7 +271,6 @@ def tasks_and_endings(told: Told) -> None:
             reason=marked("closing"),
             initiated_by=Initiator.BOTH,
             goals=marked("goals"),
-            open_ruptures=0,
         ),
     )
 
@@ -375,7 +375,7 @@ def test_the_search_finds_what_is_in_the_clear(told: Told, machine: Machine) -> 
     assert {"base", "pg_wal"} <= {part for where in stream for part in Path(where).parts}
     assert any("/log/" in where for where in found(searched, [b"rapport.entries"]))
     with psycopg.connect(clinic.database.dsn("read")) as connection:
-        row = connection.execute("SELECT pg_relation_filepath('views.caseload_v1')").fetchone()
+        row = connection.execute("SELECT pg_relation_filepath('views.caseload_v2')").fetchone()
     assert row is not None
     caseload = [(where, content) for where, content in searched if where.endswith(row[0])]
     assert found(caseload, [house.client.person.bytes]), "clear in the caseload"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from domain.alliance import AllianceRated
 from domain.clinic import Scope
@@ -10,6 +11,7 @@ from domain.event import Event, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
 from domain.instrument import Perspective
 from domain.relationship import Constellation, Initiator, RelationshipClosed, RelationshipReopened
+from domain.rupture import Kind, Method, RuptureMarked, RuptureResolved
 from projections.caseload import Case, CaseState, Finding, Missing, missing, triage
 from projections.dossier import VIEWS
 from projections.view import known
@@ -145,7 +147,11 @@ def test_each_client_of_a_couple_consents() -> None:
 def test_a_closed_case_asks_for_nothing() -> None:
     """Rule 16: after closure nothing is missing; reopened, it is."""
     closed = RelationshipClosed(
-        reason="Moved away.", initiated_by=Initiator.CLIENT, goals="None.", open_ruptures=0
+        reason="Moved away.",
+        initiated_by=Initiator.CLIENT,
+        goals="None.",
+        open_goals=(),
+        open_ruptures=(),
     )
     record = given(*OPENED, closed)
     case = case_of(record)
@@ -155,6 +161,38 @@ def test_a_closed_case_asks_for_nothing() -> None:
     reopened = case_of(record.and_given(RelationshipReopened(reason="Back again.")))
     assert reopened.state.value is CaseState.OPEN
     assert list(missing(reopened, NOW))
+
+
+def marked(name: str = "rupture", by: UUID = CLIENT) -> RuptureMarked:
+    return RuptureMarked(
+        rupture=named(name),
+        raised_by=by,
+        perspective=Perspective.CLIENT if by == CLIENT else Perspective.THERAPIST,
+        method=Method.CLINICAL_IMPRESSION,
+        kind=Kind.WITHDRAWAL,
+    )
+
+
+def resolved(by: UUID = CLIENT) -> RuptureResolved:
+    perspective = Perspective.CLIENT if by == CLIENT else Perspective.THERAPIST
+    return RuptureResolved(
+        rupture=named("rupture"), by=by, perspective=perspective, basis="We talked it over."
+    )
+
+
+def test_a_rupture_is_open_until_everybody_concerned_sees_it_resolved() -> None:
+    """Rule 39: the therapist's view does not close what the client marked; a closing does."""
+    whole = given(*CONSENTED, *AGREED, (marked(), NOW - DAY))
+    one_sided = whole.and_given((resolved(by=THERAPIST), NOW))
+    for record in (whole, one_sided):
+        found = Finding(Missing.RUPTURE_OPEN, NOW - DAY)
+        assert list(missing(case_of(record), NOW)) == [found]
+    both = one_sided.and_given((resolved(), NOW))
+    assert list(missing(case_of(both), NOW)) == []
+    (end,) = case_of(whole).open_ends
+    assert end.ref.version == whole.relationship.version, "sealed under the client's own key"
+    closed = case_of(whole.erased(CLIENT))
+    assert closed.open_ends == ()
 
 
 def test_late_and_imported_entries_are_counted() -> None:

@@ -188,7 +188,7 @@ def test_a_changed_column_breaks_the_seal(house: House, worker: Worker, reader: 
     worker.catch_up()
     with psycopg.connect(house.clinic.database.dsn("views")) as conn:
         conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
-        changed = conn.execute("UPDATE views.caseload_v1 SET state = 'closed'")
+        changed = conn.execute("UPDATE views.caseload_v2 SET state = 'closed'")
         assert changed.rowcount == 1
     with pytest.raises(SealBroken):
         reader.read(VIEWS.caseload, told.stream)
@@ -205,7 +205,7 @@ def test_a_row_that_was_made_up_is_not_shown(
     with psycopg.connect(house.clinic.database.dsn("views")) as conn:
         conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
         conn.execute(
-            "UPDATE views.caseload_v1 SET therapists = ARRAY[%s], "
+            "UPDATE views.caseload_v2 SET therapists = ARRAY[%s], "
             "sealed = array_fill(NULL::bytea, ARRAY[cardinality(keys)])",
             (intruder,),
         )
@@ -230,7 +230,7 @@ def test_clinics_do_not_see_each_other(
     cases = ViewReader(stores[0]).read(VIEWS.caseload)
     assert cases.rows.keys() == {told[0].stream}
     with psycopg.connect(first.clinic.database.dsn("views")) as conn:
-        assert conn.execute("SELECT count(*) FROM views.caseload_v1").fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM views.caseload_v2").fetchone() == (0,)
 
 
 def test_readers_cannot_write(house: House, worker: Worker) -> None:
