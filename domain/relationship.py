@@ -1,7 +1,8 @@
-"""The relationship: who is in it, when it is open, how it ends and begins again.
+"""The relationship: who takes part in it and when, when it is open, and when it pauses.
 
 Everything between its participants is one stream, `relationship-<relationship>`, so that every
-rule between its entries holds at the moment of writing.
+rule between its entries holds at the moment of writing. People join and leave by
+`domain/participant.py`, it pauses by `domain/pause.py`, and it ends by `domain/closure.py`.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
 from pydantic import Field
 
-from domain.clinic import EachOnce
+from domain.clinic import Day, EachOnce
 from domain.event import (
     Command,
     Erased,
@@ -48,13 +49,21 @@ class Constellation(StrEnum):
             case Constellation.CO_THERAPY:
                 return clients == 1 and therapists >= 2
             case Constellation.COUPLE:
-                return clients == 2
+                return clients == 2 and therapists >= 1
             case Constellation.FAMILY | Constellation.GROUP:
-                return clients >= 2
+                return clients >= 2 and therapists >= 1
+
+
+class Part(StrEnum):
+    """What somebody is in a relationship."""
+
+    CLIENT = "client"
+    THERAPIST = "therapist"
+    SUPERVISOR = "supervisor"
 
 
 class Initiator(StrEnum):
-    """Who wanted a relationship to end."""
+    """Who wanted a relationship to end, or to pause."""
 
     CLIENT = "client"
     THERAPIST = "therapist"
@@ -66,7 +75,7 @@ class Initiator(StrEnum):
 
 
 class Turn(Event):
-    """An opening, a closing, a transfer or a reopening."""
+    """An opening, a pause, its end, a transfer, a closing or a reopening."""
 
     def outlives_closure(self) -> bool:
         return True
@@ -88,6 +97,49 @@ class RelationshipOpened(Turn):
     transferred_from: UUID | None = None
 
 
+class ParticipantJoined(Event):
+    """From then on somebody takes part who did not."""
+
+    topic = "relationship.participant_joined"
+    fixed = frozenset({"part"})
+
+    person: UUID
+    part: Part
+    reason: Text
+
+
+class ParticipantLeft(Event):
+    """From then on somebody takes part no more."""
+
+    topic = "relationship.participant_left"
+
+    person: UUID
+    reason: Text
+
+
+class RelationshipPaused(Turn):
+    """No session is held until it is resumed; everything else goes on."""
+
+    topic = "relationship.paused"
+
+    reason: Text
+    initiated_by: Initiator
+    until: Day | None = None
+    """When they mean to go on; None: left open. Nothing follows from it by itself."""
+
+
+class RelationshipResumed(Turn):
+    """They go on after a pause."""
+
+    topic = "relationship.resumed"
+
+    remark: Text | None = None
+
+
+class Meeting(Event):
+    """People meet, as they do not while the relationship pauses."""
+
+
 class RelationshipTransferred(Turn):
     """The link to the relationship that goes on from here; the closure stands beside it."""
 
@@ -101,12 +153,29 @@ class RelationshipClosed(Turn):
     """How it ended, and what was left open."""
 
     topic = "relationship.closed"
+    schema_version = 2
+    fixed = frozenset({"ruptures_counted"})
 
     reason: Text
     initiated_by: Initiator
     goals: Text
     """In words: which goals were reached, which were not."""
-    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
+    open_goals: tuple[UUID, ...]
+    """Goals that were neither reached nor retired by then."""
+    open_ruptures: tuple[UUID, ...]
+    """Ruptures that were not resolved by then."""
+    ruptures: Text | None = None
+    """In words: how the open ruptures are left."""
+    ruptures_counted: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """In the first schema version open ruptures were counted by hand, and not named."""
+
+    @classmethod
+    def upcast(cls, content: dict[str, Any], schema_version: int) -> dict[str, Any]:
+        """Version 1 held the number of open ruptures, and nothing of open goals."""
+        if "open_ruptures" not in content:
+            return content
+        named = {"open_goals": (), "open_ruptures": ()}
+        return {**content, **named, "ruptures_counted": content["open_ruptures"]}
 
 
 class RelationshipReopened(Turn):
@@ -120,36 +189,72 @@ class RelationshipReopened(Turn):
 # --- State ----------------------------------------------------------------------------------
 
 
-class Closure(NamedTuple):
-    """A time in which the relationship was closed; `until` None: it still is."""
+class Span(NamedTuple):
+    """From one time to another; `until` None: it goes on."""
 
     since: datetime
     until: datetime | None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.until is None
 
     def covers(self, at: datetime) -> bool:
         return self.since <= at and (self.until is None or at < self.until)
 
 
+class Participation(NamedTuple):
+    """Somebody takes part, as what and when."""
+
+    person: UUID
+    part: Part
+    span: Span
+
+
 @dataclass(frozen=True, slots=True)
 class Relationship:
-    """What its entries come to."""
+    """What its entries come to; who takes part, as of the last of them (`at`: another time)."""
 
     id: UUID
     opened: RelationshipOpened
     opened_at: datetime
-    closures: tuple[Closure, ...]
+    participations: tuple[Participation, ...]
+    closures: tuple[Span, ...]
+    pauses: tuple[Span, ...]
+    last_turn: datetime
+    """When it was last opened, paused, resumed, closed or reopened."""
+
+    def at(self, moment: datetime) -> Self:
+        """The same relationship with those who took part in it then."""
+        return replace(
+            self,
+            participations=tuple(
+                one._replace(span=Span(one.span.since, None))
+                for one in self.participations
+                if one.span.covers(moment)
+            ),
+        )
+
+    def ever(self, *parts: Part) -> frozenset[UUID]:
+        """Everybody who took part as one of these at any time, however short."""
+        return frozenset(one.person for one in self.participations if one.part in parts)
+
+    def _now(self, part: Part) -> tuple[UUID, ...]:
+        return tuple(
+            one.person for one in self.participations if one.part is part and one.span.goes_on
+        )
 
     @property
     def clients(self) -> tuple[UUID, ...]:
-        return self.opened.clients
+        return self._now(Part.CLIENT)
 
     @property
     def therapists(self) -> tuple[UUID, ...]:
-        return self.opened.therapists
+        return self._now(Part.THERAPIST)
 
     @property
     def supervisor(self) -> UUID | None:
-        return self.opened.supervisor
+        return next(iter(self._now(Part.SUPERVISOR)), None)
 
     @property
     def participants(self) -> tuple[UUID, ...]:
@@ -158,24 +263,26 @@ class Relationship:
 
     @property
     def is_open(self) -> bool:
-        return not self.closures or self.closures[-1].until is not None
+        return not (self.closures and self.closures[-1].goes_on)
 
     @property
-    def last_turn(self) -> datetime:
-        """When it was last opened, closed or reopened."""
-        if not self.closures:
-            return self.opened_at
-        return self.closures[-1].until or self.closures[-1].since
+    def is_paused(self) -> bool:
+        return bool(self.pauses) and self.pauses[-1].goes_on
 
     def was_closed(self, at: datetime) -> bool:
         return any(closure.covers(at) for closure in self.closures)
 
+    def was_paused(self, at: datetime) -> bool:
+        return any(pause.covers(at) for pause in self.pauses)
+
     def is_outside(self, entry: RecordedEvent) -> bool:
-        """Rule 16: whether it tells of a time when this was not open, as it may not."""
+        """Rule 16: whether it tells of a time when this was not open, as it may not; for a
+        meeting, also of a time when it paused."""
         at, event = entry.occurred_at, entry.event
         if isinstance(event, Erased) or event.outlives_closure():
             return False
-        return at < self.opened_at or self.was_closed(at)
+        is_in_pause = isinstance(event, Meeting) and self.was_paused(at)
+        return at < self.opened_at or self.was_closed(at) or is_in_pause
 
 
 def relationship_stream(relationship: UUID) -> Stream:
@@ -186,7 +293,7 @@ def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
     if history and isinstance(history[0].event, Erased):
         raise RelationshipErased
-    relationship = _relationship(history.standing)
+    relationship = relationship_in(history.standing)
     if relationship is None:
         raise RelationshipUnknown
     return relationship
@@ -195,25 +302,92 @@ def relationship_of(history: History) -> Relationship:
 Entries = tuple[RecordedEvent, ...]
 
 
-def _relationship(entries: Entries) -> Relationship | None:
+def relationship_in(entries: Entries) -> Relationship | None:
+    """The state that these standing entries come to; None: none of them opens it."""
     for entry in entries:
         if isinstance(entry.event, RelationshipOpened):
-            closures = closures_of(entries)
-            return Relationship(entry.stream.id, entry.event, entry.occurred_at, closures)
+            closures, pauses, last_turn = _turns(entry, entries)
+            return Relationship(
+                id=entry.stream.id,
+                opened=entry.event,
+                opened_at=entry.occurred_at,
+                participations=_participations(entry.event, entry.occurred_at, entries),
+                closures=closures,
+                pauses=pauses,
+                last_turn=last_turn,
+            )
     return None
 
 
-def closures_of(entries: Entries) -> tuple[Closure, ...]:
-    """The times in which a relationship with these standing entries was closed."""
-    closures: list[Closure] = []
+def _turns(
+    opening: RecordedEvent, entries: Entries
+) -> tuple[tuple[Span, ...], tuple[Span, ...], datetime]:
+    """When it was closed, when it paused, and the last time that this changed."""
+    closures: list[Span] = []
+    pauses: list[Span] = []
+    last = opening.occurred_at
+
+    def goes_on(spans: list[Span]) -> bool:
+        return bool(spans) and spans[-1].goes_on
+
     for entry in entries:
-        is_closed = bool(closures) and closures[-1].until is None
+        at = entry.occurred_at
         match entry.event:
-            case RelationshipClosed() if not is_closed:
-                closures.append(Closure(entry.occurred_at, until=None))
-            case RelationshipReopened() if is_closed:
-                closures[-1] = closures[-1]._replace(until=entry.occurred_at)
-    return tuple(closures)
+            case RelationshipPaused() if not goes_on(closures) and not goes_on(pauses):
+                pauses.append(Span(at, None))
+            case RelationshipResumed() if goes_on(pauses):
+                pauses[-1] = Span(pauses[-1].since, at)
+            case RelationshipClosed() if not goes_on(closures):
+                if goes_on(pauses):
+                    pauses[-1] = Span(pauses[-1].since, at)
+                closures.append(Span(at, None))
+            case RelationshipReopened() if goes_on(closures):
+                closures[-1] = Span(closures[-1].since, at)
+            case _:
+                continue
+        last = at
+    return tuple(closures), tuple(pauses), last
+
+
+def _participations(
+    opened: RelationshipOpened, at: datetime, entries: Entries
+) -> tuple[Participation, ...]:
+    """Who took part and when: those named in the opening, then as people joined and left."""
+    always = Span(at, None)
+    found = [
+        *(Participation(person, Part.CLIENT, always) for person in opened.clients),
+        *(Participation(person, Part.THERAPIST, always) for person in opened.therapists),
+    ]
+    if opened.supervisor is not None:
+        found.append(Participation(opened.supervisor, Part.SUPERVISOR, always))
+    for entry in sorted(entries, key=lambda entry: entry.occurred_at):
+        match entry.event:
+            case ParticipantJoined(person=person, part=part):
+                found.append(Participation(person, part, Span(entry.occurred_at, None)))
+            case ParticipantLeft(person=person):
+                for index, one in enumerate(found):
+                    if one.person == person and one.span.goes_on:
+                        found[index] = one._replace(span=Span(one.span.since, entry.occurred_at))
+    return tuple(found)
+
+
+def require_sound(relationship: Relationship) -> None:
+    """Rule 10: at any time the people in it fit its constellation, each in one part."""
+    times = {time for one in relationship.participations for time in one.span}
+    for time in sorted(time for time in times if time is not None):
+        then = relationship.at(time)
+        constellation = then.opened.constellation
+        clients, therapists = len(then.clients), len(then.therapists)
+        if not constellation.fits(clients, therapists):
+            raise ConstellationDiffers(
+                constellation=constellation, clients=clients, therapists=therapists
+            )
+        people = [one.person for one in then.participations]
+        for person in people:
+            if people.count(person) > 1:
+                raise TwoPartsAtOnce(person=person)
+        if len(people) - clients - therapists > 1:
+            raise SupervisedAlready
 
 
 def require_open(relationship: Relationship, given: Given, *, follow_up: bool = False) -> None:
@@ -242,14 +416,14 @@ def require_order(before: Entries, after: Entries) -> None:
 
 def _outside(entries: Entries) -> set[int]:
     """The versions of those that tell of a time when the relationship was not open."""
-    relationship = _relationship(entries)
+    relationship = relationship_in(entries)
     if relationship is None:
         return {entry.version for entry in entries if not isinstance(entry.event, Turn)}
     return {entry.version for entry in entries if relationship.is_outside(entry)}
 
 
 def require_participant(relationship: Relationship, person: UUID) -> None:
-    """Rule 10: only those who are named in the opening take part."""
+    """Rule 10: only those take part who were named in the opening, or joined."""
     if person not in relationship.participants:
         raise NotAParticipant(person=person)
 
@@ -291,6 +465,11 @@ class NotAParticipant(Refusal):
     says = "{person} does not take part in this relationship."
 
 
+class SupervisedAlready(Refusal):
+    rule = 10
+    says = "There is a supervisor at that time, who leaves before another joins."
+
+
 class RelationshipNotOpen(Refusal):
     rule = 16
     says = (
@@ -312,19 +491,9 @@ class OutsideTheRelationship(Refusal):
     says = "Entry {entry} would then tell of a time when the relationship was not open."
 
 
-class RelationshipClosedAlready(Refusal):
-    rule = 16
-    says = "Relationship {relationship} is closed."
-
-
-class RelationshipOpenAlready(Refusal):
-    rule = 16
-    says = "Relationship {relationship} is open at that time; only a closed one is reopened."
-
-
 class TurnsOutOfOrder(Refusal):
     rule = 16
-    says = "Relationship {relationship} was opened, closed or reopened after that time."
+    says = "Relationship {relationship} was opened, paused, resumed or closed after that time."
 
 
 # --- Commands -------------------------------------------------------------------------------
@@ -354,119 +523,27 @@ class OpenRelationship(Command):
             setting=self.setting,
             supervisor=self.supervisor,
         )
-        yield _opening(given, self.relationship, opened)
+        yield opening(given, self.relationship, opened)
 
 
-class TransferRelationship(Command):
-    """Closes one relationship and opens the one that goes on, with the link, in one decision."""
-
-    name = "transfer-relationship"
-
-    relationship: UUID
-    to: UUID = Field(default_factory=uuid4)
-    therapists: People
-    constellation: Constellation | None = None
-    """Left out: as it was."""
-    supervisor: UUID | None = None
-    reason: Text
-    initiated_by: Initiator
-    goals: Text
-    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
-
-    def decide(self, given: Given) -> Iterator[New]:
-        stream = relationship_stream(self.relationship)
-        history = given.history(stream)
-        relationship = relationship_of(history)
-        closing = RelationshipClosed(
-            reason=self.reason,
-            initiated_by=self.initiated_by,
-            goals=self.goals,
-            open_ruptures=self.open_ruptures,
-        )
-        opening = RelationshipOpened(
-            clients=relationship.clients,
-            therapists=self.therapists,
-            constellation=self.constellation or relationship.opened.constellation,
-            activity=relationship.opened.activity,
-            modality=relationship.opened.modality,
-            setting=relationship.opened.setting,
-            supervisor=self.supervisor,
-            transferred_from=self.relationship,
-        )
-        yield New(stream, RelationshipTransferred(to=self.to, reason=self.reason))
-        yield _closing(given, history, closing)
-        yield _opening(given, self.to, opening)
-
-
-class CloseRelationship(Command):
-    """Close a relationship and say where it stands."""
-
-    name = "close-relationship"
-
-    relationship: UUID
-    reason: Text
-    initiated_by: Initiator
-    goals: Text
-    open_ruptures: Annotated[int, Field(ge=0, le=1000)]
-
-    def decide(self, given: Given) -> Iterator[New]:
-        closing = RelationshipClosed(
-            reason=self.reason,
-            initiated_by=self.initiated_by,
-            goals=self.goals,
-            open_ruptures=self.open_ruptures,
-        )
-        yield _closing(given, given.history(relationship_stream(self.relationship)), closing)
-
-
-class ReopenRelationship(Command):
-    """Open a closed relationship again and say why."""
-
-    name = "reopen-relationship"
-
-    relationship: UUID
-    reason: Text
-
-    def decide(self, given: Given) -> Iterator[New]:
-        stream = relationship_stream(self.relationship)
-        relationship = relationship_of(given.history(stream))
-        if relationship.is_open:
-            raise RelationshipOpenAlready(relationship=self.relationship)
-        if given.at < relationship.last_turn:
-            raise TurnsOutOfOrder(relationship=self.relationship)
-        yield New(stream, RelationshipReopened(reason=self.reason))
-
-
-def _opening(given: Given, relationship: UUID, opened: RelationshipOpened) -> New:
-    stream = relationship_stream(relationship)
+def opening(given: Given, id_: UUID, opened: RelationshipOpened) -> New:
+    """The opening of a relationship between these people, if they may meet in it."""
+    stream = relationship_stream(id_)
     if given.history(stream).version:
-        raise RelationshipExists(relationship=relationship)
-    clients, therapists = len(opened.clients), len(opened.therapists)
-    if not opened.constellation.fits(clients, therapists):
-        raise ConstellationDiffers(
-            constellation=opened.constellation, clients=clients, therapists=therapists
-        )
-    participants = (*opened.clients, *opened.therapists)
-    for person in participants:
-        if (*participants, opened.supervisor).count(person) > 1:
-            raise TwoPartsAtOnce(person=person)
-    for client in opened.clients:
-        require_person(given, client)
-    for therapist in opened.therapists:
-        require_scope(given, therapist, opened.activity)
-    if opened.supervisor:
-        require_scope(given, opened.supervisor, Activity.SUPERVISION)
+        raise RelationshipExists(relationship=id_)
+    people = _participations(opened, given.at, ())
+    require_sound(Relationship(id_, opened, given.at, people, (), (), given.at))
+    for one in people:
+        require_part(given, one.part, one.person, opened.activity)
     return New(stream, opened)
 
 
-def _closing(given: Given, history: History, closing: RelationshipClosed) -> New:
-    relationship = relationship_of(history)
-    if not relationship.is_open:
-        raise RelationshipClosedAlready(relationship=relationship.id)
-    if given.at < relationship.last_turn:
-        raise TurnsOutOfOrder(relationship=relationship.id)
-    closed = replace(relationship, closures=(Closure(given.at, until=None),))
-    for entry in history.standing:
-        if entry.occurred_at > given.at and closed.is_outside(entry):
-            raise OutsideTheRelationship(entry=entry.version)
-    return New(relationship_stream(relationship.id), closing)
+def require_part(given: Given, part: Part, person: UUID, activity: Activity) -> None:
+    """Whether somebody may be that in a relationship for this: PersonUnknown, OutOfScope."""
+    match part:
+        case Part.CLIENT:
+            require_person(given, person)
+        case Part.THERAPIST:
+            require_scope(given, person, activity)
+        case Part.SUPERVISOR:
+            require_scope(given, person, Activity.SUPERVISION)

@@ -13,6 +13,7 @@ from api.demo.scene import Hour, Scene
 from api.demo.stage import Find, Someone, Stage, holidays, wall_clock, workday
 from domain.access import ReadRecord, Role
 from domain.clinic import Scope
+from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
 from domain.consent import (
     AddressQuestions,
     DeclineConsent,
@@ -23,12 +24,9 @@ from domain.consent import (
 from domain.correction import CorrectEntry
 from domain.person import Activity
 from domain.relationship import (
-    CloseRelationship,
     Constellation,
     Initiator,
     OpenRelationship,
-    ReopenRelationship,
-    TransferRelationship,
     relationship_stream,
 )
 from domain.session import CancelSession, HoldSession, Medium, MissSession, ScheduleSession
@@ -409,7 +407,7 @@ class Story:
             reason=words.TRANSFER_REASON,
             initiated_by=Initiator.THERAPIST,
             goals=self._goals_in_words(),
-            open_ruptures=self._open_ruptures(),
+            ruptures=self._ruptures_in_words(),
         )
         if not scene.act(at, "transferred", scene.therapist, transfer):
             return
@@ -428,7 +426,7 @@ class Story:
             reason=reason,
             initiated_by=initiator,
             goals=self._goals_in_words(),
-            open_ruptures=self._open_ruptures(),
+            ruptures=self._ruptures_in_words(),
         )
         closed = scene.act(at, f"closed/{time}", scene.therapist, closing)
         if closed:
@@ -440,8 +438,9 @@ class Story:
         left = len(self._goals.open)
         return f"{left} still open." if left else "None is open."
 
-    def _open_ruptures(self) -> int:
-        return sum(rupture.repaired is None for rupture in self._scene.plot.course.ruptures)
+    def _ruptures_in_words(self) -> str | None:
+        left = sum(rupture.repaired is None for rupture in self._scene.plot.course.ruptures)
+        return f"{left} talked about, and left." if left else None
 
     # --- Ground truth ------------------------------------------------------------------------
 

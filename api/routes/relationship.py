@@ -1,4 +1,4 @@
-"""Relationships: opened, handed on, closed, reopened; and what there is to read of one."""
+"""Relationships: who takes part, their turns to the last; and what there is to read of one."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,13 +23,12 @@ from api.routes.rows import (
     tag,
 )
 from domain.clinic import Scope
+from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
 from domain.event import Model, Stream
-from domain.relationship import (
-    CloseRelationship,
-    OpenRelationship,
-    ReopenRelationship,
-    TransferRelationship,
-)
+from domain.participant import JoinRelationship, LeaveRelationship
+from domain.pause import PauseRelationship, ResumeRelationship
+from domain.phase import DeclarePhase
+from domain.relationship import OpenRelationship
 from projections.alliance_course import RatingRow
 from projections.caseload import Case, Finding, Missing
 from projections.consent_register import ConsentRow
@@ -38,7 +37,9 @@ from projections.timeline import Line
 from projections.view import Row
 
 router = concept("relationships")
-accept(router, OpenRelationship, TransferRelationship, CloseRelationship, ReopenRelationship)
+accept(router, OpenRelationship, JoinRelationship, LeaveRelationship)
+accept(router, PauseRelationship, ResumeRelationship, DeclarePhase)
+accept(router, TransferRelationship, CloseRelationship, ReopenRelationship)
 
 
 # --- The caseload ---------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from api.app import OPEN, DoorMissing, create_app, doors_of, require_doors
 from api.doors import Entrance
 from domain.access import Role
 from domain.clinic import Scope
+from domain.closure import CloseRelationship
 from domain.event import Command
 from domain.goal import ProposeGoal
-from domain.relationship import CloseRelationship, Initiator, OpenRelationship
+from domain.relationship import Initiator, OpenRelationship
 from domain.session import ScheduleSession
 from domain.topics import COMMANDS
 from tests.api.conftest import House, Practice, Response, Somebody, furnish
@@ -157,7 +158,6 @@ def commands_about(house: House) -> list[Command]:
             reason="x",
             initiated_by=Initiator.CLINIC,
             goals="x",
-            open_ruptures=0,
         ),
     ]
 

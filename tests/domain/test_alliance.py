@@ -166,7 +166,8 @@ def closing(days_ago: int) -> Fact:
         reason="The work is done.",
         initiated_by=Initiator.BOTH,
         goals="Reached.",
-        open_ruptures=0,
+        open_goals=(),
+        open_ruptures=(),
     )
     return closed, NOW - days_ago * DAY
 

@@ -74,7 +74,11 @@ from tests.kit import (
 
 ANOTHER_SHA256 = "0f" * 32
 CLOSED = RelationshipClosed(
-    reason="Moved away.", initiated_by=Initiator.CLIENT, goals="One of two.", open_ruptures=1
+    reason="Moved away.",
+    initiated_by=Initiator.CLIENT,
+    goals="One of two.",
+    open_goals=(),
+    open_ruptures=(),
 )
 
 ASK = AddressQuestions(

@@ -366,7 +366,11 @@ def test_an_entry_moved_in_time_is_asked_for_where_it_now_stands() -> None:
 
 
 CLOSED = RelationshipClosed(
-    reason="Moved away.", initiated_by=Initiator.CLIENT, goals="One of two.", open_ruptures=0
+    reason="Moved away.",
+    initiated_by=Initiator.CLIENT,
+    goals="One of two.",
+    open_goals=(),
+    open_ruptures=(),
 )
 REOPENED = RelationshipReopened(reason="Came back.")
 TURNED = given(*OPENED, (task(), NOW - 9 * DAY), (CLOSED, NOW - 6 * DAY), (REOPENED, NOW - 3 * DAY))

@@ -76,7 +76,11 @@ LEVELS = Attainment(weight=3, levels=("not at all", "once", "twice", "four times
 GBO_SIX = Level(scale=GoalScale.GBO, value=6)
 COUPLE = (*FOUNDED, opened(CLIENT, PARTNER, constellation=Constellation.COUPLE))
 CLOSED = RelationshipClosed(
-    reason="The work is done.", initiated_by=Initiator.CLIENT, goals="One reached.", open_ruptures=0
+    reason="The work is done.",
+    initiated_by=Initiator.CLIENT,
+    goals="One reached.",
+    open_goals=(),
+    open_ruptures=(),
 )
 
 

@@ -8,13 +8,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.clinic import Scope
+from domain.closure import (
+    CloseRelationship,
+    RelationshipClosedAlready,
+    RelationshipOpenAlready,
+    ReopenRelationship,
+    TransferRelationship,
+)
 from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.correction import EnteredInError
 from domain.event import Command, Given, LateReasonMissing
 from domain.person import OutOfScope
 from domain.records import StaleVersion
 from domain.relationship import (
-    CloseRelationship,
     Constellation,
     ConstellationDiffers,
     Initiator,
@@ -22,17 +28,13 @@ from domain.relationship import (
     OpenRelationship,
     OutsideTheRelationship,
     RelationshipClosed,
-    RelationshipClosedAlready,
     RelationshipErased,
     RelationshipExists,
     RelationshipNotOpen,
     RelationshipNotYetOpen,
-    RelationshipOpenAlready,
     RelationshipReopened,
     RelationshipTransferred,
     RelationshipUnknown,
-    ReopenRelationship,
-    TransferRelationship,
     TurnsOutOfOrder,
     TwoPartsAtOnce,
     relationship_of,
@@ -76,7 +78,8 @@ CLOSED = RelationshipClosed(
     reason="The goals are reached.",
     initiated_by=Initiator.BOTH,
     goals="Sleeps through; rides the train again.",
-    open_ruptures=0,
+    open_goals=(),
+    open_ruptures=(),
 )
 REOPENED = RelationshipReopened(reason="Panic came back after a move.")
 CLOSE = CloseRelationship(
@@ -84,7 +87,6 @@ CLOSE = CloseRelationship(
     reason=CLOSED.reason,
     initiated_by=CLOSED.initiated_by,
     goals=CLOSED.goals,
-    open_ruptures=0,
 )
 REOPEN = ReopenRelationship(relationship=RELATIONSHIP, reason=REOPENED.reason)
 ELSEWHERE = named("the relationship that goes on")
@@ -116,7 +118,6 @@ def transfer(therapist: UUID = COTHERAPIST) -> TransferRelationship:
         reason=CLOSED.reason,
         initiated_by=CLOSED.initiated_by,
         goals=CLOSED.goals,
-        open_ruptures=0,
     )
 
 
@@ -206,7 +207,7 @@ def test_a_closing_says_why_who_and_what_is_left() -> None:
     record = given(*OPENED).when(CLOSE).then(CLOSED)
     assert not relationship_of(record.relationship).is_open
     record.when(CLOSE).refuses(RelationshipClosedAlready, relationship=RELATIONSHIP)
-    for part in ("reason", "initiated_by", "goals", "open_ruptures"):
+    for part in ("reason", "initiated_by", "goals"):
         with pytest.raises(ValidationError):
             CloseRelationship.model_validate(CLOSE.model_dump(exclude={part}))
 

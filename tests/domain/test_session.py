@@ -89,7 +89,11 @@ MISS = MissSession(relationship=RELATIONSHIP, session=SESSION, who=CLIENT, why="
 CANCEL = CancelSession(relationship=RELATIONSHIP, session=SESSION, who=OFFICE, why="Boiler broke.")
 MISSED = SessionMissed(session=SESSION, who=CLIENT, why="Overslept.")
 CLOSED = RelationshipClosed(
-    reason="Moved away.", initiated_by=Initiator.CLIENT, goals="One of two.", open_ruptures=1
+    reason="Moved away.",
+    initiated_by=Initiator.CLIENT,
+    goals="One of two.",
+    open_goals=(),
+    open_ruptures=(),
 )
 CANCELLED = SessionCancelled(session=SESSION, who=OFFICE, why="Boiler broke.")
 

@@ -174,6 +174,10 @@ def test_a_task_has_its_own_id_and_its_time() -> None:
 def test_a_closed_relationship_takes_no_tasks(command: Command) -> None:
     """Rule 16: nothing new about tasks after closure."""
     closed = RelationshipClosed(
-        reason="Done.", initiated_by=Initiator.BOTH, goals="Reached.", open_ruptures=0
+        reason="Done.",
+        initiated_by=Initiator.BOTH,
+        goals="Reached.",
+        open_goals=(),
+        open_ruptures=(),
     )
     PROPOSED.and_given((closed, NOW - DAY)).when(command, by=CLIENT).refuses(RelationshipNotOpen)

@@ -203,7 +203,7 @@ def _corrected(what: Try) -> Body:
 
 
 def _closing(what: Try) -> Body:
-    return {"reason": "Done.", "initiated_by": "both", "goals": "Reached.", "open_ruptures": 0}
+    return {"reason": "Done.", "initiated_by": "both", "goals": "Reached.", "ruptures": "None known."}
 
 
 def _document(what: Try) -> Body:

@@ -174,9 +174,11 @@ def marked(name: str = "rupture", by: UUID = CLIENT) -> RuptureMarked:
 
 
 def resolved(by: UUID = CLIENT) -> RuptureResolved:
-    perspective = Perspective.CLIENT if by == CLIENT else Perspective.THERAPIST
     return RuptureResolved(
-        rupture=named("rupture"), by=by, perspective=perspective, basis="We talked it over."
+        rupture=named("rupture"),
+        by=by,
+        perspective=Perspective.CLIENT if by == CLIENT else Perspective.THERAPIST,
+        basis="We talked it over.",
     )
 
 
