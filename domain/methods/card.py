@@ -13,8 +13,9 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Generic, Protocol, TypeVar
 
+from domain.answers import exact_number, quoted
+from domain.definition import Since
 from domain.event import Refusal
-from domain.instrument import Since, exact_number, quoted
 from domain.methods.numbers import text
 from domain.methods.series import Axis, Point
 
@@ -204,7 +205,7 @@ class Declined:
 class Kind(StrEnum):
     """What a finding is about. None of them is a rupture: that is for people to say (rule 44)."""
 
-    BELOW_CUT_OFF = "cut-off"
+    CUT_OFF = "cut-off"
     ITEM_CUT_OFF = "item-cut-off"
     DROP = "drop"
     BASELINE = "baseline"

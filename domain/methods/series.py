@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from domain.definition import CutOff, Perspective
 from domain.event import Refusal
-from domain.instrument import CutOff, Perspective
 
 # --- Refusals -------------------------------------------------------------------------------
 
