@@ -1,4 +1,4 @@
-"""The alliance as it was rated, session by session: raw items, and the scores their keys give.
+"""The alliance and the outcome as they were rated: raw items, and the scores their keys give.
 
 A score is computed from the raw items by the key that the rating names (rule 28), and carries
 that key's flags (rule 36). Scores of different instruments, forms, metrics or key majors never
@@ -8,8 +8,9 @@ share a series, and perspectives are never averaged (rule 32).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, PlainSerializer
 from domain.alliance import AllianceRated, RatingSuperseded
 from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
 from domain.instrument import Perspective
+from domain.outcome import OutcomeRated, OutcomeSuperseded
 from domain.rating import Rating, ratings_of, score_of, series_of
 from domain.scoring import Flag, RawItems, SeriesId
 from domain.session import SessionHeld, session_numbers
@@ -37,10 +39,18 @@ class Scored(Model):
     flags: tuple[Flag, ...]
 
 
+class Family(StrEnum):
+    """What was rated."""
+
+    ALLIANCE = "alliance"
+    OUTCOME = "outcome"
+
+
 @dataclass(frozen=True, slots=True)
 class RatingRow(Row):
     """One rating."""
 
+    family: Cell[Family]
     rated_at: Cell[Instant]
     rating: Cell[UUID]
     session: Cell[UUID | None]
@@ -86,11 +96,17 @@ class State:
 
 class AllianceCourse(View[State, RatingRow]):
     name = "alliance_course"
+    version = 2
     row = RatingRow
-    clear = ("rated_at", "source")
+    clear = ("family", "rated_at", "source")
 
-    _ratings = frozenset({AllianceRated.topic, RatingSuperseded.topic})
-    _topics = _ratings | {SessionHeld.topic}
+    _families: ClassVar = {
+        AllianceRated.topic: Family.ALLIANCE,
+        RatingSuperseded.topic: Family.ALLIANCE,
+        OutcomeRated.topic: Family.OUTCOME,
+        OutcomeSuperseded.topic: Family.OUTCOME,
+    }
+    _topics = _families.keys() | {SessionHeld.topic}
 
     def empty(self, stream: Stream) -> State:
         return State()
@@ -111,7 +127,8 @@ class AllianceCourse(View[State, RatingRow]):
             rating = entry.event
             if isinstance(rating, Rating):
                 scales = state.scales.get(entry.version) if entry.amended_at is None else None
-                row = _row(entry, rating, scales_of(entry) if scales is None else scales)
+                scales = scales_of(entry) if scales is None else scales
+                row = _row(entry, rating, self._families[entry.topic], scales)
                 session_at, session_number = sessions.get(rating.session, (None, None))
                 rows[entry.version] = replace(
                     row,
@@ -119,9 +136,10 @@ class AllianceCourse(View[State, RatingRow]):
                     session_number=session_number,
                     superseded_by=successors.get(entry.version),
                 )
-            elif isinstance(rating, Erased) and entry.topic in self._ratings:
+            elif isinstance(rating, Erased) and entry.topic in self._families:
                 rows[entry.version] = RatingRow.erased(
                     entry,
+                    family=cell(entry, self._families[entry.topic]),
                     rated_at=occurred(entry),
                     source=cell(entry, entry.source),
                 )
@@ -161,9 +179,10 @@ def scales_of(entry: RecordedEvent) -> _Scales:
     )
 
 
-def _row(entry: RecordedEvent, rating: Rating, scales: _Scales) -> RatingRow:
+def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) -> RatingRow:
     here = Cells(entry)
     return RatingRow(
+        family=here(family),
         rated_at=occurred(entry),
         rating=here(rating.rating),
         session=here(rating.session),
@@ -206,9 +225,11 @@ def series(rows: Mapping[int, RatingRow]) -> Mapping[tuple[SeriesId, UUID], list
 
 
 def rated_sessions(rows: Mapping[int, RatingRow], perspective: Perspective) -> frozenset[UUID]:
-    """The sessions that were rated from that perspective."""
+    """The sessions whose alliance was rated from that perspective."""
     return frozenset(
         session
         for row in current(rows)
-        if known(row.perspective) is perspective and (session := known(row.session)) is not None
+        if known(row.family) is Family.ALLIANCE
+        and known(row.perspective) is perspective
+        and (session := known(row.session)) is not None
     )

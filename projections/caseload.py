@@ -25,6 +25,7 @@ from domain.relationship import (
     RelationshipReopened,
     relationship_of,
 )
+from domain.risk import risks_unreviewed
 from domain.rupture import ruptures_of
 from domain.scoring import Flag
 from domain.session import SessionHeld, sessions_of
@@ -41,6 +42,7 @@ class Missing(StrEnum):
 
     CONTENT = "content_erased"
     TREATMENT_CONSENT = "treatment_consent"
+    RISK_REVIEW = "risk_review"
     RUPTURE_OPEN = "rupture_open"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     CONSENT_LAPSING = "consent_lapsing"
@@ -49,7 +51,7 @@ class Missing(StrEnum):
     AGREEMENT = "agreement_on_goals"
 
 
-PRESSING = frozenset({Missing.TREATMENT_CONSENT})
+PRESSING = frozenset({Missing.TREATMENT_CONSENT, Missing.RISK_REVIEW})
 """What somebody should see today."""
 
 
@@ -129,7 +131,7 @@ class State:
 
 
 _FAMILIES = frozenset(
-    {"relationship", "session", "alliance", "outcome", "goal", "consent", "rupture"}
+    {"relationship", "session", "alliance", "outcome", "goal", "consent", "rupture", "risk"}
 )
 """The families of entries that a case is told from; of most others it is only counted that they
 came late, by an import, or were erased."""
@@ -307,6 +309,8 @@ def _consents(history: History) -> Iterator[Cell[Consented]]:
 
 def _open_ends(history: History) -> Iterator[Cell[OpenEnd]]:
     """What waits for somebody, each from the entry that began it."""
+    for risk in risks_unreviewed(history):
+        yield _waits(Missing.RISK_REVIEW, risk.entry)
     for rupture in ruptures_of(history).values():
         if rupture.is_open:
             yield _waits(Missing.RUPTURE_OPEN, rupture.entry)

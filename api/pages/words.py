@@ -112,6 +112,7 @@ _FLAGS = {
 _MISSING = {
     Missing.CONTENT: "content erased",
     Missing.TREATMENT_CONSENT: "no consent to treatment in force",
+    Missing.RISK_REVIEW: "risk item of {day} not reviewed",
     Missing.RUPTURE_OPEN: "rupture open, marked on {day}",
     Missing.CONSENT_WITHDRAWN: "{scope} withdrawn on {day}",
     Missing.CONSENT_LAPSING: "{scope} lapses on {day}",

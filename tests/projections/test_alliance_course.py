@@ -10,9 +10,10 @@ from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.correction import EnteredInError
 from domain.event import ERASED, Source, Stream
 from domain.instrument import Perspective, load
+from domain.outcome import RateOutcome
 from domain.rating import SupersedeRating
 from domain.scoring import Flag, score
-from projections.alliance_course import RatingRow, current, rated_sessions, series
+from projections.alliance_course import Family, RatingRow, current, rated_sessions, series
 from projections.dossier import VIEWS
 from projections.view import known
 from tests.kit import (
@@ -41,7 +42,7 @@ MEASURED = given(
         InstrumentLicenceAttested(
             instrument=instrument, holder="H", basis="B", valid_from=BEGINNING.date()
         )
-        for instrument in ("SRS-3", "WAI-36", "WAI-S", "WAI-SR")
+        for instrument in ("SRS-3", "SWLS", "WAI-36", "WAI-S", "WAI-SR")
     ),
     informed(),
     consent(),
@@ -139,6 +140,23 @@ def test_what_differs_shares_no_series() -> None:
     (pair,) = (rows for rows in found.values() if len(rows) == 2)
     assert [known(row.session_number) for row in pair] == [1, 2]
     assert rated_sessions(rows_of(record), Perspective.THERAPIST) == {SESSION}
+
+
+def test_outcome_has_axes_of_its_own() -> None:
+    """Rule 32: how somebody fares shares no series with how the alliance is rated, and rating it
+    leaves the alliance of that session unrated."""
+    fares = RateOutcome.model_validate(
+        rate("life", instrument="SWLS", session=None, answers=["5"] * 5).model_dump(
+            exclude={"occurred_at", "late_reason"}
+        )
+    )
+    record = MEASURED.when(rate("alliance"), by=CLIENT).recorded()
+    rows = rows_of(record.when(fares, by=CLIENT).recorded())
+    assert [known(row.family) for row in current(rows)] == [Family.ALLIANCE, Family.OUTCOME]
+    assert {identity.instrument for identity, _ in series(rows)} == {"SRS-3", "SWLS"}
+    within = fares.model_copy(update={"session": LATER})
+    rows = rows_of(MEASURED.when(within, by=CLIENT).recorded())
+    assert rated_sessions(rows, Perspective.CLIENT) == frozenset()
 
 
 def test_a_superseded_rating_stays_and_is_not_current() -> None:

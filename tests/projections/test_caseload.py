@@ -1,6 +1,7 @@
 """The caseload: what is missing, by relationship."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,10 +12,11 @@ from domain.event import Event, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
 from domain.instrument import Perspective
 from domain.relationship import Constellation, Initiator, RelationshipClosed, RelationshipReopened
+from domain.risk import RiskItemRaised, RiskReviewed
 from domain.rupture import Kind, Method, RuptureMarked, RuptureResolved
 from projections.caseload import Case, CaseState, Finding, Missing, missing, triage
 from projections.dossier import VIEWS
-from projections.view import known
+from projections.view import cell, known
 from tests.kit import (
     AN_HOUR_AGO,
     CLIENT,
@@ -195,6 +197,32 @@ def test_a_rupture_is_open_until_everybody_concerned_sees_it_resolved() -> None:
     assert end.ref.version == whole.relationship.version, "sealed under the client's own key"
     closed = case_of(whole.erased(CLIENT))
     assert closed.open_ends == ()
+
+
+def test_a_risk_presses_until_somebody_reviewed_it() -> None:
+    """Rule 35: it comes before all that is merely missing, also once the relationship is closed."""
+    raised = RiskItemRaised(
+        rating=named("rating"), instrument="PHQ-9", key_hash="5e", item=9, about=CLIENT
+    )
+    record = given(*CONSENTED, *AGREED, (raised, NOW - DAY))
+    found = Finding(Missing.RISK_REVIEW, NOW - DAY)
+    assert list(missing(case_of(record), NOW)) == [found]
+    closed = replace(case_of(record), state=cell(record.entries[-1], CaseState.CLOSED))
+    assert list(missing(closed, NOW)) == [found]
+    worse = case_of(given(*CONSENTED))
+    at_risk, lacking = Stream("relationship", named("risk")), Stream("relationship", named("lacks"))
+    assert len(what(missing(worse, NOW))) == 1
+    first, *_ = triage({lacking: worse, at_risk: case_of(record)}, NOW)
+    assert first.relationship == at_risk
+    reviewed = RiskReviewed(
+        rating=named("rating"),
+        item=9,
+        by=THERAPIST,
+        finding="Spoken about.",
+        action="A plan.",
+        about=CLIENT,
+    )
+    assert list(missing(case_of(record.and_given(reviewed)), NOW)) == []
 
 
 def test_late_and_imported_entries_are_counted() -> None:
