@@ -26,6 +26,9 @@ _log = logging.getLogger("rapport.http")
 
 _RETRY_AFTER_SECONDS = "1"
 
+INVALID = "invalid"
+DOES_NOT_FIT = "Something in the request does not fit; errors says what and where."
+
 
 class FieldError(BaseModel):
     """One thing that does not fit, where it stands, and what would."""
@@ -153,6 +156,31 @@ ErrorPage = Callable[[Request, Problem, Mapping[str, str]], Response]
 """How pages show a problem to a person: the request, the problem and the headers to send."""
 
 
+def problem(
+    request_id: UUID,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    rule: int | None = None,
+    ids: Mapping[str, object] | None = None,
+    errors: Sequence[FieldError] = (),
+) -> Problem:
+    """What went wrong, told the same over HTTP and on the command line."""
+    told = {name: id_ if isinstance(id_, int) else str(id_) for name, id_ in (ids or {}).items()}
+    return Problem(
+        type=f"urn:rapport:problem:{code}",
+        title=code.replace("-", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        rule=rule,
+        ids=told,
+        errors=list(errors),
+        request_id=request_id,
+    )
+
+
 def answer(
     request: Request,
     status: int,
@@ -165,23 +193,16 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The problem as a document, or as a page where a person with a browser asked for one."""
-    told = {name: id_ if isinstance(id_, int) else str(id_) for name, id_ in (ids or {}).items()}
-    problem = Problem(
-        type=f"urn:rapport:problem:{code}",
-        title=code.replace("-", " ").capitalize(),
-        status=status,
-        detail=detail,
-        code=code,
-        rule=rule,
-        ids=told,
-        errors=list(errors),
-        request_id=request_id_of(request),
-    )
+    told = problem(request_id_of(request), status, code, detail, rule=rule, ids=ids, errors=errors)
     page: ErrorPage | None = request.app.state.error_page
     if page is not None and _is_person(request):
-        return page(request, problem, headers or {})
-    content = problem.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return JSONResponse(content, status, dict(headers or {}), media_type=MEDIA_TYPE)
+        return page(request, told, headers or {})
+    return JSONResponse(document(told), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def document(told: Problem) -> dict[str, Any]:
+    """The problem in JSON, without what it says nothing of."""
+    return told.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _is_person(request: Request) -> bool:
@@ -260,8 +281,7 @@ def install(
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        detail = "Something in the request does not fit; errors says what and where."
-        return answer(request, 422, "invalid", detail, errors=field_errors(error.errors()))
+        return answer(request, 422, INVALID, DOES_NOT_FIT, errors=field_errors(error.errors()))
 
     def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

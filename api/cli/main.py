@@ -12,7 +12,9 @@ from api.cli import (
     demonstration,
     importing,
     keys,
+    reading,
     record,
+    recording,
     replay,
     scoring,
     serving,
@@ -52,7 +54,19 @@ def _rapport(
     """
 
 
-for part in (serving, demonstration, importing, replay, record, views, backup, scoring, keys):
+for part in (
+    serving,
+    demonstration,
+    importing,
+    recording,
+    reading,
+    replay,
+    record,
+    views,
+    backup,
+    scoring,
+    keys,
+):
     part.add_to(app)
 
 

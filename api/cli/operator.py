@@ -2,14 +2,21 @@
 
 Whoever can start this program here holds the database and the keyring, and could read everything
 without us. So the operator comes as `system`, which the table of doors lets in everywhere; what
-counts is that each reading is in the record, with the operator's own id.
+counts is that each reading is in the record, with the operator's own id. To record what somebody
+says, the operator comes as that person: by a token for that one command, which stays in the list
+of tokens.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 from uuid import UUID
+
+import typer
 
 from api.access import Principal
 from api.cli.terminal import Exit, Failed
@@ -18,6 +25,18 @@ from domain.access import Role
 from infra.identity import NotAuthentic
 
 TOKEN_VARIABLE = "RAPPORT_TOKEN"  # noqa: S105  a name, no secret
+_ONE_COMMAND = timedelta(minutes=5)
+
+AsOption = Annotated[
+    UUID | None,
+    typer.Option("--as", help="Come as this person, by a token for this command alone."),
+]
+RoleOfOption = Annotated[
+    Role | None, typer.Option("--role", help="In what capacity that person comes.")
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option(help="Come as the bearer of this token, not as the operator.")
+]
 
 
 class _Log(Protocol):
@@ -54,3 +73,34 @@ def who_asks(service: Service, token_file: Path | None, purpose: str | None) -> 
         raise Failed(
             Exit.USAGE, "The token is not in force here.", "See `rapport token list`."
         ) from None
+
+
+@contextmanager
+def coming(
+    service: Service,
+    person: UUID | None,
+    role: Role | None,
+    token_file: Path | None,
+    purpose: str | None = None,
+) -> Iterator[Principal]:
+    """Whoever the options of a command name; a token made for it ends with it."""
+    if person is None and role is None:
+        yield who_asks(service, token_file, purpose)
+        return
+    if person is None or role is None or token_file is not None:
+        raise Failed(
+            Exit.USAGE,
+            "Who comes? --as and --role name a person together, and --token-file stands alone.",
+            "rapport token create makes a token that lasts.",
+        )
+    if role is Role.SYSTEM:
+        raise Failed(
+            Exit.USAGE, "The operator comes without --as and --role.", "Leave both options out."
+        )
+    expires = service.clock() + _ONE_COMMAND
+    text = service.tokens.issue(person, role, purpose or "one command", expires)
+    who = service.tokens.authenticate(text)
+    try:
+        yield who
+    finally:
+        service.tokens.revoke(who.token)

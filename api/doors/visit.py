@@ -20,7 +20,7 @@ from api.problems import CursorInvalid, Fault, NotThereYet
 from domain.access import ReadRecord, RecordRead, access_stream
 from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
-from domain.relationship import relationship_of, relationship_stream
+from domain.relationship import relationship_stream
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
 from projections.view import Cell, Number, Row, View, up_to
@@ -97,7 +97,7 @@ class Visit:
 
     def history(self) -> History:
         """The relationship's entries; the content that this reader is not shown is withheld."""
-        whole, hidden = self.house.records.history(self.stream), self._hidden(self.stream)
+        whole, hidden = self.house.records.history(self.stream), self.hidden(self.stream)
         if hidden is None:
             return whole
         return History(
@@ -109,7 +109,7 @@ class Visit:
 
     def dossier(self) -> Dossier:
         """The relationship as of the two times, from the log itself."""
-        self._wait_for_log()
+        self.wait_for_log()
         views = self.house.views
         told = dossier(
             self.stream,
@@ -208,12 +208,12 @@ class Visit:
 
     def _shown(self, view: View[S, R], stream: Stream, rows: Mapping[int, R]) -> Mapping[int, R]:
         """The rows without what this reader is not shown."""
-        hidden = self._hidden(stream)
+        hidden = self.hidden(stream)
         if hidden is None:
             return rows
         return {key: withhold(view, row, hidden) for key, row in rows.items()}
 
-    def _hidden(self, stream: Stream) -> Callable[[int], bool] | None:
+    def hidden(self, stream: Stream) -> Callable[[int], bool] | None:
         """Whether an entry, by its version, is one whose content this reader is not shown; None:
         there is none."""
         match self.reach:
@@ -225,25 +225,24 @@ class Visit:
         return None
 
     def _about_others(self, stream: Stream) -> frozenset[int]:
-        """The entries of a couple, family or group that are another client's own.
+        """The entries that are somebody else's own.
 
-        They are sealed under that person's key: what one partner rated or consented to is not
-        the other's to read. What is joint is everybody's.
+        They are sealed under that person's key: what one partner of a couple rated or consented to
+        is not the other's to read, also after one has left. What is joint is everybody's.
         """
-        history = self.house.records.history(stream)
-        others = frozenset(relationship_of(history).clients) - {self.who.person}
         return frozenset(
             entry.version
-            for entry in history
-            if others and not isinstance(entry.event, Erased) and entry.event.subject() in others
+            for entry in self.house.records.history(stream)
+            if not isinstance(entry.event, Erased)
+            and entry.event.subject() not in (None, self.who.person)
         )
 
-    def _wait_for_log(self) -> None:
+    def wait_for_log(self) -> None:
         if self.after is not None and self.after > self.house.log.head_size():
             raise NotThereYet(after=self.after)
 
     def _wait_for(self, view: View[S, R]) -> None:
-        self._wait_for_log()
+        self.wait_for_log()
         if self.after is not None:
             self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
 

@@ -1,0 +1,116 @@
+"""`rapport read`: one relationship's entries, word for word, by the same doors as over HTTP."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from fastapi import Response
+from pydantic import TypeAdapter
+
+from api.cli.operator import AsOption, RoleOfOption, TokenFileOption, coming
+from api.cli.replay import moment
+from api.cli.terminal import Format, FormatOption, say, settings_of_record, show
+from api.composition import house, open_service
+from api.doors import enter
+from api.routes import entries as routes
+from domain.event import Line
+
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
+_EVERYTHING = 2**31
+
+
+class What(StrEnum):
+    """The doors through which entries of a relationship are read."""
+
+    ENTRIES = "entries"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("read")(read)
+
+
+def read(
+    relationship: Annotated[UUID, typer.Argument(help="The relationship's id.")],
+    what: Annotated[
+        What, typer.Argument(help="Its own entries, or those of a stream kept apart from it.")
+    ] = What.ENTRIES,
+    family: Annotated[
+        str | None, typer.Option(help="Only topics that begin so, as goal or consent.")
+    ] = None,
+    recorded: Annotated[
+        bool,
+        typer.Option("--recorded", help="Each entry as it was recorded, corrections not applied."),
+    ] = False,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="As it was known then. Default: now."),
+    ] = None,
+    happened_by: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="Of what had happened by then."),
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option(help="For what it is read; it goes into the access trail.")
+    ] = None,
+    as_: AsOption = None,
+    role: RoleOfOption = None,
+    token_file: TokenFileOption = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Show the entries of one relationship, as far as one may see them. The reading is recorded.
+
+    Each stands with its version, which is what corrections and signatures name.
+
+    \b
+    Examples:
+      rapport read 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55
+      rapport read 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --family goal --recorded
+      rapport read 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 entries \\
+        --known-at 2026-03-01 --purpose audit --format json
+    """
+    why = None if purpose is None else _LINE.validate_python(purpose)
+    with (
+        open_service(settings_of_record(), progress=say) as service,
+        coming(service, as_, role, token_file, why) as who,
+    ):
+        visit = enter(
+            house(service),
+            who,
+            what.value,
+            relationship=relationship,
+            purpose=why,
+            known_at=known_at,
+            happened_by=happened_by,
+            limit=_EVERYTHING,
+        )
+        page = routes.SHOWN[what.value](visit, Response(), family=family, standing=not recorded)
+    document = page.model_dump(mode="json")
+    show(format_, document, lambda: "\n".join(_lines(document)))
+
+
+def _lines(page: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{page['stream']}: {len(page['items'])} entries"
+    for entry in page["items"]:
+        yield ""
+        said = "on behalf of " + entry["on_behalf_of"] if entry["on_behalf_of"] else ""
+        yield (
+            f"{entry['version']:>5}  {entry['topic']}, {entry['occurred_at']}, "
+            f"recorded {entry['recorded_at']} by {entry['actor']} {said}".rstrip()
+        )
+        if entry["content"] is None:
+            yield f"       ({'withheld' if entry['withheld'] else 'erased'})"
+        else:
+            yield from _fields(entry["content"])
+
+
+def _fields(content: Mapping[str, Any], depth: int = 7) -> Iterator[str]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield f"{'':{depth}}{name}"
+            yield from _fields(value, depth + 2)
+        elif value not in ([], None):
+            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{'':{depth}}{name}: {told}"
