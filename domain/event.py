@@ -439,3 +439,10 @@ class Command(Model):
     def decide(self, given: Given) -> Iterable[New]:
         """The events that follow, or a Refusal. Reads nothing but what is given."""
         raise NotImplementedError
+
+
+class Immediate(Command):
+    """A command that takes effect when it is given: it is neither dated back nor late."""
+
+    occurred_at: None = None
+    late_reason: None = None
