@@ -159,7 +159,9 @@ _RECORDING: Mapping[str, Door] = {
     "withdraw-consent": Door(_TAKING_PART, _party_of_consent),
     # Sessions
     "schedule-session": Door(_THERAPIST),
+    "reschedule-session": Door(_TAKING_PART, _named("who")),
     "hold-session": Door(_THERAPIST | _MACHINE),
+    "abandon-session": Door(_THERAPIST | _MACHINE),
     "miss-session": Door(_THERAPIST),
     "cancel-session": Door(_TAKING_PART, _named("who")),
     # Goals

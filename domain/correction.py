@@ -39,14 +39,16 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.participant import require_participation
 from domain.relationship import require_order
 from domain.session import (
-    HoldSession,
     Medium,
     MediumNotStated,
     SessionHeld,
     SessionScheduled,
     SessionTimeTaken,
+    hold_again,
+    require_sessions,
 )
 
 Version = Annotated[int, Field(ge=1, lt=2**53)]
@@ -237,8 +239,7 @@ class CorrectEntry(Command):
             occurred = replacement.started_at
         if isinstance(replacement, SessionScheduled) and replacement.medium is Medium.NOT_STATED:
             replace(given, source=entry.source).unless_imported(MediumNotStated())
-        if occurred != entry.occurred_at:
-            _require_order(given, entry, replace(entry, occurred_at=occurred))
+        _require_whole(given, entry, replace(entry, event=replacement, occurred_at=occurred))
         if replacement == original and occurred == entry.occurred_at:
             raise NothingCorrected(entry=self.entry)
         corrected = EntryCorrected(
@@ -265,7 +266,7 @@ class MarkEnteredInError(Command):
 
     def decide(self, given: Given) -> Iterator[New]:
         entry, original = _standing(given, self.stream, self.entry)
-        _require_order(given, entry)
+        _require_whole(given, entry)
         yield New(
             self.stream,
             EnteredInError(entry=self.entry, reason=self.reason, about=original.subject()),
@@ -291,12 +292,17 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
     raise AlreadyEnteredInError(entry=version)
 
 
-def _require_order(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
-    """Rule 16, in a relationship where that entry reads otherwise, or not at all."""
+_WHOLE = (require_order, require_participation, require_sessions)
+"""What still holds in a relationship in which an entry reads otherwise, or not at all."""
+
+
+def _require_whole(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
+    """Rules 10, 13 and 16: what stands beside an entry was judged by it."""
     if entry.stream.category == "relationship":
         before = given.history(entry.stream).standing
         at = before.index(entry)
-        require_order(before, (*before[:at], *instead, *before[at + 1 :]))
+        for require in _WHOLE:
+            require(before, (*before[:at], *instead, *before[at + 1 :]))
 
 
 # Fields that nobody enters: they say how the entry came about, and stay.
@@ -346,23 +352,12 @@ def _held_again(
         history=history,
         reported=[],
     )
-    hold = HoldSession(
-        relationship=entry.stream.id,
-        session=held.session,
-        medium=held.medium,
-        present=held.present,
-        started_at=held.started_at,
-        ended_at=held.ended_at,
-        emergency=held.emergency,
-        location_confirmed=held.location_confirmed,
-        joint=held.joint,
-    )
-    decided, *time_taken = hold.decide(again)
+    before = entry.event
+    assert isinstance(before, SessionHeld)
+    decided, *time_taken = hold_again(before, held, entry.stream.id).decide(again)
     assert isinstance(decided.event, SessionHeld)
     kept = {"late_reason": held.late_reason, "import_id": held.import_id}
     anew = decided.event.model_copy(update={**kept, "reported": tuple(again.reported)})
-    before = entry.event
-    assert isinstance(before, SessionHeld)
     same_hour = (anew.started_at, anew.ended_at, anew.joint) == (
         before.started_at,
         before.ended_at,

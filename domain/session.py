@@ -1,7 +1,9 @@
-"""Sessions: scheduled, then held, missed or cancelled.
+"""Sessions: scheduled, then held, missed, cancelled or abandoned.
 
 A held session rests on consent, is held by people who may hold it, and takes time that its
-therapists can give only once. Streams: the relationship's, and `schedule-<practitioner>`.
+therapists can give only once. So does one that was abandoned: it began and was broken off, is
+numbered like any other, and may be rated. Streams: the relationship's, and
+`schedule-<practitioner>`. Appointments are made and changed by `domain/appointment.py`.
 """
 
 from collections.abc import Iterator
@@ -28,15 +30,18 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.pause import require_not_paused
 from domain.person import require_scope
 from domain.relationship import (
     Constellation,
+    Entries,
+    Meeting,
+    NotAParticipant,
     People,
     Relationship,
     relationship_of,
     relationship_stream,
     require_open,
-    require_participant,
 )
 
 LONGEST = timedelta(hours=24)
@@ -70,6 +75,8 @@ class SessionScheduled(Event):
     """An appointment."""
 
     topic = "session.scheduled"
+    # It was missed, or not, by these: another time is another appointment.
+    fixed = frozenset({"starts_at", "ends_at"})
 
     session: UUID
     starts_at: Moment
@@ -79,7 +86,22 @@ class SessionScheduled(Event):
     _times = in_order("starts_at", "ends_at", within=LONGEST)
 
 
-class SessionHeld(Event):
+class SessionRescheduled(Event):
+    """The appointment was moved to another time."""
+
+    topic = "session.rescheduled"
+    fixed = frozenset({"starts_at", "ends_at"})
+
+    session: UUID
+    starts_at: Moment
+    ends_at: Moment
+    who: UUID
+    why: Text
+
+    _times = in_order("starts_at", "ends_at", within=LONGEST)
+
+
+class SessionHeld(Meeting):
     """They met. It occurred when it started."""
 
     topic = "session.held"
@@ -96,6 +118,15 @@ class SessionHeld(Event):
     """One hour that counts in more than one relationship, or that a group shares (rule 14)."""
 
     _times = in_order("started_at", "ended_at", within=LONGEST)
+
+
+class SessionAbandoned(SessionHeld):
+    """They met, and somebody broke it off: it ended there."""
+
+    topic = "session.abandoned"
+
+    who: UUID
+    why: Text
 
 
 class SessionMissed(Event):
@@ -144,6 +175,7 @@ class Status(StrEnum):
     HELD = "held"
     MISSED = "missed"
     CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +193,8 @@ class Session:
 
     @property
     def is_held(self) -> bool:
-        return self.status is Status.HELD
+        """They met, to the end or not."""
+        return self.status in (Status.HELD, Status.ABANDONED)
 
 
 def schedule_stream(practitioner: UUID) -> Stream:
@@ -175,9 +208,14 @@ def sessions_of(history: History) -> dict[UUID, Session]:
         match entry.event:
             case SessionScheduled(session=id_, starts_at=start, ends_at=end):
                 sessions[id_] = Session(id_, Status.SCHEDULED, start, end)
+            case SessionRescheduled(session=id_, starts_at=start, ends_at=end) if id_ in sessions:
+                if sessions[id_].status is Status.SCHEDULED:
+                    sessions[id_] = replace(sessions[id_], started_at=start, ended_at=end)
             case SessionHeld(session=id_, started_at=start, ended_at=end) as held:
+                broken_off = isinstance(held, SessionAbandoned)
+                status = Status.ABANDONED if broken_off else Status.HELD
                 sessions[id_] = Session(
-                    id_, Status.HELD, start, end, held.present, entry.version, held.joint
+                    id_, status, start, end, held.present, entry.version, held.joint
                 )
             case SessionMissed(session=id_) if id_ in sessions:
                 sessions[id_] = replace(sessions[id_], status=Status.MISSED)
@@ -198,6 +236,20 @@ def session_numbers(history: History) -> dict[UUID, int]:
     return {session.id: number for number, session in enumerate(by_start, start=1)}
 
 
+def require_sessions(before: Entries, after: Entries) -> None:
+    """Rule 13, where an amendment changes how the standing entries of a relationship read: no
+    session of which others tell, by a rating or a note, reads as never held."""
+    were, are = (sessions_of(History(entries)) for entries in (before, after))
+    for id_, session in were.items():
+        if not session.is_held or (id_ in are and are[id_].is_held):
+            continue
+        for entry in after:
+            if isinstance(entry.event, Erased | SessionScheduled | SessionRescheduled):
+                continue
+            if str(id_) in entry.event.model_dump_json():
+                raise SessionReliedOn(session=id_, entry=entry.version)
+
+
 # --- Refusals -------------------------------------------------------------------------------
 
 
@@ -207,20 +259,14 @@ class SessionUnknown(Refusal):
     says = "There is no session {session} in this relationship; schedule it first."
 
 
-class SessionExists(Refusal):
-    rule = 13
-    says = "Session {session} exists; use a new id."
-
-
 class SessionSettled(Refusal):
     rule = 13
     says = "Session {session} is already {status}; that is corrected, not changed."
 
 
-class SessionLiesAhead(Refusal):
+class SessionReliedOn(Refusal):
     rule = 13
-    status = 422
-    says = "Session {session} begins only after that: nobody has missed it; it can be cancelled."
+    says = "Entry {entry} tells of session {session}, which was held then: amend that one first."
 
 
 class NobodyToMeet(Refusal):
@@ -252,39 +298,12 @@ class ReviewBeforeSession(Refusal):
     says = "What was done in an emergency is reviewed afterwards: give a later review_by."
 
 
+class ReviewPostponed(Refusal):
+    rule = 12
+    says = "The day by which an emergency is reviewed is not put off by a correction."
+
+
 # --- Commands -------------------------------------------------------------------------------
-
-
-class ScheduleSession(Command):
-    """Make an appointment."""
-
-    name = "schedule-session"
-
-    relationship: UUID
-    session: UUID = Field(default_factory=uuid4)
-    starts_at: Moment
-    ends_at: Moment
-    medium: Medium = Medium.IN_PERSON
-
-    _times = in_order("starts_at", "ends_at", within=LONGEST)
-
-    def decide(self, given: Given) -> Iterator[New]:
-        stream = relationship_stream(self.relationship)
-        history = given.history(stream)
-        require_open(relationship_of(history), given)
-        if self.medium is Medium.NOT_STATED:
-            given.unless_imported(MediumNotStated())
-        if session_of(history, self.session):
-            raise SessionExists(session=self.session)
-        yield New(
-            stream,
-            SessionScheduled(
-                session=self.session,
-                starts_at=self.starts_at,
-                ends_at=self.ends_at,
-                medium=self.medium,
-            ),
-        )
 
 
 class HoldSession(Command):
@@ -313,8 +332,9 @@ class HoldSession(Command):
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
+        require_not_paused(relationship, given)
         if self.ended_at > given.now + given.policy.clock_tolerance:
             raise OccursInTheFuture
         session = session_of(history, self.session)
@@ -343,9 +363,12 @@ class HoldSession(Command):
             location_confirmed=self.location_confirmed,
             joint=self.joint or relationship.opened.constellation is Constellation.GROUP,
         )
-        yield New(stream, held)
+        yield New(stream, self._told(held))
         for therapist in therapists:
             yield _time_taken(given, self.relationship, therapist, held)
+
+    def _told(self, held: SessionHeld) -> SessionHeld:
+        return held
 
     def _relies_on(
         self, given: Given, history: History, relationship: Relationship, clients: list[UUID]
@@ -366,54 +389,28 @@ class HoldSession(Command):
             yield Scope.INTERPRETER_OR_OBSERVER
 
 
-class MissSession(Command):
-    """Record that an appointment was missed, by whom and why."""
+class AbandonSession(HoldSession):
+    """Records a session that was broken off: by whom and why; it ended when they parted."""
 
-    name = "miss-session"
+    name = "abandon-session"
 
-    relationship: UUID
-    session: UUID
     who: UUID
     why: Text
 
-    def decide(self, given: Given) -> Iterator[New]:
-        stream = relationship_stream(self.relationship)
-        history = given.history(stream)
-        relationship = relationship_of(history)
-        require_open(relationship, given)
-        require_participant(relationship, self.who)
-        session = _require_scheduled(history, self.session)
-        if given.at < session.started_at:
-            raise SessionLiesAhead(session=self.session)
-        yield New(stream, SessionMissed(session=self.session, who=self.who, why=self.why))
+    def _told(self, held: SessionHeld) -> SessionHeld:
+        if self.who not in self.present:
+            raise NotAParticipant(person=self.who)
+        return SessionAbandoned(**dict(held), who=self.who, why=self.why)
 
 
-class CancelSession(Command):
-    """Call an appointment off; `who` is a participant or one of the clinic's staff."""
-
-    name = "cancel-session"
-
-    relationship: UUID
-    session: UUID
-    who: UUID
-    why: Text
-
-    def decide(self, given: Given) -> Iterator[New]:
-        stream = relationship_stream(self.relationship)
-        history = given.history(stream)
-        require_open(relationship_of(history), given)
-        _require_scheduled(history, self.session)
-        yield New(stream, SessionCancelled(session=self.session, who=self.who, why=self.why))
-
-
-def _require_scheduled(history: History, id_: UUID) -> Session:
-    """Rule 13: only what is still scheduled becomes missed or cancelled."""
-    session = session_of(history, id_)
-    if session is None:
-        raise SessionUnknown(session=id_)
-    if session.status is not Status.SCHEDULED:
-        raise SessionSettled(session=id_, status=session.status)
-    return session
+def hold_again(before: SessionHeld, after: SessionHeld, relationship: UUID) -> HoldSession:
+    """The command that records a session as its correction has it: it passes the same rules."""
+    was, reads = before.emergency, after.emergency
+    if was and reads and was.review_by < reads.review_by:
+        raise ReviewPostponed
+    kind = AbandonSession if isinstance(after, SessionAbandoned) else HoldSession
+    shared = kind.model_fields.keys() & type(after).model_fields.keys()
+    return kind(relationship=relationship, **{name: getattr(after, name) for name in shared})
 
 
 def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: SessionHeld) -> New:

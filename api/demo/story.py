@@ -12,6 +12,7 @@ from api.demo.ratings import Ratings
 from api.demo.scene import Hour, Scene
 from api.demo.stage import Find, Someone, Stage, holidays, wall_clock, workday
 from domain.access import ReadRecord, Role
+from domain.appointment import CancelSession, MissSession, ScheduleSession
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
 from domain.consent import (
@@ -29,7 +30,7 @@ from domain.relationship import (
     OpenRelationship,
     relationship_stream,
 )
-from domain.session import CancelSession, HoldSession, Medium, MissSession, ScheduleSession
+from domain.session import HoldSession, Medium
 
 LENGTH = timedelta(minutes=50)
 LATE_SESSIONS = (6, 17, 23)

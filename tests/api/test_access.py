@@ -14,12 +14,12 @@ from api.access import DOORS, SPEAK_FOR_OTHERS, Reach
 from api.app import OPEN, DoorMissing, create_app, doors_of, require_doors
 from api.doors import Entrance
 from domain.access import Role
+from domain.appointment import ScheduleSession
 from domain.clinic import Scope
 from domain.closure import CloseRelationship
 from domain.event import Command
 from domain.goal import ProposeGoal
 from domain.relationship import Initiator, OpenRelationship
-from domain.session import ScheduleSession
 from domain.topics import COMMANDS
 from tests.api.conftest import House, Practice, Response, Somebody, furnish
 from tests.conftest import Clinic

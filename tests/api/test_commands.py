@@ -7,6 +7,7 @@ import pytest
 
 from domain.access import Role
 from domain.alliance import RateAlliance
+from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import Scope
 from domain.consent import WithdrawConsent
 from domain.correction import CorrectEntry, MarkEnteredInError
@@ -16,7 +17,6 @@ from domain.person import RegisterPerson
 from domain.rating import SupersedeRating
 from domain.records import CommandIdReused, StaleVersion
 from domain.relationship import OpenRelationship, RelationshipExists, relationship_stream
-from domain.session import CancelSession, ScheduleSession
 from domain.topics import COMMANDS
 from infra.merkle import leaf_hash
 from tests.api.conftest import House, Practice, Response, Somebody

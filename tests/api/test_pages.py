@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from api.doors import SESSION_COOKIE
 from domain.access import RecordRead, Role, access_stream
 from domain.alliance import RateAlliance
+from domain.appointment import MissSession, ScheduleSession
 from domain.clinic import AttestInstrumentLicence, Scope
 from domain.consent import WithdrawConsent
 from domain.event import Erased
@@ -23,7 +24,6 @@ from domain.instrument import Perspective
 from domain.person import RegisterPerson
 from domain.rating import SupersedeRating
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
-from domain.session import MissSession, ScheduleSession
 from domain.task import Aim, Done, ProposeTask, ReviewTask
 from tests.api.browsing import Visitor, launched, served, write_personas
 from tests.api.conftest import SECRET, House

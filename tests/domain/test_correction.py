@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.access import ReadRecord, Role
+from domain.appointment import ScheduleSession
 from domain.clinic import ConsentDocumentPublished, Scope, clinic_stream
 from domain.consent import ConsentMissing, ConsentWithdrawn
 from domain.correction import (
@@ -45,7 +46,6 @@ from domain.session import (
     LocationUnconfirmed,
     Medium,
     MediumNotStated,
-    ScheduleSession,
     SessionHeld,
     SessionScheduled,
     SessionsOverlap,

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
+from domain.appointment import ScheduleSession
 from domain.clinic import (
     ImportUndeclared,
     Scope,
@@ -46,7 +47,7 @@ from domain.relationship import (
     relationship_of,
     relationship_stream,
 )
-from domain.session import ScheduleSession, schedule_stream, session_numbers
+from domain.session import schedule_stream, session_numbers
 from domain.task import Aim, ProposeTask, TaskProposed, TaskRetired, tasks_of
 from domain.topics import COMMANDS, EVENTS, read
 from tests.kit import (

@@ -7,6 +7,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from domain.appointment import ScheduleSession
 from domain.clinic import Scope
 from domain.closure import (
     CloseRelationship,
@@ -42,7 +43,7 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
-from domain.session import ScheduleSession, session_numbers
+from domain.session import session_numbers
 from tests.kit import (
     BEGINNING,
     CLIENT,

@@ -9,6 +9,13 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from domain.appointment import (
+    CancelSession,
+    MissSession,
+    ScheduleSession,
+    SessionExists,
+    SessionLiesAhead,
+)
 from domain.clinic import Scope
 from domain.consent import ConsentMissing, Reliance
 from domain.correction import CorrectEntry, EnteredInError
@@ -23,20 +30,15 @@ from domain.relationship import (
     relationship_stream,
 )
 from domain.session import (
-    CancelSession,
     Emergency,
     HoldSession,
     LocationUnconfirmed,
     Medium,
     MediumNotStated,
-    MissSession,
     NobodyToMeet,
     ReviewBeforeSession,
-    ScheduleSession,
     Session,
     SessionCancelled,
-    SessionExists,
-    SessionLiesAhead,
     SessionMissed,
     SessionScheduled,
     SessionSettled,

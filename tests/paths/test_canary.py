@@ -21,6 +21,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import AttestInstrumentLicence, Scope
 from domain.closure import CloseRelationship
 from domain.consent import DeclineConsent, WithdrawConsent
@@ -29,7 +30,7 @@ from domain.event import Command
 from domain.goal import DissentFromGoal, ProposeGoal
 from domain.person import Activity, ExternalId, Profession, RegisterPerson, RegisterPractitioner
 from domain.relationship import Initiator, relationship_stream
-from domain.session import CancelSession, Emergency, ScheduleSession
+from domain.session import Emergency
 from domain.task import Aim, ProposeTask
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
