@@ -344,9 +344,11 @@ class Definition(Model):
     def scale_verified(self, name: str) -> bool:
         """Whether every fact that the score of that scale rests on was read or recomputed."""
         scale = self.scales[name]
-        common = (self.items, self.response, *self.responses, *self.asked, self.reverse)
-        facts = (*common, self.scoring, scale, *(self.scales[part] for part in scale.sum_of))
-        return all(fact is not None and fact.confidence.verified for fact in facts)
+        parts = [self.scales[part] for part in scale.sum_of]
+        numbers = {number for part in (scale, *parts) for number in part.items}
+        facts = [self.items, self.reverse, scale, *parts, *map(self.response_to, sorted(numbers))]
+        facts += [asked for asked in self.asked if numbers & set(asked.items)]
+        return all(fact.confidence.verified for fact in (*facts, self.scoring) if fact is not None)
 
     @property
     def metric(self) -> str:

@@ -250,7 +250,7 @@ def score(
     }
     flags = {flag for part in scored.values() for flag in part.flags}
     if not scored:
-        flags.add(Flag.RAW_ITEMS_ONLY)
+        flags |= {Flag.UNVERIFIED, Flag.RAW_ITEMS_ONLY}
     required = items[: definition.items.count]
     return Score(
         instrument=definition.id,
