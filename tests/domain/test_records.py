@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,7 @@ from domain.event import (
 )
 from domain.goal import goals_of
 from domain.person import Activity, in_scope
+from domain.phase import phases_of
 from domain.rating import ratings_of, score_of, series_of
 from domain.records import Author, Proposal, Receipt, ReceiptEntry, StaleVersion
 from domain.relationship import (
@@ -271,8 +272,13 @@ HOMES = {
     "practitioner": Stream("practitioner", _THERAPIST),
     "schedule": schedule_stream(_THERAPIST),
     "record": Stream("access", _REL),
+    "process_note": Stream("process", _REL),
+    "supervision": Stream("supervision", _REL),
 }
-GOLDEN = {topic: json.loads((DATA / "golden" / f"{topic}-1.json").read_text()) for topic in EVENTS}
+GOLDEN = {
+    topic: json.loads((DATA / "golden" / f"{topic}-{kind.schema_version}.json").read_text())
+    for topic, kind in EVENTS.items()
+}
 COMMAND_BODIES: dict[str, Any] = json.loads((DATA / "commands.json").read_text())
 
 
@@ -315,7 +321,7 @@ def wild_records(draw: st.DrawFn) -> Record:
         content = GOLDEN[topic] if early else moved(GOLDEN[topic], draw(OTHERS))
         days_ago = 60 if early else draw(st.integers(0, 60))
         home = HOMES.get(topic.partition(".")[0], relationship_stream(_REL))
-        new = New(home, read(topic, 1, content), NOW - days_ago * DAY)
+        new = New(home, read_current(topic, content), NOW - days_ago * DAY)
         record = record._with([new], record.clock)
         if draw(st.integers(0, 9)) == 9:
             record = record._with([amendment(draw, record)], record.clock)
@@ -339,7 +345,7 @@ def amendment(draw: st.DrawFn, record: Record) -> New:
         entry=version,
         reason="Other.",
         of_topic=entry.topic,
-        of_schema_version=1,
+        of_schema_version=entry.schema_version,
         content=moved(GOLDEN[entry.topic], draw(OTHERS)),
         occurred=NOW - draw(st.integers(0, 60)) * DAY,
     )
@@ -356,6 +362,7 @@ FOLDS: Sequence[Callable[[History], object]] = (
     goals_of,
     tasks_of,
     session_numbers,
+    phases_of,
     consents_of,
     _score_everything,
     lambda history: [goal.current.agreed_by([_CLIENT]) for goal in goals_of(history).values()],
@@ -366,6 +373,10 @@ FOLDS: Sequence[Callable[[History], object]] = (
     lambda history: import_declared(history, uuid4()),
     lambda history: in_scope(history, Activity.THERAPY, NOW),
 )
+
+
+def read_current(topic: str, content: Mapping[str, Any]) -> Event:
+    return read(topic, EVENTS[topic].schema_version, content)
 
 
 def fold_all(record: Record) -> None:
@@ -392,7 +403,7 @@ def test_an_erased_entry_leaves_a_gap_and_nothing_else() -> None:
         home = HOMES.get(topic.partition(".")[0], relationship_stream(_REL))
         amended = {"entry.corrected": "session.held", "entry.entered_in_error": "task.retired"}
         target = {"entry": versions[amended[topic]]} if topic in amended else {}
-        record = record._with([New(home, read(topic, 1, content | target))], record.clock)
+        record = record._with([New(home, read_current(topic, content | target))], record.clock)
         versions[topic] = record.entries[-1].version
     for index, entry in enumerate(record.entries):
         erased = replace(
