@@ -286,6 +286,8 @@ class MethodCard:
     points: tuple[Point, ...]
     as_known_at: datetime | None
     sources: tuple[str, ...]
+    of_scores: bool = True
+    """Whether the points' values were looked at; else their raw items alone."""
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
@@ -312,7 +314,7 @@ class Data(Protocol):
 D = TypeVar("D", bound=Data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, Python 3.11 cannot make a `Method[Series](…)`
 class Method(Generic[D]):
     """A named method; `card` is its only door."""
 
@@ -327,6 +329,8 @@ class Method(Generic[D]):
     retrospective: bool = False
     detects: bool = True
     """Whether it flags; a method that does not, describes."""
+    of_scores: bool = True
+    """Whether it looks at scores; else at raw items."""
 
     def card(self, data: D, chosen: Choices | None = None) -> MethodCard:
         """The card for that data. Raises ParameterUnknown or ParameterUnfit, and nothing else."""
@@ -350,6 +354,7 @@ class Method(Generic[D]):
             points=data.points,
             as_known_at=data.as_known_at,
             sources=self.sources,
+            of_scores=self.of_scores,
         )
 
     def _resolved(self, chosen: Choices) -> list[Parameter]:
