@@ -13,6 +13,7 @@ from uuid import UUID
 
 from api.problems import Fault
 from domain.access import Role
+from domain.amendment import amendments_of
 from domain.clinic import Scope, clinic_stream
 from domain.consent import consent_of, in_force
 from domain.event import Command, History, Refusal, Stream
@@ -46,6 +47,10 @@ class Reach(StrEnum):
     """What is the clinic's as a whole, and no relationship."""
     AUTHORED = "own commands"
     """What one has recorded oneself."""
+    SELF = "oneself"
+    """What is asked for oneself."""
+    EMERGENCY = "any, in an emergency"
+    """Every relationship, for a short time, with a reason, and to be reviewed."""
     OPENING = "own and new"
     """A relationship that is not there yet, with oneself as a therapist."""
     ALL = "everything"
@@ -85,6 +90,11 @@ def _rater_of_superseded(command: Command, history: History) -> UUID | None:
     return None
 
 
+def _party_of_amendment(command: Command, history: History) -> UUID | None:
+    amending = amendments_of(history).get(command.amendment)  # type: ignore[attr-defined]
+    return None if amending is None else amending.requested.party
+
+
 def _author_of_amended(command: Command, history: History) -> UUID | None:
     """Of an entry that a client made or that was made for somebody: that person."""
     entry = history.entry(command.entry)  # type: ignore[attr-defined]  # both amendments
@@ -113,6 +123,8 @@ _OFFICE = {Role.ADMINISTRATOR: Reach.CLINIC}
 _MACHINE = {Role.SYSTEM: Reach.ALL}
 
 _TAKING_PART = _THERAPIST | _CLIENT
+_ANSWERING = _THERAPIST | _OFFICER
+"""Who answers for the clinic to a client."""
 _READERS = _THERAPIST | _CLIENT | _SUPERVISOR | _OFFICER
 _EVERYBODY = dict.fromkeys(Role, Reach.CLINIC)
 
@@ -125,6 +137,8 @@ _READING: Mapping[str, Door] = {
     "consents": Door(_READERS),
     "goals": Door(_READERS),
     "readers": Door(_READERS),
+    "disclosures": Door(_TAKING_PART | _OFFICER | _MACHINE),
+    "export": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
     "log-entries": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
     "receipt": Door(dict.fromkeys(Role, Reach.AUTHORED) | _OFFICER | _MACHINE),
@@ -189,6 +203,39 @@ _RECORDING: Mapping[str, Door] = {
     "resolve-rupture": Door(_TAKING_PART | _SUPERVISOR, _named("by")),
     "leave-rupture-open": Door(_TAKING_PART | _SUPERVISOR, _named("by")),
     "dismiss-possible-rupture": Door(_THERAPIST | _SUPERVISOR, _named("by")),
+    # Care of the record
+    "request-amendment": Door(_TAKING_PART, _named("party")),
+    "extend-amendment": Door(_ANSWERING),
+    "accept-amendment": Door(_ANSWERING),
+    "deny-amendment": Door(_ANSWERING),
+    "state-disagreement": Door(_TAKING_PART, _party_of_amendment),
+    "rebut-disagreement": Door(_ANSWERING),
+    "agree-restriction": Door(_ANSWERING),
+    "lift-restriction": Door(_ANSWERING),
+    "disclose-record": Door(_ANSWERING),
+    "inform-recipient": Door(_ANSWERING),
+    "suspend-accounting": Door(_OFFICER),
+    "place-legal-hold": Door(_OFFICER | _MACHINE),
+    "lift-legal-hold": Door(_OFFICER | _MACHINE),
+    "request-erasure": Door({Role.CLIENT: Reach.SELF, Role.COMPLIANCE_OFFICER: Reach.CLINIC}),
+    "refuse-erasure": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
+    # Access
+    "break-glass": Door({Role.THERAPIST: Reach.EMERGENCY, Role.SUPERVISOR: Reach.EMERGENCY}),
+    "review-access": Door(_OFFICER),
+    "grant-role": Door(_OFFICE | _MACHINE),
+    "revoke-role": Door(_OFFICE | _MACHINE),
+    # Notes
+    "write-note": Door(_THERAPIST, _named("author")),
+    "add-to-note": Door(_THERAPIST, _named("author")),
+    "sign-note": Door(_THERAPIST),
+    "cosign-note": Door(_THERAPIST | _SUPERVISOR),
+    "write-process-note": Door(_THERAPIST),
+    "share-process-note": Door(_THERAPIST),
+    # Supervision
+    "hold-supervision": Door(_THERAPIST | _SUPERVISOR),
+    "agree-supervision-action": Door(_THERAPIST | _SUPERVISOR),
+    "review-supervision-action": Door(_THERAPIST | _SUPERVISOR, _named("by")),
+    "note-countertransference": Door(_THERAPIST),
     # Corrections
     "correct-entry": Door(_THERAPIST | _OFFICE, _author_of_amended),
     "mark-entered-in-error": Door(_THERAPIST | _OFFICE, _author_of_amended),
@@ -196,6 +243,9 @@ _RECORDING: Mapping[str, Door] = {
 
 DOORS: Mapping[str, Door] = MappingProxyType({**_READING, **_RECORDING})
 """Every door there is, by the name of what is read or of the command."""
+
+INSIDE = frozenset({"read-record", "note-denial", "note-export", "destroy-keys"})
+"""Commands without a door: doors and the operator's tools give them themselves."""
 
 SPEAK_FOR_OTHERS = frozenset({Role.THERAPIST, Role.SYSTEM})
 """Who may record what somebody else said; the entry then says on whose behalf (rule 33)."""
@@ -320,4 +370,8 @@ def _covers(
             return about.category in _CLINIC_STREAMS
         case Reach.OPENING:
             return who.person in getattr(command, "therapists", ())
+        case Reach.SELF:
+            return who.person == getattr(command, "person", None)
+        case Reach.EMERGENCY:
+            return about.category == "relationship" and _is_there(history)
     return about.category == "relationship" and within(reach, who, history, now)

@@ -40,6 +40,8 @@ from domain.event import (
     Text,
 )
 from domain.participant import require_participation
+from domain.note import NoteCosigned, NoteSigned
+from domain.process_note import ProcessNoteShared, ProcessNoteWritten
 from domain.relationship import require_order
 from domain.session import (
     Medium,
@@ -50,6 +52,7 @@ from domain.session import (
     hold_again,
     require_sessions,
 )
+from domain.supervision import CountertransferenceNoted
 
 Version = Annotated[int, Field(ge=1, lt=2**53)]
 """The version of an entry in its stream."""
@@ -115,7 +118,16 @@ def _as_stored(value: Any) -> Any:
 
 
 # Others rest on these, or nobody but the person concerned may undo them: they stay for ever.
-_FINAL = (ConsentDocumentPublished, ImportDeclared, ConsentWithdrawn, SessionTimeTaken)
+_FINAL = (
+    ConsentDocumentPublished,
+    ImportDeclared,
+    ConsentWithdrawn,
+    SessionTimeTaken,
+    NoteSigned,
+    NoteCosigned,
+)
+# What somebody wrote for nobody else is mended by nobody else, and others do not learn of it.
+_PRIVATE = (ProcessNoteWritten, ProcessNoteShared, CountertransferenceNoted)
 
 
 # --- What happened --------------------------------------------------------------------------
@@ -281,6 +293,8 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
         raise EntryUnknown(what="entry")
     if isinstance(recorded.event, Erased):
         raise ContentErased(entry=version)
+    if isinstance(recorded.event, _PRIVATE) and recorded.actor != given.actor:
+        raise EntryUnknown(what="entry")
     if recorded.event.amends() is not None:
         raise AmendsAnAmendment(entry=version)
     # The trail of who read what is nobody's to mend.

@@ -137,7 +137,8 @@ class DismissPossibleRupture(Command):
         relationship = relationship_of(history)
         require_open(relationship, given)
         require_human(given)
-        if self.by not in (*relationship.therapists, relationship.supervisor):
+        then = relationship.at(given.at)
+        if self.by not in (*then.therapists, then.supervisor):
             raise NeitherTreatsNorSupervises(person=self.by)
         require_voice(self.by, given)
         require_entries(history, self.possible)

@@ -336,7 +336,7 @@ class _RuptureCommand(Command):
         relationship = relationship_of(history)
         require_open(relationship, given, follow_up=perspective is Perspective.OBSERVER)
         require_human(given)
-        return relationship, history
+        return relationship.at(given.at), history
 
     def _new(self, event: Event) -> New:
         return New(relationship_stream(self.relationship), event)

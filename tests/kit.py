@@ -42,6 +42,7 @@ from domain.person import (
     PersonRegistered,
     PractitionerRegistered,
     Profession,
+    RaterTrainingAttested,
     person_stream,
     practitioner_stream,
 )
@@ -103,6 +104,8 @@ _HOMES = {
     "import": clinic_stream(CLINIC),
     "schedule": schedule_stream(THERAPIST),
     "record": Stream("access", RELATIONSHIP),
+    "process_note": Stream("process", RELATIONSHIP),
+    "supervision": Stream("supervision", RELATIONSHIP),
 }
 
 
@@ -110,7 +113,7 @@ def home(event: Event) -> Stream:
     """The stream that a fact stands in when a test does not say another."""
     if isinstance(event, PersonRegistered):
         return person_stream(event.person)
-    if isinstance(event, PractitionerRegistered):
+    if isinstance(event, PractitionerRegistered | RaterTrainingAttested):
         return practitioner_stream(event.practitioner)
     return _HOMES.get(event.topic.partition(".")[0], relationship_stream(RELATIONSHIP))
 

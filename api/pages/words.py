@@ -64,6 +64,18 @@ TOPICS = {
     "rupture.resolved": "Rupture seen as resolved",
     "rupture.left_open": "Rupture left open",
     "rupture.possible_dismissed": "Possible rupture dismissed",
+    "restriction.agreed": "Restriction agreed",
+    "restriction.lifted": "Restriction lifted",
+    "amendment.requested": "Amendment asked for",
+    "amendment.extended": "Amendment: more time taken",
+    "amendment.accepted": "Amendment accepted",
+    "amendment.denied": "Amendment denied",
+    "amendment.disagreement_stated": "Disagreement with a denial",
+    "amendment.disagreement_rebutted": "Disagreement answered",
+    "note.written": "Note written",
+    "note.addended": "Addendum to a note",
+    "note.signed": "Note signed",
+    "note.cosigned": "Note co-signed",
     "entry.corrected": "Entry corrected",
     "entry.entered_in_error": "Entry marked as entered in error",
 }
@@ -99,6 +111,8 @@ DOORS = {
     "consents": "the consents",
     "goals": "the goals",
     "readers": "who read it",
+    "disclosures": "to whom it was disclosed",
+    "export": "a copy of the record",
 }
 
 _FLAGS = {

@@ -5,6 +5,4 @@ from domain.possible_rupture import DismissPossibleRupture
 from domain.rupture import AttemptRepair, LeaveRuptureOpen, MarkRupture, ResolveRupture
 
 router = concept("ruptures")
-accept(
-    router, MarkRupture, AttemptRepair, ResolveRupture, LeaveRuptureOpen, DismissPossibleRupture
-)
+accept(router, MarkRupture, AttemptRepair, ResolveRupture, LeaveRuptureOpen, DismissPossibleRupture)
