@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from api.cli import (
+    analysing,
     backup,
+    changing,
     demonstration,
     importing,
     keys,
@@ -65,6 +67,8 @@ for part in (
     views,
     backup,
     scoring,
+    analysing,
+    changing,
     keys,
 ):
     part.add_to(app)

@@ -28,7 +28,10 @@ def render_card(card: MethodCard) -> dict[str, Any]:
         "notes": list(card.notes),
         "parameters": [_parameter(parameter) for parameter in card.parameters],
         "series": [_axis(axis) for axis in card.axes],
-        "inputs": [_input(place, point) for place, point in enumerate(card.points, 1)],
+        "inputs": [
+            _input(place, point, of_scores=card.of_scores)
+            for place, point in enumerate(card.points, 1)
+        ],
         "as_known_at": card.as_known_at and card.as_known_at.isoformat(),
         "sources": list(card.sources),
     }
@@ -72,14 +75,15 @@ def _axis(axis: Axis) -> dict[str, Any]:
     }
 
 
-def _input(place: int, point: Point) -> dict[str, Any]:
+def _input(place: int, point: Point, *, of_scores: bool) -> dict[str, Any]:
     return {
         "place": place,
         "perspective": point.axis.perspective and point.axis.perspective.value,
         "session": point.session,
         "session_id": point.session_id and str(point.session_id),
         "entry": point.entry,
-        "value": text(point.value),
+        "value": text(point.value) if of_scores else None,
+        "items": [None if item is None else text(item) for item in point.items],
         "occurred_at": point.occurred_at.isoformat(),
         "known_at": point.known_at.isoformat(),
         "flags": list(point.flags),

@@ -49,10 +49,12 @@ def _judge(forms: Forms, parameters: Parameters) -> Judgement:
         )
     flagged = sorted({finding.at for finding in findings if finding.flagged})
     count = len(forms.points)
+    known = None not in (forms.lowest, forms.highest)
     return Judgement(
         says=f"{len(flagged)} of {count} form{'s' * (count != 1)} "
         f"{'gives' if len(flagged) == 1 else 'give'} a reason to ask how it was filled in.",
         findings=findings,
+        notes=() if known else ("The ends of the scale are not known: no runs of maxima.",),
     )
 
 
@@ -80,7 +82,7 @@ def _findings(
         if len(answered) >= least:
             yield _straight_line(at, point.items, len(answered), share)
         row = row + 1 if answered and _all_at_best(forms, point.items) else 0
-        if at + 1 >= needed:
+        if at + 1 >= needed and None not in (forms.lowest, forms.highest):
             yield Finding(
                 at,
                 Kind.RUN_OF_MAXIMA,
@@ -172,4 +174,5 @@ RESPONSE_QUALITY = Method[Forms](
             free=True,
         ),
     ),
+    of_scores=False,
 )

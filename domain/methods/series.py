@@ -262,9 +262,9 @@ class Forms:
     """Answered forms of one instrument by one rater; the items of each point are what counts."""
 
     points: tuple[Point, ...]
-    lowest: Fraction
-    highest: Fraction
-    """The scale of one answer."""
+    lowest: Fraction | None
+    highest: Fraction | None
+    """The scale of one answer; None: not known."""
     reversed_items: frozenset[int] = frozenset()
     as_known_at: datetime | None = None
 
@@ -273,8 +273,8 @@ class Forms:
         cls,
         points: Iterable[Point],
         *,
-        lowest: Fraction,
-        highest: Fraction,
+        lowest: Fraction | None,
+        highest: Fraction | None,
         reversed_items: Iterable[int] = (),
     ) -> Self:
         """The forms in order of their sessions. Raises SeriesMixed or SessionRatedTwice."""

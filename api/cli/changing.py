@@ -1,0 +1,302 @@
+"""`rapport change`: reliable and clinically significant change, of a pair or a file of pairs."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.analysing import Direction, DirectionOption, number
+from api.cli.terminal import Exit, Failed, Format, FormatOption, show
+from api.importer import MappingBroken, RowFault, read_rows
+from domain.answers import exact_number, quoted
+from domain.methods.numbers import plain, root, text, variance
+from domain.methods.reliable_change import (
+    RELIABLE_CHANGE,
+    Category,
+    Change,
+    Criterion,
+    Population,
+    Yardstick,
+    change,
+    figures_of,
+    sentence,
+    yardstick_figures,
+)
+from domain.methods.series import Better
+
+_SHOWN = 20
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("change")(change_)
+
+
+def change_(
+    pre: Annotated[str, typer.Option(help="The score before; with --csv the name of its column.")],
+    post: Annotated[str, typer.Option(help="The score after; with --csv the name of its column.")],
+    alpha: Annotated[str, typer.Option(help="The reliability of the measure, below 1.")],
+    sd: Annotated[
+        str | None,
+        typer.Option(help="Its standard deviation. Left out with --csv: that of the pre column."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--csv", help="A CSV file in UTF-8 with a header, a case a row.")
+    ] = None,
+    norm_mean: Annotated[
+        str | None, typer.Option(help="Mean of the functional population.")
+    ] = None,
+    norm_sd: Annotated[str | None, typer.Option(help="SD of the functional population.")] = None,
+    dysfunctional_mean: Annotated[
+        str | None, typer.Option(help="Mean of the dysfunctional population.")
+    ] = None,
+    dysfunctional_sd: Annotated[
+        str | None, typer.Option(help="SD of the dysfunctional population.")
+    ] = None,
+    cutoff: Annotated[str | None, typer.Option(help="A published cut-off, taken as it is.")] = None,
+    criterion: Annotated[
+        Criterion | None,
+        typer.Option(help="Which cut-off decides. Default: the given one, else c, else b, else a."),
+    ] = None,
+    direction: DirectionOption = None,
+    z: Annotated[str, typer.Option(help="What |RC| must exceed.")] = "1.96",
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Judge changes by Jacobson and Truax: reliable, and across a cut-off or not.
+
+    RC = (post - pre) / (SD * sqrt(2 * (1 - alpha))). Without norms and cut-off a change is
+    improved, unchanged or deteriorated; with them it can also be recovered. Where the direction is
+    left out and both means are known, the better side is that of the norm.
+
+    \b
+    Examples:
+      rapport change --pre 32.5 --post 47.5 --sd 7.5 --alpha 0.80
+      rapport change --pre 32.5 --post 47.5 --sd 7.5 --alpha 0.80 --norm-mean 60 --norm-sd 7.5 \\
+        --dysfunctional-mean 40 --dysfunctional-sd 7.5 --format json
+      rapport change --pre 21 --post 9 --sd 6.1 --alpha 0.89 --cutoff 10 --direction lower-better
+      rapport change --csv scores.csv --pre before --post after --sd 7.5 --alpha 0.80
+    """
+    functional = _population("norm", norm_mean, norm_sd)
+    dysfunctional = _population("dysfunctional", dysfunctional_mean, dysfunctional_sd)
+    cases = _pair(pre, post) if file is None else _cases(file, pre, post)
+    yardstick = Yardstick.of(
+        sd_squared=_spread(sd, file, cases),
+        alpha=_reliability(alpha),
+        z=_above_zero("--z", z),
+        better=_better(direction, functional, dysfunctional),
+        functional=functional,
+        dysfunctional=dysfunctional,
+        published=None if cutoff is None else number("--cutoff", cutoff),
+        criterion=criterion,
+    )
+    if criterion is not None and yardstick.cutoff is None:
+        raise Failed(
+            Exit.USAGE,
+            f"--criterion {criterion} needs a cut-off that is not known.",
+            "a needs the dysfunctional mean and SD, b those of the norm, c both, given --cutoff.",
+        )
+    judged = [(case, case.judged(yardstick)) for case in cases]
+    document = _document(judged, yardstick, alpha=alpha, from_file=sd is None)
+    show(format_, document, lambda: "\n".join(_lines(judged, document, yardstick)))
+
+
+# --- Cases ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Two scores of one person; None: that one is missing. `line` counts from 1 as editors do."""
+
+    line: int | None
+    pre: Fraction | None
+    post: Fraction | None
+
+    def judged(self, yardstick: Yardstick) -> Change | None:
+        """The change; None where a score is missing."""
+        if self.pre is None or self.post is None:
+            return None
+        return change(self.pre, self.post, yardstick)
+
+
+def _pair(pre: str, post: str) -> list[Case]:
+    return [Case(None, number("--pre", pre), number("--post", post))]
+
+
+def _cases(file: Path, pre: str, post: str) -> list[Case]:
+    """The cases of a file; every cell that is no number is told, and then nothing is judged."""
+    _require_columns(file, (pre, post))
+    cases: list[Case] = []
+    faults: list[str] = []
+    try:
+        for row in read_rows(file.parent, file.name, (pre, post)):
+            if isinstance(row, RowFault):
+                faults.append(f"{file.name} line {row.line}: {row.reason} ({row.code})")
+                continue
+            cells = {column: exact_number(row[column]) for column in (pre, post)}
+            faults += [
+                f"{file.name} line {row.line}, column {column}: {quoted(row[column])} is no number"
+                for column, exact in cells.items()
+                if exact is None and row[column]
+            ]
+            scores = (None if exact is None else Fraction(exact) for exact in cells.values())
+            cases.append(Case(row.line, *scores))
+    except MappingBroken as broken:
+        raise Failed(Exit.USAGE, str(broken)) from None
+    if faults:
+        more = [f"… and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise Failed(
+            Exit.FOUND,
+            "\n".join([*faults[:_SHOWN], *more]),
+            "Write numbers as in 7.5, and leave a cell empty where there is no score.",
+        )
+    return cases
+
+
+def _require_columns(file: Path, columns: Sequence[str]) -> None:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            header = next(csv.reader(lines), [])
+    except (UnicodeDecodeError, csv.Error):
+        raise Failed(Exit.USAGE, f"{file.name} is not CSV in UTF-8.", "Save it as such.") from None
+    if columns[0] == columns[1]:
+        raise Failed(Exit.USAGE, "--pre and --post name the same column.")
+    for column in columns:
+        if column not in header:
+            raise Failed(
+                Exit.USAGE,
+                f"{file.name} has no column {quoted(column)}.",
+                f"Its columns: {', '.join(map(quoted, header)) or 'none'}.",
+            )
+
+
+# --- The yardstick --------------------------------------------------------------------------
+
+
+def _population(name: str, mean: str | None, sd: str | None) -> Population | None:
+    if mean is None and sd is None:
+        return None
+    if mean is None or sd is None:
+        raise Failed(
+            Exit.USAGE, f"--{name}-mean and --{name}-sd belong together.", "Give both or neither."
+        )
+    return Population(number(f"--{name}-mean", mean), _above_zero(f"--{name}-sd", sd))
+
+
+def _above_zero(option: str, given: str) -> Fraction:
+    found = number(option, given)
+    if found <= 0:
+        raise Failed(Exit.USAGE, f"{option} must be above 0.")
+    return found
+
+
+def _reliability(given: str) -> Fraction:
+    alpha = number("--alpha", given)
+    if not 0 <= alpha < 1:
+        raise Failed(
+            Exit.USAGE,
+            "--alpha must be at least 0 and below 1.",
+            "A reliability of 1 leaves no measurement error, and every change would be reliable.",
+        )
+    return alpha
+
+
+def _spread(sd: str | None, file: Path | None, cases: Sequence[Case]) -> Fraction:
+    """SD²: as given, else the sample variance of the file's first scores."""
+    if sd is not None:
+        return _above_zero("--sd", sd) ** 2
+    if file is None:
+        raise Failed(Exit.USAGE, "Give --sd, the standard deviation of the measure.")
+    first = [case.pre for case in cases if case.pre is not None]
+    if len(first) < 2 or len(set(first)) < 2:
+        raise Failed(
+            Exit.USAGE,
+            "The pre column does not hold two different scores, so it has no standard deviation.",
+            "Give --sd.",
+        )
+    return variance(first)
+
+
+def _better(
+    direction: Direction | None, functional: Population | None, dysfunctional: Population | None
+) -> Better:
+    if direction is not None:
+        return direction.better
+    if functional and dysfunctional and functional.mean < dysfunctional.mean:
+        return Better.LOWER
+    return Better.HIGHER
+
+
+# --- The answer -----------------------------------------------------------------------------
+
+Judged = Sequence[tuple[Case, Change | None]]
+
+
+def _document(
+    judged: Judged, yardstick: Yardstick, *, alpha: str, from_file: bool
+) -> dict[str, Any]:
+    counts = Counter(None if one is None else one.category for _, one in judged)
+    return {
+        "method": RELIABLE_CHANGE.name,
+        "version": RELIABLE_CHANGE.version,
+        "yardstick": {
+            "sd": text(root(yardstick.sd_squared)),
+            "sd_source": "the sample SD of the pre column" if from_file else "given",
+            "alpha": text(yardstick.alpha),
+            "z": text(yardstick.z),
+            "operator": ">",
+            "direction": f"{yardstick.better}-better",
+            "criterion": None,
+            "cutoff": None,
+            **yardstick_figures(yardstick),
+        },
+        "changes": [_row(case, one) for case, one in judged],
+        "counts": {
+            **{category.value: counts[category] for category in Category},
+            "missing": counts[None],
+        },
+        "sources": list(RELIABLE_CHANGE.sources),
+    }
+
+
+def _row(case: Case, judged: Change | None) -> dict[str, Any]:
+    line = {} if case.line is None else {"line": case.line}
+    if judged is None:
+        scores = {
+            name: None if score is None else text(score)
+            for name, score in (("pre", case.pre), ("post", case.post))
+        }
+        return {**line, **scores, "category": "missing"}
+    figures: dict[str, Any] = {
+        **figures_of(judged),
+        "reliable": judged.reliable,
+        "crossed_cutoff": judged.crossed,
+    }
+    return {**line, **figures}
+
+
+def _lines(judged: Judged, document: Mapping[str, Any], yardstick: Yardstick) -> Iterator[str]:
+    for case, one in judged:
+        where = "" if case.line is None else f"line {case.line}: "
+        if one is None:
+            yield f"{where}missing: a score is not there"
+        else:
+            yield f"{where}{one.category}: {sentence(one, yardstick)}"
+    if len(judged) != 1 or judged[0][0].line is not None:
+        counts = document["counts"].items()
+        yield ""
+        yield ", ".join(f"{count} {name}" for name, count in counts if count) or "no cases"
+    error = yardstick.difference_squared
+    yield ""
+    yield (
+        f"SD {plain(root(yardstick.sd_squared))}, reliability {text(yardstick.alpha)}, "
+        f"{yardstick.better} scores are better: S_E {plain(root(error / 2))}, "
+        f"S_diff {plain(root(error))}; |RC| must exceed {text(yardstick.z)}"
+    )
+    for name, value in yardstick.cutoffs:
+        decides = " (decides)" if name is yardstick.criterion else ""
+        yield f"cut-off {name}: {plain(value)}{decides}"
+    yield from document["sources"]
