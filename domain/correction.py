@@ -39,8 +39,8 @@ from domain.event import (
     Stream,
     Text,
 )
-from domain.participant import require_participation
 from domain.note import NoteCosigned, NoteSigned
+from domain.participant import require_participation
 from domain.process_note import ProcessNoteShared, ProcessNoteWritten
 from domain.relationship import require_order
 from domain.session import (
