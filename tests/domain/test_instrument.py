@@ -21,6 +21,7 @@ from domain.instrument import (
     NotAQuestionnaire,
     Perspective,
     PerspectiveUnknown,
+    Procedure,
     UnknownInstrument,
     UnknownKey,
     catalogue,
@@ -46,6 +47,8 @@ from domain.scoring import (
 )
 
 WAI, WAI_SR, WAI_S, SRS, SWLS = map(load, ("WAI-36", "WAI-SR", "WAI-S", "SRS-3", "SWLS"))
+
+EVERY: list[Definition | Procedure] = [*catalogue().values(), *procedures().values()]
 
 # The bytes of a published definition never change: ratings in records name these hashes. A new
 # version of an instrument adds a line here; a line here is never edited.
@@ -156,8 +159,7 @@ def test_catalogue_holds_the_newest_version_of_each_instrument() -> None:
     assert [each.version for each in versions("core-om")] == ["1.0", "1.1"]
     assert load("srs") is SRS
     assert load("wai", "1.0") is WAI
-    every = (*catalogue().values(), *procedures().values())
-    names = [name.casefold() for each in every for name in (each.id, *each.aliases)]
+    names = [name.casefold() for each in EVERY for name in (each.id, *each.aliases)]
     assert len(set(names)) == len(names)
 
 
@@ -178,7 +180,7 @@ def test_a_key_is_verified_only_where_every_fact_was_read_or_recomputed() -> Non
 
 def test_every_fact_has_a_confidence_and_what_was_read_a_source() -> None:
     """Rule 36: no number stands in a definition without saying how it is known."""
-    for each in (*catalogue().values(), *procedures().values()):
+    for each in EVERY:
         facts = dict(each.facts())
         assert "licence" in facts
         for field, fact in facts.items():
@@ -188,7 +190,7 @@ def test_every_fact_has_a_confidence_and_what_was_read_a_source() -> None:
 
 def test_every_source_that_is_described_is_referred_to() -> None:
     """Rule 36: a list of sources says where something stands, and is no reading list."""
-    for each in (*catalogue().values(), *procedures().values()):
+    for each in EVERY:
         cited = {name for _, fact in each.facts() for name in fact.source}
         text = " ".join(filter(None, (each.note, *(fact.note for _, fact in each.facts()))))
         assert {name for name in each.sources if name not in cited and name not in text} == set()
