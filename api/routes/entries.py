@@ -1,8 +1,7 @@
 """Entries of one relationship, word for word: of its own stream and of those kept apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -12,9 +11,31 @@ from api.doors import Visit, Withheld
 from api.doors.entries import Family, ReadsStream, Standing, entries_of
 from api.routes.command import concept
 from api.routes.rows import tag
-from domain.event import Event, Model, RecordedEvent, Source
+from domain.event import Event, History, Model, RecordedEvent, Source
+from domain.note import Meaning, NoteCosigned, NoteSigned, Signature, signatures_of
 
 router = concept("entries")
+
+
+class SignatureDocument(Model):
+    """Who attested to which entry, when, with which meaning, and whether it is that entry still."""
+
+    name: str
+    at: datetime
+    meaning: Meaning
+    entry: int
+    fits: bool
+    """Whether that entry stands in the log under the commitment that was signed."""
+
+    @classmethod
+    def of(cls, signature: Signature) -> Self:
+        return cls(
+            name=signature.signed.name,
+            at=signature.entry.occurred_at,
+            meaning=signature.signed.meaning,
+            entry=signature.signed.entry,
+            fits=signature.fits,
+        )
 
 
 class RecordEntryDocument(Model):
@@ -39,9 +60,10 @@ class RecordEntryDocument(Model):
     """Its key was destroyed."""
     withheld: bool
     """It is there, and not for this reader."""
+    signature: SignatureDocument | None = None
 
     @classmethod
-    def of(cls, entry: RecordedEvent) -> Self:
+    def of(cls, entry: RecordedEvent, signature: Signature | None = None) -> Self:
         event, withheld = entry.event, isinstance(entry.event, Withheld)
         shown = isinstance(event, Event)
         return cls(
@@ -62,6 +84,7 @@ class RecordEntryDocument(Model):
             else None,
             erased=not shown and not withheld,
             withheld=withheld,
+            signature=None if signature is None else SignatureDocument.of(signature),
         )
 
 
@@ -76,28 +99,33 @@ class RecordEntriesDocument(Model):
     next: str | None
 
 
-Shows = Callable[..., RecordEntriesDocument]
-
-
 def _page(
-    category: str,
     visit: Visit,
-    response: Response,
+    category: str,
     *,
     family: str | None = None,
     standing: bool = True,
 ) -> RecordEntriesDocument:
     page = visit.page(entries_of(visit, category, family=family, standing=standing))
-    if category == "relationship":
-        tag(response, visit.etag(visit.house.log.head_size()))
     return RecordEntriesDocument(
         stream=f"{category}-{visit.relationship}",
         known_at=visit.known_at,
         happened_by=visit.happened_by,
         standing=standing,
-        items=[RecordEntryDocument.of(entry) for entry in page.items],
+        items=_documents(visit, page.items),
         next=page.next,
     )
+
+
+def _documents(visit: Visit, entries: Sequence[RecordedEvent]) -> list[RecordEntryDocument]:
+    """Each entry; of a signature also its name, time, meaning, and whether it fits (R20)."""
+    signed = any(entry.topic in _SIGNATURES for entry in entries)
+    whole = visit.history() if signed else History()
+    signatures = {signature.entry.version: signature for signature in signatures_of(whole)}
+    return [RecordEntryDocument.of(entry, signatures.get(entry.version)) for entry in entries]
+
+
+_SIGNATURES = frozenset({NoteSigned.topic, NoteCosigned.topic})
 
 
 @router.get("/relationships/{relationship}/entries")
@@ -108,8 +136,31 @@ def entries(
     standing: Standing = True,
 ) -> RecordEntriesDocument:
     """The entries of the relationship, as far as one may see them."""
-    return _page("relationship", visit, response, family=family, standing=standing)
+    tag(response, visit.etag(visit.house.log.head_size()))
+    return _page(visit, "relationship", family=family, standing=standing)
 
 
-SHOWN: Mapping[str, Shows] = MappingProxyType({"entries": entries})
-"""What shows the entries behind each door, for the command line."""
+@router.get("/relationships/{relationship}/process-notes")
+def process_notes(
+    visit: Annotated[Visit, Depends(ReadsStream("process-notes"))], standing: Standing = True
+) -> RecordEntriesDocument:
+    """The process notes that one wrote oneself, or that their author shares with one."""
+    return _page(visit, "process", standing=standing)
+
+
+@router.get("/relationships/{relationship}/supervision")
+def supervision(
+    visit: Annotated[Visit, Depends(ReadsStream("supervision"))],
+    family: Family = None,
+    standing: Standing = True,
+) -> RecordEntriesDocument:
+    """Supervision of the case, what was agreed in it, and countertransference notes."""
+    return _page(visit, "supervision", family=family, standing=standing)
+
+
+@router.get("/relationships/{relationship}/holds")
+def holds(
+    visit: Annotated[Visit, Depends(ReadsStream("holds"))], standing: Standing = True
+) -> RecordEntriesDocument:
+    """The legal holds on the record, placed and lifted."""
+    return _page(visit, "hold", standing=standing)
