@@ -4,12 +4,23 @@ It is what `rapport score` prints and what the API answers. No record is read fo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any
 
-from domain.definition import Dated, Threshold
+from domain.definition import Dated, Definition, Threshold
 from domain.instrument import load
-from domain.scoring import BandReading, CutOffReading, ScaleScore, Score, parse_items, score
+from domain.methods.response_quality import RESPONSE_QUALITY
+from domain.methods.series import UNNAMED, Forms, Point
+from domain.scoring import (
+    BandReading,
+    CutOffReading,
+    RawItems,
+    ScaleScore,
+    Score,
+    parse_items,
+    score,
+)
 
 
 def score_report(
@@ -22,7 +33,8 @@ def score_report(
     """The score of answers as people give them, with what a reader needs to judge it.
 
     Refuses as `load`, `parse_items` and `score` do. The shape is that of `render_score`, with
-    name, form, answers, the changes that count as reliable, citation, licence and sources.
+    name, form, answers, their quality, the changes that count as reliable, citation, licence and
+    sources.
     """
     definition = load(instrument)
     items = parse_items(definition, answers)
@@ -38,6 +50,7 @@ def score_report(
             None if item is None else definition.response_to(number).shown(item)
             for number, item in enumerate(items, 1)
         ],
+        "quality": list(_quality(definition, items)),
         "missing_rule": definition.missing_rule(at).note if definition.missing else None,
         "changes": [
             {"scale": change.scale, "kind": change.kind, **_render_threshold(change)}
@@ -52,6 +65,34 @@ def score_report(
         "note": definition.note,
         "sources": dict(definition.sources),
     }
+
+
+_ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""One form has no course, so when it was filled in does not matter."""
+
+
+def _quality(definition: Definition, items: RawItems) -> Iterator[dict[str, Any]]:
+    """What the answers say of how the form was filled in: a reason to ask, never a verdict."""
+    answers = tuple(
+        None if item is None else Fraction(item, definition.response_to(number).scale)
+        for number, item in enumerate(items, 1)
+    )
+    form = Point(UNNAMED, Fraction(0), _ANY_TIME, _ANY_TIME, items=answers)
+    forms = Forms.of(
+        [form],
+        lowest=Fraction(definition.response.min),
+        highest=Fraction(definition.response.max),
+        reversed_items=definition.reverse.items,
+    )
+    asked = ", ".join(f"{each.item}={each.answer}" for each in definition.attention)
+    card = RESPONSE_QUALITY.card(forms, {"attention": asked})
+    for finding in card.findings:
+        yield {
+            "kind": finding.kind.value,
+            "flagged": finding.flagged,
+            "says": finding.says,
+            "method": f"{card.method} {card.version}",
+        }
 
 
 # --- As a document --------------------------------------------------------------------------
@@ -142,6 +183,8 @@ def report_text(report: Mapping[str, Any]) -> str:
     if report["missing"]:
         lines += ["", f"not answered: {', '.join(map(str, report['missing']))}"]
         lines += [f"missing rule: {report['missing_rule']}"] if report["missing_rule"] else []
+    asking = [f"quality: {each['says']}" for each in report["quality"] if each["flagged"]]
+    lines += ["", *asking] if asking else []
     readings = [*_readings(report)]
     if readings:
         facts = (*report["cutoffs"], *report["bands"], *report["risk_items"], *report["changes"])

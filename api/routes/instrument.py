@@ -8,7 +8,7 @@ from fastapi import Depends
 from api.doors import Admits
 from api.routes.command import concept
 from domain.event import Line, Model
-from domain.instrument import Definition, Perspective, catalogue
+from domain.instrument import Definition, Perspective, Procedure, catalogue, procedures
 from domain.rating import Answers
 from domain.score_report import score_report
 
@@ -20,13 +20,16 @@ class InstrumentDocument(Model):
 
     id: str
     version: str
+    kind: str
+    """`questionnaire`, or what it is instead: such a one is not scored."""
     name: str
     measures: str
     citation: str
     forms: dict[Perspective, str]
-    items: int
+    items: int | None
     scales: list[str]
-    metric: str
+    """Empty where the key is not known: then raw items are kept."""
+    metric: str | None
     verified: bool
     """Whether every fact that a score rests on was read or recomputed."""
     licence: str
@@ -34,21 +37,22 @@ class InstrumentDocument(Model):
     key_hash: str
 
     @classmethod
-    def of(cls, definition: Definition) -> "InstrumentDocument":
+    def of(cls, one: Definition | Procedure) -> "InstrumentDocument":
         return cls(
-            id=definition.id,
-            version=definition.version,
-            name=definition.name,
-            measures=definition.measures,
-            citation=definition.citation,
-            forms=definition.forms,
-            items=definition.items.count,
-            scales=list(definition.scales),
-            metric=definition.metric,
-            verified=definition.verified,
-            licence=definition.licence.state,
-            attestation_required=definition.licence.attestation_required,
-            key_hash=definition.key_hash,
+            id=one.id,
+            version=one.version,
+            kind="questionnaire" if isinstance(one, Definition) else one.kind,
+            name=one.name,
+            measures=one.measures,
+            citation=one.citation,
+            forms=one.forms,
+            items=one.items.count if isinstance(one, Definition) else None,
+            scales=list(one.scales) if isinstance(one, Definition) else [],
+            metric=one.metric if isinstance(one, Definition) else None,
+            verified=isinstance(one, Definition) and one.verified,
+            licence=one.licence.state,
+            attestation_required=one.licence.attestation_required,
+            key_hash=one.key_hash,
         )
 
 
@@ -62,7 +66,7 @@ class ScoreRequest(Model):
     instrument: Line
     answers: Answers
     perspective: Perspective | None = None
-    at: date | None = None
+    as_of: date | None = None
     """By the rules that were in force on that day; left out: today's."""
 
 
@@ -70,6 +74,8 @@ class ScaleDocument(Model):
     value: str | None
     exact: str | None
     """The score as a fraction, unrounded."""
+    metric: str
+    """`sum`, `mean`, `mean x 10`."""
     range: list[str]
     missing: list[int]
     flags: list[str]
@@ -84,13 +90,38 @@ class DatedFact(Model):
     note: str | None
 
 
-class CutOffDocument(DatedFact):
-    scale: str | None
-    item: int | None
+class ThresholdDocument(DatedFact):
     operator: str
     value: str
     meaning: str
+
+
+class CutOffDocument(ThresholdDocument):
+    scale: str | None
+    item: int | None
     met: bool
+
+
+class RiskItemDocument(ThresholdDocument):
+    """A risk item above its threshold: somebody has to look at it."""
+
+    item: int
+
+
+class ChangeDocument(ThresholdDocument):
+    """How far the scale must move for its change to count."""
+
+    scale: str
+    kind: str
+
+
+class QualityDocument(Model):
+    """A sign in the answers that the form may not have been read: a reason to ask."""
+
+    kind: str
+    flagged: bool
+    says: str
+    method: str
 
 
 class BandDocument(DatedFact):
@@ -117,26 +148,32 @@ class ScoreDocument(Model):
     form: str | None
     metric: str
     answers: list[str | None]
+    as_of: date | None
     flags: list[str]
     missing: list[int]
     missing_rule: str | None
     scales: dict[str, ScaleDocument]
     cutoffs: list[CutOffDocument]
     bands: list[BandDocument]
+    risk_items: list[RiskItemDocument]
+    quality: list[QualityDocument]
+    changes: list[ChangeDocument]
+    note: str | None
     licence: LicenceDocument
     sources: dict[str, str]
 
 
 @router.get("/instruments", dependencies=[Depends(Admits("instruments"))])
 def instruments() -> Instruments:
-    """Every instrument, in its newest version."""
-    return Instruments(items=[InstrumentDocument.of(each) for each in catalogue().values()])
+    """Every instrument, in its newest version: questionnaires first."""
+    every: list[Definition | Procedure] = [*catalogue().values(), *procedures().values()]
+    return Instruments(items=[InstrumentDocument.of(one) for one in every])
 
 
 @router.post("/score", dependencies=[Depends(Admits("score"))])
 def score(asked: ScoreRequest) -> ScoreDocument:
     """The score of answers, by the newest key, without a record."""
     report: dict[str, Any] = score_report(
-        asked.instrument, asked.answers, perspective=asked.perspective, at=asked.at
+        asked.instrument, asked.answers, perspective=asked.perspective, at=asked.as_of
     )
     return ScoreDocument.model_validate(report)
