@@ -7,19 +7,23 @@ therapists or predicts anything of a person.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from uuid import UUID
 
+from domain.amendment import amendments_of
 from domain.clinic import Scope
 from domain.consent import ConsentGiven, ConsentWithdrawn
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
 from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
+from domain.note import notes_awaiting_cosign, unsigned_notes
 from domain.rating import ratings_of, score_of
 from domain.relationship import (
     Constellation,
+    ParticipantJoined,
+    ParticipantLeft,
     RelationshipClosed,
     RelationshipOpened,
     RelationshipReopened,
@@ -43,6 +47,11 @@ class Missing(StrEnum):
     CONTENT = "content_erased"
     TREATMENT_CONSENT = "treatment_consent"
     RISK_REVIEW = "risk_review"
+    ACCESS_REVIEW = "access_review"
+    ACTION_OVERDUE = "action_overdue"
+    AMENDMENT = "amendment"
+    NOTE_UNSIGNED = "note_unsigned"
+    COSIGNATURE = "cosignature"
     RUPTURE_OPEN = "rupture_open"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     CONSENT_LAPSING = "consent_lapsing"
@@ -131,7 +140,18 @@ class State:
 
 
 _FAMILIES = frozenset(
-    {"relationship", "session", "alliance", "outcome", "goal", "consent", "rupture", "risk"}
+    {
+        "relationship",
+        "session",
+        "alliance",
+        "outcome",
+        "goal",
+        "consent",
+        "rupture",
+        "risk",
+        "note",
+        "amendment",
+    }
 )
 """The families of entries that a case is told from; of most others it is only counted that they
 came late, by an import, or were erased."""
@@ -180,7 +200,9 @@ class Caseload(View[State, Case]):
         if isinstance(opening.event, Erased):
             case = Case.erased(opening)
         else:
-            case = _with_goals(_with_sessions(_opened(opening, history), history), history)
+            case = _with_goals(
+                _with_sessions(_opened(opening, history, self._policy), history), history
+            )
         case = replace(
             case,
             late_entries=state.late,
@@ -195,7 +217,7 @@ def _one_more(count: Cell[int] | None, entry: RecordedEvent) -> Cell[int]:
     return cell(entry, (known(count) or 0) + 1)
 
 
-def _opened(opening: RecordedEvent, history: History) -> Case:
+def _opened(opening: RecordedEvent, history: History, policy: Policy) -> Case:
     relationship = relationship_of(history)
     turns = (
         entry
@@ -204,17 +226,21 @@ def _opened(opening: RecordedEvent, history: History) -> Case:
     )
     turn = max(turns, key=lambda entry: entry.version, default=opening)
     opened, here = relationship.opened, Cells(opening)
+    comings = [
+        e for e in history.standing if isinstance(e.event, ParticipantJoined | ParticipantLeft)
+    ]
+    who = Cells(comings[-1] if comings else opening)
     return Case(
-        clients=here(opened.clients),
-        therapists=here(opened.therapists),
-        supervisor=here(opened.supervisor),
+        clients=who(relationship.clients),
+        therapists=who(relationship.therapists),
+        supervisor=who(relationship.supervisor),
         state=cell(turn, CaseState.OPEN if relationship.is_open else CaseState.CLOSED),
         constellation=here(opened.constellation),
         modality=here(opened.modality),
         opened_at=here(opening.occurred_at),
         consents=tuple(_consents(history)),
         last_ratings=tuple(_last_ratings(history)),
-        open_ends=tuple(_open_ends(history)),
+        open_ends=tuple(_open_ends(history, policy)),
     )
 
 
@@ -307,10 +333,18 @@ def _consents(history: History) -> Iterator[Cell[Consented]]:
         )
 
 
-def _open_ends(history: History) -> Iterator[Cell[OpenEnd]]:
+def _open_ends(history: History, policy: Policy) -> Iterator[Cell[OpenEnd]]:
     """What waits for somebody, each from the entry that began it."""
     for risk in risks_unreviewed(history):
         yield _waits(Missing.RISK_REVIEW, risk.entry)
+    for amending in amendments_of(history).values():
+        requested = history.entry(amending.entry)
+        if amending.is_open and requested is not None:
+            yield _waits(Missing.AMENDMENT, requested, amending.due(policy))
+    for writing in unsigned_notes(history):
+        yield _waits(Missing.NOTE_UNSIGNED, writing.entry)
+    for writing in notes_awaiting_cosign(history):
+        yield _waits(Missing.COSIGNATURE, writing.entry)
     for rupture in ruptures_of(history).values():
         if rupture.is_open:
             yield _waits(Missing.RUPTURE_OPEN, rupture.entry)
@@ -331,15 +365,6 @@ class Finding:
     at: datetime | None = None
     scope: Scope | None = None
     party: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Triaged:
-    """A case with what is missing in it."""
-
-    relationship: Stream
-    case: Case
-    findings: tuple[Finding, ...]
 
 
 _ENDS_WITH_CLOSING = frozenset({Missing.RUPTURE_OPEN})
@@ -383,21 +408,3 @@ def _missing_consent(
             yield Finding(Missing.CONSENT_WITHDRAWN, withdrawn, consent.scope, consent.party)
         elif end is not None and now < end <= now + lapse_within:
             yield Finding(Missing.CONSENT_LAPSING, end, consent.scope, consent.party)
-
-
-def triage(
-    cases: Mapping[Stream, Case], now: datetime, lapse_within: timedelta = timedelta(days=30)
-) -> list[Triaged]:
-    """Cases by what is missing in them: what presses first, then most, then the longest since a
-    session."""
-    found = [
-        Triaged(stream, case, tuple(missing(case, now, lapse_within)))
-        for stream, case in cases.items()
-    ]
-    return sorted(found, key=_urgency)
-
-
-def _urgency(triaged: Triaged) -> tuple[bool, int, datetime, str]:
-    last = known(triaged.case.last_session_at) or datetime.min.replace(tzinfo=UTC)
-    pressing = any(finding.what in PRESSING for finding in triaged.findings)
-    return not pressing, -len(triaged.findings), last, str(triaged.relationship)

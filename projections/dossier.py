@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from domain.event import History, Policy, Stream
+from projections.actions import Actions
 from projections.alliance_course import AllianceCourse, RatingRow
 from projections.caseload import Case, Caseload
 from projections.consent_register import ConsentRegister, ConsentRow
+from projections.emergencies import Emergencies
 from projections.goal_course import GoalCourse, GoalRow
 from projections.timeline import Line, Timeline
 from projections.view import View
@@ -27,6 +29,8 @@ class Views:
     consent_register: ConsentRegister
     goal_course: GoalCourse
     caseload: Caseload
+    actions: Actions
+    emergencies: Emergencies
 
     @classmethod
     def under(cls, policy: Policy) -> "Views":
@@ -37,6 +41,8 @@ class Views:
             ConsentRegister(),
             GoalCourse(),
             Caseload(policy),
+            Actions(),
+            Emergencies(),
         )
 
     def all(self) -> tuple[View[Any, Any], ...]:
@@ -46,6 +52,8 @@ class Views:
             self.consent_register,
             self.goal_course,
             self.caseload,
+            self.actions,
+            self.emergencies,
         )
 
 

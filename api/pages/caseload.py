@@ -13,7 +13,8 @@ from api.pages import words
 from api.pages.people import People
 from api.pages.site import page
 from domain.event import Stream
-from projections.caseload import Case, CaseState, triage
+from projections.caseload import Case, CaseState
+from projections.triage import triage
 from projections.view import known
 
 router = APIRouter(include_in_schema=False)

@@ -6,21 +6,40 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain.alliance import AllianceRated
+from domain.amendment import AmendmentDenied, AmendmentRequested, DenialGround
 from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn
-from domain.event import Event, Source, Stream
+from domain.event import Event, Policy, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
 from domain.instrument import Perspective
-from domain.relationship import Constellation, Initiator, RelationshipClosed, RelationshipReopened
+from domain.note import (
+    Meaning,
+    NoteCosigned,
+    NoteKind,
+    NoteSigned,
+    ProgressNoteWritten,
+    Section,
+)
+from domain.relationship import (
+    Constellation,
+    Initiator,
+    Part,
+    ParticipantJoined,
+    ParticipantLeft,
+    RelationshipClosed,
+    RelationshipReopened,
+)
 from domain.risk import RiskItemRaised, RiskReviewed
 from domain.rupture import Kind, Method, RuptureMarked, RuptureResolved
-from projections.caseload import Case, CaseState, Finding, Missing, missing, triage
+from projections.caseload import Case, CaseState, Finding, Missing, missing
 from projections.dossier import VIEWS
+from projections.triage import triage
 from projections.view import cell, known
 from tests.kit import (
     AN_HOUR_AGO,
     CLIENT,
     CONSENTED,
+    COTHERAPIST,
     DAY,
     NOW,
     OFFICE,
@@ -223,6 +242,68 @@ def test_a_risk_presses_until_somebody_reviewed_it() -> None:
         about=CLIENT,
     )
     assert list(missing(case_of(record.and_given(reviewed)), NOW)) == []
+
+
+def note(by_trainee: bool = False) -> ProgressNoteWritten:
+    return ProgressNoteWritten(
+        note=named("note"),
+        kind=NoteKind.CONTACT,
+        sections=(Section(text="A call."),),
+        author=THERAPIST,
+        by_trainee=by_trainee,
+    )
+
+
+def test_notes_wait_for_signatures() -> None:
+    """Triage by missing information: unsigned, then, of a trainee's, not co-signed; a signature
+    that does not fit the note counts for nothing."""
+    record = given(*CONSENTED, *AGREED, (note(by_trainee=True), NOW - DAY))
+    assert what(missing(case_of(record), NOW)) == [Missing.NOTE_UNSIGNED]
+    written = record.relationship[-1]
+
+    def signed(kind: type[NoteSigned | NoteCosigned], signer: UUID, commitment: str) -> Event:
+        return kind(
+            note=named("note"),
+            entry=written.version,
+            commitment=commitment,
+            signer=signer,
+            name="Dr. Jan Muster",
+            meaning=Meaning.AUTHORSHIP,
+        )
+
+    moved = record.and_given(signed(NoteSigned, THERAPIST, "0" * 64))
+    assert what(missing(case_of(moved), NOW)) == [Missing.NOTE_UNSIGNED]
+    own = record.and_given(signed(NoteSigned, THERAPIST, written.commitment))
+    assert what(missing(case_of(own), NOW)) == [Missing.COSIGNATURE]
+    both = own.and_given(signed(NoteCosigned, SUPERVISOR, written.commitment))
+    assert what(missing(case_of(both), NOW)) == []
+
+
+def test_a_request_for_amendment_waits_until_it_is_answered() -> None:
+    """Rule 1, R7: by the day on which the clinic's time for an answer ends."""
+    asked = AmendmentRequested(
+        amendment=named("amendment"), party=CLIENT, entry=1, wants="Other words.", reason="Wrong."
+    )
+    record = given(*CONSENTED, *AGREED, (asked, NOW - DAY))
+    due = NOW - DAY + Policy().amend_within
+    assert list(missing(case_of(record), NOW)) == [Finding(Missing.AMENDMENT, due)]
+    denied = AmendmentDenied(
+        amendment=named("amendment"),
+        party=CLIENT,
+        ground=DenialGround.ACCURATE_AND_COMPLETE,
+        reason="It says what was said.",
+    )
+    assert list(missing(case_of(record.and_given(denied)), NOW)) == []
+
+
+def test_who_takes_part_is_as_of_the_last_coming_or_going() -> None:
+    """Rule 10: a new supervisor's caseload holds the case, the former one's does not."""
+    left = ParticipantLeft(person=SUPERVISOR, reason="Retires.")
+    joined = ParticipantJoined(person=COTHERAPIST, part=Part.SUPERVISOR, reason="Takes over.")
+    case = case_of(given(*OPENED, left, joined))
+    assert case.supervisor.value == COTHERAPIST
+    assert case.supervisor.ref.version == 3
+    assert case_of(given(*OPENED, left)).supervisor.value is None
 
 
 def test_late_and_imported_entries_are_counted() -> None:
