@@ -427,7 +427,7 @@ class AddToNote(_NoteCommand):
         )
 
 
-class _Sign(_NoteCommand, Immediate):
+class _Sign(Immediate, _NoteCommand):
     addendum: UUID | None = None
     """Which addendum of the note; left out: the note itself."""
     commitment: Commitment

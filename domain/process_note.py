@@ -77,6 +77,7 @@ class ProcessNote:
     shared_with: frozenset[UUID]
 
     def is_readable_by(self, person: UUID) -> bool:
+        """A door also asks whether the consent to supervision still holds (rule 20)."""
         return person == self.written.author or person in self.shared_with
 
 
