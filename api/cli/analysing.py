@@ -1,6 +1,7 @@
 """`rapport analyse`: what a named method makes of a series of numbers. It needs no record."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from api.cli.terminal import Exit, Failed, Format, FormatOption, say, show
 from domain import instrument as instruments
 from domain.answers import exact_number, quoted
 from domain.definition import CutOff, Definition, Perspective
-from domain.methods.card import Choices, Method
+from domain.methods.card import Choice, Choices, Method
 from domain.methods.catalogue import METHODS, method
 from domain.methods.congruence import CONGRUENCE
 from domain.methods.report import card_text, render_card, render_method
@@ -177,10 +178,17 @@ def _list(option: str, given: str) -> list[object]:
 
 def number(option: str, given: str) -> Fraction:
     """The number given to an option, exactly as it was written."""
-    exact = exact_number(given)
+    exact = as_number(given)
     if exact is None:
         raise Failed(Exit.USAGE, f"{option}: {quoted(given)} is no number.", "Write it as in 7.5.")
-    return Fraction(exact)
+    return exact
+
+
+def as_number(written: str) -> Fraction | None:
+    """The number, exactly; also as papers print it: `.80`, and a minus sign that is no hyphen."""
+    plain = written.strip().replace("\N{MINUS SIGN}", "-")
+    exact = exact_number(re.sub(r"^([+-]?)\.", r"\g<1>0.", plain))
+    return None if exact is None else Fraction(exact)
 
 
 def _whole_numbers(option: str, given: str | None) -> tuple[int, ...]:
@@ -211,14 +219,15 @@ def _moment(option: str, place: int, given: object) -> datetime:
 
 
 def _chosen(param: Sequence[str]) -> Choices:
-    chosen: dict[str, str] = {}
+    chosen: dict[str, Choice] = {}
     for one in param:
         name, equals, value = one.partition("=")
         if not equals or not name.strip():
             raise Failed(Exit.USAGE, f"--param {quoted(one)} sets nothing.", "Write it as k=1.5.")
         if name.strip() in chosen:
             raise Failed(Exit.USAGE, f"--param {name.strip()} is given twice.", "Give it once.")
-        chosen[name.strip()] = value.strip()
+        exact = as_number(value)
+        chosen[name.strip()] = value.strip() if exact is None else exact
     return chosen
 
 

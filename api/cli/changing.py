@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.analysing import Direction, DirectionOption, number
+from api.cli.analysing import Direction, DirectionOption, as_number, number
 from api.cli.terminal import Exit, Failed, Format, FormatOption, show
 from api.importer import MappingBroken, RowFault, read_rows
-from domain.answers import exact_number, quoted
+from domain.answers import quoted
 from domain.methods.numbers import plain, root, text, variance
 from domain.methods.reliable_change import (
     RELIABLE_CHANGE,
@@ -136,14 +136,13 @@ def _cases(file: Path, pre: str, post: str) -> list[Case]:
             if isinstance(row, RowFault):
                 faults.append(f"{file.name} line {row.line}: {row.reason} ({row.code})")
                 continue
-            cells = {column: exact_number(row[column]) for column in (pre, post)}
+            cells = {column: as_number(row[column]) for column in (pre, post)}
             faults += [
                 f"{file.name} line {row.line}, column {column}: {quoted(row[column])} is no number"
                 for column, exact in cells.items()
                 if exact is None and row[column]
             ]
-            scores = (None if exact is None else Fraction(exact) for exact in cells.values())
-            cases.append(Case(row.line, *scores))
+            cases.append(Case(row.line, *cells.values()))
     except MappingBroken as broken:
         raise Failed(Exit.USAGE, str(broken)) from None
     if faults:
@@ -253,7 +252,7 @@ def _document(
             "cutoff": None,
             **yardstick_figures(yardstick),
         },
-        "changes": [_row(case, one) for case, one in judged],
+        "changes": [_row(case, one, yardstick) for case, one in judged],
         "counts": {
             **{category.value: counts[category] for category in Category},
             "missing": counts[None],
@@ -262,7 +261,7 @@ def _document(
     }
 
 
-def _row(case: Case, judged: Change | None) -> dict[str, Any]:
+def _row(case: Case, judged: Change | None, yardstick: Yardstick) -> dict[str, Any]:
     line = {} if case.line is None else {"line": case.line}
     if judged is None:
         scores = {
@@ -274,6 +273,7 @@ def _row(case: Case, judged: Change | None) -> dict[str, Any]:
         **figures_of(judged),
         "reliable": judged.reliable,
         "crossed_cutoff": judged.crossed,
+        "says": sentence(judged, yardstick),
     }
     return {**line, **figures}
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from domain.definition import Confidence, CutOff
+from domain.event import Refusal
 from domain.instrument import load
 from domain.methods.card import (
     Basis,
@@ -25,7 +26,7 @@ from domain.methods.card import (
     Why,
     decline,
 )
-from domain.methods.numbers import plain, text
+from domain.methods.numbers import plain, ratings, text
 from domain.methods.series import UNNAMED, Better, Series
 
 _OPERATORS = ("<", "<=", ">", ">=")
@@ -53,7 +54,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     totals = _of_the_total(series, parameters)
     items = _of_items(series, parameters)
     drop = _drop(series, parameters)
-    used = tuple(_used(totals, items)) + ((drop,) if drop.basis is Basis.INSTRUMENT else ())
+    used = tuple(_used(series, totals, items)) + ((drop,) if drop.basis is Basis.INSTRUMENT else ())
     if not (totals or items or drop.value):
         populations = sorted({cut.population for cut in series.cutoffs if cut.population})
         if populations:
@@ -75,7 +76,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         notes += ("The answers to single items are not at hand, so their cut-off was not used.",)
     count = len(series.points)
     return Judgement(
-        says=f"{len(at)} of {count} ratings {'meets' if len(at) == 1 else 'meet'} a rule.",
+        says=f"{len(at)} of {ratings(count)} {'meets' if len(at) == 1 else 'meet'} a rule.",
         findings=findings,
         notes=notes,
         used=used,
@@ -133,7 +134,8 @@ def _drop(series: Series, parameters: Parameters) -> Parameter:
     return given
 
 
-def _used(totals: Sequence[CutOff], items: Sequence[CutOff]) -> Iterator[Parameter]:
+def _used(series: Series, totals: Sequence[CutOff], items: Sequence[CutOff]) -> Iterator[Parameter]:
+    described = _sources(_SRS if series.axis == UNNAMED else series.axis.instrument)
     for name, cutoffs in (("threshold", totals), ("item_threshold", items)):
         for cutoff in cutoffs:
             yield Parameter(
@@ -141,10 +143,18 @@ def _used(totals: Sequence[CutOff], items: Sequence[CutOff]) -> Iterator[Paramet
                 value=Fraction(cutoff.value),
                 about=cutoff.meaning,
                 operator=cutoff.operator,
-                source=", ".join(cutoff.source),
+                source="; ".join(described.get(code, code) for code in cutoff.source),
                 effective_from=cutoff.effective_from,
                 basis=Basis.CHOSEN if cutoff.meaning == _BY_CHOICE else Basis.INSTRUMENT,
             )
+
+
+def _sources(instrument: str) -> Mapping[str, str]:
+    """What the short names of an instrument's sources stand for; nothing for one unknown here."""
+    try:
+        return load(instrument).sources
+    except Refusal:
+        return {}
 
 
 def _findings(

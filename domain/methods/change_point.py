@@ -17,7 +17,7 @@ from itertools import accumulate
 from random import Random
 
 from domain.methods.card import Finding, Judgement, Kind, Method, Parameters, Spec, Why, decline
-from domain.methods.numbers import mean, plain, products, squares, text
+from domain.methods.numbers import mean, plain, products, ratings, squares, text
 from domain.methods.series import Series
 
 _SEED = 20260101
@@ -108,7 +108,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     if count < max(least, 2 * segment):
         return decline(
             Why.NOT_ENOUGH_DATA,
-            f"{count} ratings: a change point needs at least {max(least, 2 * segment)}.",
+            f"{ratings(count)}: a change point needs at least {max(least, 2 * segment)}.",
         )
     level = parameters.number("p")
     found = best_split(series.values, segment, parameters.whole("orders"), level)
@@ -127,7 +127,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         return Judgement(says=says, figures=figures)
     worse = series.worsening(found.before, found.after) > 0
     says = (
-        f"From place {found.at + 1} on the level is {plain(found.after)}, "
+        f"From {series.place(found.at)} on the level is {plain(found.after)}, "
         f"before it was {plain(found.before)}."
     )
     finding = Finding(

@@ -98,10 +98,11 @@ def _judge(dyad: Dyad, parameters: Parameters) -> Judgement:
     else:
         more, notes = _model(client, therapist)
         figures |= more
-    way = "higher" if mean(gaps) > 0 else "lower"
+    gap = mean(gaps)
+    way = f"{plain(abs(gap))} {'higher' if gap > 0 else 'lower'}" if gap else "as high"
     return Judgement(
-        says=f"Over {len(pairs)} sessions the therapist rates {plain(abs(mean(gaps)))} {way} on "
-        f"average; single sessions differ by {plain(apart)}.",
+        says=f"Over {len(pairs)} sessions the therapist rates {way} on average; single sessions "
+        f"differ by {plain(apart)}.",
         findings=_differences(dyad),
         figures=figures,
         notes=notes,

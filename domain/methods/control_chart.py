@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from domain.methods.card import Finding, Judgement, Kind, Method, Parameters, Spec, Why, decline
-from domain.methods.numbers import mean, plain, text
+from domain.methods.numbers import mean, plain, ratings, text
 from domain.methods.series import Better, Series
 
 
@@ -40,7 +40,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     if count <= size:
         return decline(
             Why.NOT_ENOUGH_DATA,
-            f"{count} ratings: the baseline takes {size}, and at least one after it is judged.",
+            f"{ratings(count)}: the baseline takes {size}, and at least one after it is judged.",
         )
     limits = limits_of(series.values[:size], parameters.number("factor"))
     figures = {
@@ -67,7 +67,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     side = "below" if series.better is Better.HIGHER else "above"
     known = series.low if series.better is Better.HIGHER else series.high
     return Judgement(
-        says=f"{flagged} of {len(judged)} ratings after the baseline "
+        says=f"{flagged} of {ratings(len(judged))} after the baseline "
         f"{'lies' if flagged == 1 else 'lie'} {side} the limits.",
         findings=baseline + judged,
         figures=figures,

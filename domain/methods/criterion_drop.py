@@ -19,7 +19,7 @@ from domain.methods.card import (
     Why,
     decline,
 )
-from domain.methods.numbers import plain, reaches, root, text, variance
+from domain.methods.numbers import plain, ratings, reaches, root, text, variance
 from domain.methods.series import Series
 
 OWN_NEEDS = 3
@@ -42,7 +42,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     if len(series.points) < least:
         return decline(
             Why.NOT_ENOUGH_DATA,
-            f"{len(series.points)} ratings: with {'a given' if sd is not None else 'its own'} "
+            f"{ratings(len(series.points))}: with {'a given' if sd is not None else 'its own'} "
             f"standard deviation a drop needs at least {least}.",
         )
     findings = tuple(_finding(series, at, k, sd) for at in range(1, len(series.points)))
@@ -71,7 +71,7 @@ def _finding(series: Series, at: int, k: Fraction, sd: Fraction | None) -> Findi
     figures = {"step": text(now - before)}
     if square is None or square == 0:
         declined = (
-            Declined(Why.NOT_ENOUGH_DATA, f"Only {at} earlier ratings: {OWN_NEEDS} are needed.")
+            Declined(Why.NOT_ENOUGH_DATA, f"{at} earlier: {OWN_NEEDS} are needed.")
             if square is None
             else Declined(Why.NO_VARIANCE, "The earlier ratings do not differ.")
         )

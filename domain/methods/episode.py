@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from domain.methods.card import Finding, Judgement, Kind, Method, Parameters, Spec, Why, decline
 from domain.methods.criterion_drop import OWN_NEEDS, reference_variance
-from domain.methods.numbers import exceeds, plain, reaches, root, text
+from domain.methods.numbers import exceeds, plain, ratings, reaches, root, text
 from domain.methods.series import Resolution, Series
 
 
@@ -157,7 +157,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     if count < least:
         return decline(
             Why.NOT_ENOUGH_DATA,
-            f"{count} ratings: with {'a given' if rules.sd is not None else 'its own'} "
+            f"{ratings(count)}: with {'a given' if rules.sd is not None else 'its own'} "
             f"standard deviation an episode needs at least {least}.",
         )
     if rules.sd is None and len(set(series.values[:-1])) == 1:

@@ -73,6 +73,11 @@ def plain(value: Fraction | Decimal | float) -> str:
     return text(value, 2)
 
 
+def ratings(count: int) -> str:
+    """`1 rating`, `3 ratings`."""
+    return f"{count} rating{'s' * (count != 1)}"
+
+
 def students_t(share: float, freedom: int) -> float:
     """The quantile of Student's t: below it lies that share (above one half), whole degrees.
 

@@ -18,7 +18,7 @@ from domain.methods.card import (
     Why,
     decline,
 )
-from domain.methods.numbers import mean, over_root, plain, reaches, text, variance
+from domain.methods.numbers import mean, over_root, plain, ratings, reaches, text, variance
 from domain.methods.series import Series
 
 
@@ -27,7 +27,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
     if len(series.points) <= past:
         return decline(
             Why.NOT_ENOUGH_DATA,
-            f"{len(series.points)} ratings: the first {past} are the past of the next one.",
+            f"{ratings(len(series.points))}: the first {past} are the past of the next one.",
         )
     findings = tuple(_finding(series, at, z) for at in range(past, len(series.points)))
     judged = [finding for finding in findings if finding.declined is None]
@@ -39,7 +39,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         )
     flagged = sum(finding.flagged for finding in judged)
     return Judgement(
-        says=f"{flagged} of {len(judged)} ratings {'lies' if flagged == 1 else 'lie'} {plain(z)} "
+        says=f"{flagged} of {ratings(len(judged))} {'lies' if flagged == 1 else 'lie'} {plain(z)} "
         "or more own standard deviations on the worse side of those before.",
         findings=findings,
         notes=(

@@ -28,7 +28,7 @@ from domain.methods.card import (
     Why,
     decline,
 )
-from domain.methods.numbers import exceeds, over_root, plain, root, text
+from domain.methods.numbers import exceeds, over_root, plain, ratings, root, text
 from domain.methods.series import Better, Series
 
 
@@ -192,7 +192,8 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         )
     if len(series.points) < 2:
         return decline(
-            Why.NOT_ENOUGH_DATA, f"{len(series.points)} ratings: a change needs a first and a last."
+            Why.NOT_ENOUGH_DATA,
+            f"{ratings(len(series.points))}: a change needs a first and a last.",
         )
     if alpha == 1:
         return decline(

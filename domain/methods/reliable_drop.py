@@ -8,7 +8,7 @@ It must exceed the threshold, not equal it. Both sides are compared by their squ
 from fractions import Fraction
 
 from domain.methods.card import Finding, Judgement, Kind, Method, Parameters, Spec, Why, decline
-from domain.methods.numbers import exceeds, plain, root, text
+from domain.methods.numbers import exceeds, plain, ratings, root, text
 from domain.methods.series import Series
 
 
@@ -27,7 +27,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         )
     if len(series.points) < 2:
         return decline(
-            Why.NOT_ENOUGH_DATA, f"{len(series.points)} ratings: a drop needs at least 2."
+            Why.NOT_ENOUGH_DATA, f"{ratings(len(series.points))}: a drop needs at least 2."
         )
     if alpha == 1:
         return decline(

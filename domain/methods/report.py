@@ -5,8 +5,8 @@ from datetime import date
 from typing import Any
 
 from domain.methods.card import Finding, Method, MethodCard, Outcome, Parameter
-from domain.methods.numbers import text
-from domain.methods.series import Axis, Point
+from domain.methods.numbers import ratings, text
+from domain.methods.series import Axis, Point, place_of
 
 
 def render_card(card: MethodCard) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _lines(card: MethodCard) -> Iterator[str]:
         yield f"no answer ({card.declined.code}): {card.declined.says}"
     shown = card.findings if card.outcome is Outcome.DESCRIBED else card.flagged
     for finding in shown:
-        yield f"  {_where(card.points[finding.at], finding.at)}: {finding.says}"
+        yield f"  {place_of(card.points[finding.at], finding.at)}: {finding.says}"
     yield from _table("figures", card.figures)
     yield ""
     yield "parameters"
@@ -121,12 +121,8 @@ def _lines(card: MethodCard) -> Iterator[str]:
         yield ""
         yield from card.notes
     yield ""
-    yield f"{len(card.points)} ratings: derived by a method, no statement by a person."
+    yield f"{ratings(len(card.points))}: derived by a method, no statement by a person."
     yield from card.sources
-
-
-def _where(point: Point, at: int) -> str:
-    return f"place {at + 1}" if point.session is None else f"session {point.session}"
 
 
 def _table(title: str, figures: Mapping[str, str]) -> Iterator[str]:

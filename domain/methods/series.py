@@ -175,10 +175,19 @@ class Series:
         """By how much the later value is worse; negative: better."""
         return earlier - later if self.better is Better.HIGHER else later - earlier
 
+    def place(self, at: int) -> str:
+        """What the point at that index is called: `session 7`, or `rating 5` without a number."""
+        return place_of(self.points[at], at)
+
     @property
     def worse_word(self) -> str:
         """What a step to the worse is called on this scale."""
         return "drop" if self.better is Better.HIGHER else "rise"
+
+
+def place_of(point: Point, at: int) -> str:
+    """What a point at that index is called."""
+    return f"rating {at + 1}" if point.session is None else f"session {point.session}"
 
 
 def _place(point: Point) -> tuple[datetime, int, datetime, int]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from domain.methods.card import Judgement, Method, Parameters, Spec, Why, decline
-from domain.methods.numbers import mean, text
+from domain.methods.numbers import mean, ratings, text
 from domain.methods.series import Better, Series
 
 NEEDED = {1: 4, 2: 6}
@@ -96,7 +96,7 @@ def best(found: Sequence[Fit], margin: Fraction) -> Fit | None:
 def _judge(series: Series, parameters: Parameters) -> Judgement:
     count = len(series.points)
     if count < NEEDED[1]:
-        return decline(Why.NOT_ENOUGH_DATA, f"{count} ratings: a shape needs at least {NEEDED[1]}.")
+        return decline(Why.NOT_ENOUGH_DATA, f"{ratings(count)}: a shape needs {NEEDED[1]} or more.")
     found = fits(places_of(series), series.values)
     chosen = best(found, parameters.number("margin"))
     form = Form.NOT_DISTINGUISHABLE if chosen is None else _NAMED[chosen.degree]
@@ -110,7 +110,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         figures["slope" if chosen.degree == 1 else "bend"] = text(chosen.leading)
     notes: tuple[str, ...] = ()
     if count < NEEDED[2]:
-        notes = (f"{count} ratings: a curve needs at least {NEEDED[2]} and was not tried.",)
+        notes = (f"{ratings(count)}: a curve needs at least {NEEDED[2]} and was not tried.",)
     return Judgement(says=_sentence(series, chosen), figures=figures, notes=notes)
 
 
