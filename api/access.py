@@ -12,13 +12,14 @@ from typing import Protocol
 from uuid import UUID
 
 from api.problems import Fault
-from domain.access import Role
+from domain.access import Basis, Role, break_in_force
 from domain.amendment import amendments_of
 from domain.clinic import Scope, clinic_stream
-from domain.consent import consent_of, in_force
+from domain.consent import Reliance, consent_of, consenting, in_force
 from domain.event import Command, History, Refusal, Stream
 from domain.rating import Rating
-from domain.relationship import relationship_of, relationship_stream
+from domain.relationship import Part, relationship_of, relationship_stream
+from domain.restriction import Use, binding, covered
 
 
 class Principal(Protocol):
@@ -77,9 +78,11 @@ def _nobody(command: Command, history: History) -> UUID | None:
     return None
 
 
-def _party_of_consent(command: Command, history: History) -> UUID | None:
-    consent = consent_of(history, command.consent)  # type: ignore[attr-defined]  # WithdrawConsent
-    return None if consent is None else consent.party
+def _who_takes_back(command: Command, history: History) -> UUID | None:
+    """Of a consent that is taken back: whoever does so, or else gave it."""
+    by: UUID | None = command.by  # type: ignore[attr-defined]  # WithdrawConsent, NarrowConsent
+    consent = consent_of(history, command.consent)  # type: ignore[attr-defined]
+    return by or (None if consent is None else consent.signer)
 
 
 def _rater_of_superseded(command: Command, history: History) -> UUID | None:
@@ -142,6 +145,7 @@ _READING: Mapping[str, Door] = {
     "consents": Door(_READERS),
     "goals": Door(_READERS),
     "readers": Door(_READERS),
+    "incidents": Door(_READERS),
     "disclosures": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "export": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
@@ -174,8 +178,13 @@ _RECORDING: Mapping[str, Door] = {
     "give-information": Door(_THERAPIST, _named("by")),
     "address-questions": Door(_THERAPIST, _named("by")),
     "give-consent": Door(_TAKING_PART, _named("signer")),
+    "renew-consent": Door(_TAKING_PART, _named("signer")),
     "decline-consent": Door(_TAKING_PART, _named("party")),
-    "withdraw-consent": Door(_TAKING_PART, _party_of_consent),
+    "narrow-consent": Door(_TAKING_PART, _who_takes_back),
+    "withdraw-consent": Door(_TAKING_PART, _who_takes_back),
+    "give-assent": Door(_TAKING_PART, _named("party")),
+    "dissent-as-minor": Door(_TAKING_PART, _named("party")),
+    "record-majority": Door(_THERAPIST | _MACHINE),
     # Sessions
     "schedule-session": Door(_THERAPIST),
     "reschedule-session": Door(_TAKING_PART, _named("who")),
@@ -242,8 +251,8 @@ _RECORDING: Mapping[str, Door] = {
     "review-supervision-action": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     "note-countertransference": Door(_THERAPIST),
     # Corrections
-    "correct-entry": Door(_THERAPIST | _OFFICE, _author_of_amended),
-    "mark-entered-in-error": Door(_THERAPIST | _OFFICE, _author_of_amended),
+    "correct-entry": Door(_THERAPIST | _SUPERVISOR | _OFFICE, _author_of_amended),
+    "mark-entered-in-error": Door(_THERAPIST | _SUPERVISOR | _OFFICE, _author_of_amended),
 }
 
 DOORS: Mapping[str, Door] = MappingProxyType({**_READING, **_RECORDING})
@@ -276,6 +285,11 @@ class OutOfReach(Fault):
     says = "There is no such record here."
 
 
+class ReadingRestricted(Fault):
+    status = 403
+    says = "A restriction that was agreed with the client is against this reading."
+
+
 # --- Questions ------------------------------------------------------------------------------
 
 
@@ -296,8 +310,8 @@ def within(reach: Reach, who: Principal, history: History, now: datetime) -> boo
     except Refusal:  # not there, or erased: nobody can tell any more whose it was
         return False
     match reach:
-        case Reach.OWN:
-            return who.person in relationship.clients
+        case Reach.OWN:  # also who has left: it stays their record as far as it tells of them
+            return who.person in relationship.ever(Part.CLIENT)
         case Reach.TREATED:
             return who.person in relationship.therapists
         case Reach.SUPERVISED:
@@ -312,6 +326,70 @@ def require_within(reach: Reach, who: Principal, history: History, now: datetime
     """OutOfReach unless the reach covers the relationship of this history."""
     if not within(reach, who, history, now):
         raise OutOfReach
+
+
+BASES: Mapping[Reach, Basis] = MappingProxyType(
+    {
+        Reach.OWN: Basis.OWN,
+        Reach.TREATED: Basis.TREATING,
+        Reach.SUPERVISED: Basis.CONSENT,
+        Reach.STRUCTURE: Basis.STRUCTURE,
+        Reach.ALL: Basis.OPERATION,
+    }
+)
+"""What entitles to read a relationship that lies within a reach (rule 41)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entitled:
+    """What entitles somebody to read a relationship."""
+
+    basis: Basis
+    consents: tuple[Reliance, ...] | None = None
+    break_glass: UUID | None = None
+
+
+def entitled(
+    reach: Reach, who: Principal, history: History, accesses: History, now: datetime
+) -> Entitled:
+    """What entitles the principal to read the relationship; OutOfReach if nothing does (rule 41).
+
+    An emergency counts before everything else: what is read under it says so.
+    """
+    broken = break_in_force(accesses, who.person, now)
+    if broken is not None and reach in (Reach.TREATED, Reach.SUPERVISED) and _is_there(history):
+        return Entitled(Basis.BREAK_GLASS, break_glass=broken.use)
+    require_within(reach, who, history, now)
+    if reach is Reach.SUPERVISED:
+        consents = consenting(history, Scope.SUPERVISION_DISCLOSURE, now)
+        clients = relationship_of(history).clients
+        return Entitled(Basis.CONSENT, tuple(consents[client] for client in clients))
+    return Entitled(BASES[reach])
+
+
+def restricted(entitlement: Entitled, use: Use, history: History, now: datetime) -> frozenset[int]:
+    """The entries that restrictions keep from this use, by version; ReadingRestricted where they
+    cover the whole record.
+
+    An emergency goes past them. Structure and operation are below them, but for a copy that is
+    made for somebody.
+    """
+    below = use.recipient is None and entitlement.basis in (Basis.STRUCTURE, Basis.OPERATION)
+    if below or entitlement.basis is Basis.BREAK_GLASS:
+        return frozenset()
+    entries = covered(binding(history, use, now))
+    if entries is None:
+        raise ReadingRestricted
+    return entries
+
+
+def _is_there(history: History) -> bool:
+    """Whether there is a relationship, and something of it to read."""
+    try:
+        relationship_of(history)
+    except Refusal:
+        return False
+    return True
 
 
 def columns(reach: Reach, who: Principal) -> Mapping[str, UUID]:
@@ -338,7 +416,11 @@ def concerns(command: Command, clinic: UUID) -> Stream:
 
 
 def require_command(
-    command: Command, who: Principal, about: Stream, history: History, now: datetime
+    command: Command,
+    who: Principal,
+    about: Stream,
+    history: Callable[[Stream], History],
+    now: datetime,
 ) -> UUID | None:
     """On whose behalf the principal records that command; None: for themself.
 
@@ -348,7 +430,7 @@ def require_command(
     reach = admit(command.name, who)
     if not _covers(reach, command, who, about, history, now):
         raise OutOfReach
-    voice = door.voice(command, history)
+    voice = door.voice(command, history(about))
     if voice is None or voice == who.person:
         return None
     if who.role not in SPEAK_FOR_OTHERS:
@@ -364,9 +446,20 @@ def require_authored(reach: Reach, who: Principal, author: UUID) -> None:
 
 _CLINIC_STREAMS = frozenset({"clinic", "person", "practitioner"})
 
+OF_A_RELATIONSHIP = frozenset({"relationship", "process", "supervision"})
+"""Streams that go by the id of a relationship and are told of to those in it."""
+
+_OWN_WORDS = frozenset({"process", "supervision"})
+"""Streams beside a relationship whose entries only their author amends."""
+
 
 def _covers(
-    reach: Reach, command: Command, who: Principal, about: Stream, history: History, now: datetime
+    reach: Reach,
+    command: Command,
+    who: Principal,
+    about: Stream,
+    history: Callable[[Stream], History],
+    now: datetime,
 ) -> bool:
     match reach:
         case Reach.ALL:
@@ -378,5 +471,19 @@ def _covers(
         case Reach.SELF:
             return who.person == getattr(command, "person", None)
         case Reach.EMERGENCY:
-            return about.category == "relationship" and _is_there(history)
-    return about.category == "relationship" and within(reach, who, history, now)
+            return about.category == "relationship" and _is_there(history(about))
+    if about.category in _OWN_WORDS:
+        amended = history(about).entry(getattr(command, "entry", 0))
+        if amended is None or who.person not in (amended.actor, amended.on_behalf_of):
+            return False
+    elif about.category != "relationship" or _amends_as_supervisor(command, who):
+        return False
+    return within(reach, who, history(relationship_stream(about.id)), now)
+
+
+def _amends_as_supervisor(command: Command, who: Principal) -> bool:
+    """A supervisor amends what stands under supervision, never the relationship itself."""
+    return who.role is Role.SUPERVISOR and command.name in (
+        "correct-entry",
+        "mark-entered-in-error",
+    )

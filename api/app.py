@@ -198,6 +198,7 @@ _TITLES: Final = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "Something does not fit",
+    429: "Turned away too often: not heard for an hour",
     425: "The position asked for is not covered yet: ask again",
     500: "A fault of ours",
     503: "Not now: ask again",
@@ -251,7 +252,7 @@ def _statuses(path: str, operation: dict[str, Any]) -> set[int]:
         return {500}
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
-    found = {401, 403, 500, 503}
+    found = {401, 403, 429, 500, 503}
     if places:
         found |= {422}
     if "path" in places:

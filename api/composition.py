@@ -4,27 +4,41 @@ Doors receive what stands here; only this module, the command line and the worke
 """
 
 import json
+import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
 import psycopg
 
-from api.doors import Check, House, LogStatus, Persona
-from domain.access import Role
-from domain.records import Clock, Records, system_clock
+from api.doors import Check, Commitment, House, LogStatus, Patience, Persona
+from domain.erasure import destroyed_keys
+from domain.event import Source
+from domain.records import Author, Clock, Records, system_clock
+from domain.role import (
+    GrantRole,
+    RevokeRole,
+    Role,
+    RoleHeld,
+    RoleNotHeld,
+    is_revoked,
+    role_stream,
+    roles_of,
+)
+from infra import canonical
 from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
 from infra.event_store import ClinicLog, LogDiverged
-from infra.identity import NotAuthentic, Principal, Tokens
+from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
 from infra.keyring import FileKeyring, KeyringError, open_keyring
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
-from infra.sealing import SealBroken
+from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS, Views
@@ -115,11 +129,26 @@ def open_service(
             clock=clock,
         )
         opened.callback(log.close)
+        destroy_again(log, keyring)
         tokens = Tokens(database.dsn("app"), clinic, keyring, clock=clock)
         opened.callback(tokens.close)
         views = ViewStore(database.dsn("app"), clinic, keyring)
         opened.callback(views.close)
         yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
+
+
+def destroy_again(log: ClinicLog, keyring: FileKeyring) -> None:
+    """Destroys every key that the log says is destroyed, before anything is served (rule 9).
+
+    A keyring restored from a copy brings keys back; so does a start after an erasure that was
+    noted and cut short.
+    """
+    noted = {
+        key for stream in log.streams("erasure") for key in destroyed_keys(log.history(stream))
+    }
+    missing = noted - keyring.destroyed(log.clinic)
+    if missing:
+        keyring.destroy_again(log.clinic, missing)
 
 
 def clinic_in(database: Database, settings: Settings) -> UUID | None:
@@ -184,20 +213,72 @@ def house(service: Service) -> House:
         views=Views.under(service.log.policy),
         reader=ViewReader(service.views),
         clock=service.clock,
-        authenticate=lambda text: _authenticate(service, text),
+        authenticate=lambda text: authenticated(service, text),
+        commit=committed,
         log_status=lambda: _log_status(service),
         readiness=lambda: _readiness(service),
         personas=lambda: personas(service),
         sign_in=lambda persona: sign_in(service, persona),
         sign_out=lambda text: sign_out(service, text),
+        patience=Patience(service.clock),
     )
 
 
-def _authenticate(service: Service, text: str) -> Principal | None:
+def authenticated(service: Service, text: str) -> Principal | None:
+    """The principal of a token in force whose role is granted now; None if it is none.
+
+    The log is asked each time, so a revocation holds from the next request on, in every process.
+    """
     try:
-        return service.tokens.authenticate(text)
+        who = service.tokens.authenticate(text)
     except NotAuthentic:
         return None
+    return who if who.role in roles_of(service.log.history(role_stream(who.person))) else None
+
+
+def issue_token(
+    service: Service, person: UUID, role: Role, purpose: str, expires: datetime, reason: str
+) -> str:
+    """A new token; its role is granted first where it is not, with that reason.
+
+    Raises NotForTokens, or pydantic's ValidationError for a purpose that no entry can hold.
+    """
+    if role is Role.SYSTEM:
+        raise NotForTokens(role.value)
+    if role not in roles_of(service.log.history(role_stream(person))):
+        grant = GrantRole(person=person, role=role, reason=reason)
+        with suppress(RoleHeld):  # somebody else was first
+            service.records.record(grant, by_machine(service))
+    return service.tokens.issue(person, role, purpose, expires)
+
+
+def revoke_role(service: Service, person: UUID, role: Role, reason: str) -> bool:
+    """Revokes a role, and ends all tokens that carry it; whether it was granted at all."""
+    try:
+        revoke = RevokeRole(person=person, role=role, reason=reason)
+        service.records.record(revoke, by_machine(service))
+    except RoleNotHeld:
+        return False
+    for token in service.tokens.known():
+        if (token.principal, token.role) == (person, role) and token.revoked_at is None:
+            service.tokens.revoke(token.id)
+    return True
+
+
+def operator_id(log: ClinicLog) -> UUID:
+    """The id of whoever runs this program: the same for the same account of this machine."""
+    return log.keyed_id("operator", str(os.getuid()))
+
+
+def by_machine(service: Service) -> Author:
+    """The author of what the product itself records, for whoever runs it."""
+    return Author(operator_id(service.log), source=Source.SYSTEM)
+
+
+def committed(content: object) -> Commitment:
+    """A fresh salted commitment to content that is plain JSON; CanonicalError if it is not."""
+    salt = secrets.token_bytes(32)
+    return Commitment(salt.hex(), commitment(salt, canonical.encode(content)).hex())
 
 
 def _log_status(service: Service) -> LogStatus:
@@ -265,8 +346,11 @@ def sign_in(service: Service, persona: Persona) -> str:
     """A token for a persona, for half a day; LookupError if there is no such persona here."""
     if persona not in personas(service):
         raise LookupError("no such persona")
+    if is_revoked(service.log.history(role_stream(persona.principal)), persona.role):
+        raise LookupError("the persona's role was revoked")
     expires = service.clock() + _PERSONA_STAYS
-    return service.tokens.issue(persona.principal, persona.role, "demonstration", expires)
+    purpose = "demonstration"
+    return issue_token(service, persona.principal, persona.role, purpose, expires, purpose)
 
 
 def sign_out(service: Service, text: str) -> None:

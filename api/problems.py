@@ -128,6 +128,12 @@ class NotThereYet(Fault):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": _RETRY_AFTER_SECONDS}
 
 
+class TooManyDenials(Fault):
+    status = 429
+    says = "You were turned away too often: nothing is looked at before an hour is over."
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "3600"}
+
+
 class RecordUnavailable(Fault):
     status = 503
     says = "The record cannot be reached at the moment. Nothing was lost: send the request again."

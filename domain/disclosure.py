@@ -125,7 +125,9 @@ class ExportMade(Event):
     export: UUID
     what: Line
     to: UUID
+    """Who was handed it; `recipient`: for whom, where it was not for themself."""
     purpose: Line
+    recipient: RecipientKind | None = None
     known_at: Moment
     happened_by: Moment
     position: Annotated[int, Field(ge=0, lt=2**53)]
@@ -352,6 +354,7 @@ class NoteExport(Immediate):
     export: UUID = Field(default_factory=uuid4)
     what: Line
     purpose: Line
+    recipient: RecipientKind | None = None
     known_at: Moment | None = None
     happened_by: Moment | None = None
     position: Annotated[int, Field(ge=0, lt=2**53)]
@@ -367,6 +370,7 @@ class NoteExport(Immediate):
                 what=self.what,
                 to=given.actor,
                 purpose=self.purpose,
+                recipient=self.recipient,
                 known_at=self.known_at or given.now,
                 happened_by=self.happened_by or self.known_at or given.now,
                 position=self.position,

@@ -78,6 +78,14 @@ def roles_of(history: History) -> tuple[Role, ...]:
     return roles
 
 
+def is_revoked(history: History, role: Role) -> bool:
+    """Whether somebody had that role, and has it no more."""
+    had = any(
+        isinstance(entry.event, RoleRevoked) and entry.event.role is role for entry in history
+    )
+    return had and role not in roles_of(history)
+
+
 # --- Refusals -------------------------------------------------------------------------------
 
 

@@ -19,8 +19,10 @@ from infra.keyring import Keyring
 from infra.sealing import Envelope, Sealed, Sealer, entry_aad
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
-# of who read what outlives the erasure of whom it was about.
-_CLINIC_KEYS: Mapping[str, str] = {"clinic": "clinic", "access": "access"}
+# of who read what, could do what and received what outlives the erasure of whom it was about.
+_CLINIC_KEYS: Mapping[str, str] = {
+    purpose: purpose for purpose in ("clinic", "access", "role", "hold", "disclosure", "erasure")
+}
 
 # A clinic-wide key is replaced after 2^30 positions of the log, long before 2^32 seals.
 _POSITIONS_PER_KEY_BITS = 30

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.operator import operator_id
 from api.cli.terminal import (
     Exit,
     Failed,
@@ -21,7 +20,7 @@ from api.cli.terminal import (
     show,
     write_private,
 )
-from api.composition import open_service
+from api.composition import open_service, operator_id
 from api.importer import Importer, Report, RowFault, read_mapping
 
 _SHOWN = 20

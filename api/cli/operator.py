@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from api.access import Principal
 from api.cli.terminal import Exit, Failed
-from api.composition import Service
-from domain.access import Role
-from infra.identity import NotAuthentic
+from api.composition import Service, authenticated, issue_token, operator_id
+from domain.role import Role, is_revoked, role_stream
 
 TOKEN_VARIABLE = "RAPPORT_TOKEN"  # noqa: S105  a name, no secret
 _ONE_COMMAND = timedelta(minutes=5)
@@ -39,10 +38,6 @@ TokenFileOption = Annotated[
 ]
 
 
-class _Log(Protocol):
-    def keyed_id(self, *natural_key: str) -> UUID: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Operator:
     """The account that runs this program."""
@@ -50,11 +45,6 @@ class Operator:
     person: UUID
     role: Role
     purpose: str
-
-
-def operator_id(log: _Log) -> UUID:
-    """The id of whoever runs this program: the same for the same account of this machine."""
-    return log.keyed_id("operator", str(os.getuid()))
 
 
 def who_asks(service: Service, token_file: Path | None, purpose: str | None) -> Principal:
@@ -67,12 +57,10 @@ def who_asks(service: Service, token_file: Path | None, purpose: str | None) -> 
             raise Failed(Exit.USAGE, f"{token_file} holds no token.") from None
     if not text:
         return Operator(operator_id(service.log), Role.SYSTEM, purpose or "operation")
-    try:
-        return service.tokens.authenticate(text.strip())
-    except NotAuthentic:
-        raise Failed(
-            Exit.USAGE, "The token is not in force here.", "See `rapport token list`."
-        ) from None
+    who = authenticated(service, text.strip())
+    if who is None:
+        raise Failed(Exit.USAGE, "The token is not in force here.", "See `rapport token list`.")
+    return who
 
 
 @contextmanager
@@ -97,8 +85,14 @@ def coming(
         raise Failed(
             Exit.USAGE, "The operator comes without --as and --role.", "Leave both options out."
         )
-    expires = service.clock() + _ONE_COMMAND
-    text = service.tokens.issue(person, role, purpose or "one command", expires)
+    if is_revoked(service.log.history(role_stream(person)), role):
+        raise Failed(
+            Exit.USAGE,
+            f"The role {role.value} of {person} was revoked.",
+            "`rapport role grant` grants it anew.",
+        )
+    expires, purpose = service.clock() + _ONE_COMMAND, purpose or "one command"
+    text = issue_token(service, person, role, purpose, expires, "Came at the command line.")
     who = service.tokens.authenticate(text)
     try:
         yield who

@@ -8,8 +8,7 @@ from fastapi import Depends, Header
 
 from api import access
 from api.access import Principal
-from api.doors.house import Entrance, House, TheHouse, Who, denied, principal
-from api.problems import Fault
+from api.doors.house import Entrance, House, TheHouse, Who, denials_noted, principal
 from domain.event import Command
 from domain.records import Author, Receipt
 
@@ -46,11 +45,11 @@ class Desk:
         """Records the command; raises its Refusal, or the Fault of who may not."""
         house = self.house
         about = access.concerns(command, house.clinic)
-        history = house.records.history(about)
-        try:
-            on_behalf_of = access.require_command(command, self.who, about, history, house.clock())
-        except Fault as denial:
-            raise denied(denial, self.who, command.name, about) from None
+        relationship = about.id if about.category in access.OF_A_RELATIONSHIP else None
+        with denials_noted(house, self.who, command.name, relationship):
+            on_behalf_of = access.require_command(
+                command, self.who, about, house.records.history, house.clock()
+            )
         return house.records.record(
             command,
             Author(self.who.person, on_behalf_of),
@@ -69,10 +68,8 @@ class HandsIn(Entrance):
         idempotency_key: IdempotencyKey = None,
         if_match: IfMatch = None,
     ) -> Desk:
-        try:
+        with denials_noted(house, who, self.door):
             access.admit(self.door, who)
-        except Fault as denial:
-            raise denied(denial, who, self.door) from None
         version = None if if_match is None else int(if_match.strip('"'))
         return Desk(house, who, idempotency_key, version)
 
@@ -81,13 +78,11 @@ class ShowsReceipt(Entrance):
     """The receipt of a command: for whoever gave it, and for whom structure is."""
 
     def __call__(self, house: TheHouse, who: Who, command_id: UUID) -> Receipt:
-        try:
+        with denials_noted(house, who, self.door):
             reach = access.admit(self.door, who)
             receipt = house.log.receipt(command_id)
             if receipt is None:
                 raise access.OutOfReach
             (first,) = house.log.read_log(receipt.entries[0].position - 1, 1)
             access.require_authored(reach, who, first.actor)
-        except Fault as denial:
-            raise denied(denial, who, self.door, command_id) from None
         return receipt

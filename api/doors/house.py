@@ -1,10 +1,13 @@
 """What stands behind the doors, who knocks, and who is let in at all."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Annotated, Protocol
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
@@ -12,8 +15,8 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from api import access
 from api.access import DOORS, Principal
-from api.problems import CrossSiteRequest, Fault, NotAuthenticated
-from domain.access import Role
+from api.problems import CrossSiteRequest, Fault, NotAuthenticated, TooManyDenials
+from domain.access import NoteDenial, Role
 from domain.event import RecordedEvent
 from domain.person import (
     PersonRegistered,
@@ -21,7 +24,8 @@ from domain.person import (
     person_stream,
     practitioner_stream,
 )
-from domain.records import Clock, Receipt, Records
+from domain.records import Author, Clock, Receipt, Records
+from domain.relationship import relationship_stream
 from projections.dossier import Views
 from projections.view import ViewReader
 
@@ -56,6 +60,13 @@ class LogStatus:
     acknowledged: tuple[int, str] | None
 
 
+class Commitment(NamedTuple):
+    """A salted commitment to content (docs/formats/entry.md), both in hex."""
+
+    salt: str
+    commitment: str
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that readiness depends on; `detail` is a code, a number or nothing."""
@@ -84,7 +95,9 @@ class House:
     reader: ViewReader
     clock: Clock
     authenticate: Callable[[str], Principal | None]
-    """The principal of a token's text; None if it is none in force."""
+    """The principal of a token's text; None if it is none in force, or its role is revoked."""
+    commit: Callable[[Any], Commitment]
+    """Commits to a document of plain JSON."""
     log_status: Callable[[], LogStatus]
     readiness: Callable[[], Iterable[Check]]
     personas: Callable[[], Sequence[Persona]]
@@ -93,6 +106,7 @@ class House:
     """A token for a persona."""
     sign_out: Callable[[str], None]
     """Ends the token of that text."""
+    patience: "Patience"
 
     @property
     def clinic(self) -> UUID:
@@ -147,7 +161,7 @@ def principal(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Principal:
-    """Whoever shows a token; NotAuthenticated, CrossSiteRequest."""
+    """Whoever shows a token; NotAuthenticated, CrossSiteRequest, TooManyDenials."""
     if request.headers.get("authorization") is not None:
         text = bearer.credentials if bearer else ""
     elif cookie is not None:
@@ -159,6 +173,7 @@ def principal(
     if who is None:
         raise NotAuthenticated
     request.state.principal = who.person
+    house.patience.require(who.person)
     return who
 
 
@@ -192,15 +207,72 @@ class Entrance:
 class Admits(Entrance):
     """For what is no part of anybody's record: whoever has a role that uses this door."""
 
-    def __call__(self, who: Who) -> Principal:
-        try:
+    def __call__(self, house: TheHouse, who: Who) -> Principal:
+        with denials_noted(house, who, self.door):
             access.admit(self.door, who)
-        except Fault as denial:
-            raise denied(denial, who, self.door) from None
         return who
 
 
-def denied(denial: Fault, who: Principal, door: str, about: object = "-") -> Fault:
-    """Notes a denial, by ids alone."""
-    _log.warning("%s: %s %s at %s of %s", denial.code, who.role, who.person, door, about)
-    return denial
+# --- Who is turned away ---------------------------------------------------------------------
+
+
+class Patience:
+    """How often somebody was turned away of late; safe to share between threads.
+
+    Each denial is an entry, so somebody who asks without end would fill the log. Whoever was
+    turned away `MOST` times within an hour is not heard until that hour is over: nothing is
+    judged then, so nothing is denied, and every denial there is has its entry.
+    """
+
+    MOST: Final = 300
+    WITHIN: Final = timedelta(hours=1)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._denials: dict[UUID, deque[datetime]] = {}
+
+    def note(self, person: UUID) -> None:
+        """One more denial."""
+        with self._lock:
+            self._denials.setdefault(person, deque(maxlen=self.MOST)).append(self._clock())
+
+    def require(self, person: UUID) -> None:
+        """TooManyDenials where it is at an end."""
+        with self._lock:
+            denials = self._denials.get(person)
+            if denials is None:
+                return
+            now = self._clock()
+            while denials and denials[0] <= now - self.WITHIN:
+                denials.popleft()
+            if not denials:
+                del self._denials[person]
+            elif len(denials) == self.MOST:
+                raise TooManyDenials
+
+
+@contextmanager
+def denials_noted(
+    house: House, who: Principal, door: str, relationship: UUID | None = None
+) -> Iterator[None]:
+    """Makes an entry of every denial within, by ids alone, before it is answered (R36).
+
+    Where there is such a relationship it stands in its access stream, for its clients to see;
+    else in the clinic's. Without the entry there is an error, and still nothing is shown.
+    """
+    try:
+        yield
+    except Fault as denial:
+        about = relationship or "-"
+        _log.warning("%s: %s %s at %s of %s", denial.code, who.role, who.person, door, about)
+        is_there = relationship and house.records.history(relationship_stream(relationship)).version
+        noted = NoteDenial(
+            role=who.role,
+            door=door,
+            code=denial.code,
+            relationship=relationship if is_there else None,
+        )
+        house.patience.note(who.person)
+        house.records.record(noted, Author(who.person))
+        raise

@@ -14,13 +14,29 @@ from uuid import UUID
 from fastapi import Header, Query
 
 from api import access
-from api.access import Principal, Reach
-from api.doors.house import Entrance, House, TheHouse, Who, denied
-from api.problems import CursorInvalid, Fault, NotThereYet
-from domain.access import ReadRecord, RecordRead, access_stream
+from api.access import BASES, Entitled, Principal, Reach
+from api.doors.house import Commitment, Entrance, House, TheHouse, Who, denials_noted
+from api.problems import CursorInvalid, NotThereYet
+from domain.access import (
+    AccessDenied,
+    AccessReviewed,
+    BreakGlassUsed,
+    ReadRecord,
+    RecordRead,
+    access_stream,
+)
+from domain.disclosure import (
+    ExportMade,
+    NoteExport,
+    RecordDisclosed,
+    ViewVersion,
+    disclosure_stream,
+    suspended,
+)
 from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
-from domain.relationship import relationship_stream
+from domain.relationship import relationship_of, relationship_stream
+from domain.restriction import RecipientKind, Use
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
 from projections.view import Cell, Number, Row, View, up_to
@@ -46,6 +62,10 @@ After = Annotated[
 Start = Annotated[int | None, Query(ge=0, lt=2**53, description="Only entries past this position.")]
 KnownAt = Annotated[Moment | None, Query(description="As it was known at this time.")]
 HappenedBy = Annotated[Moment | None, Query(description="As it had happened by this time.")]
+ForWhom = Annotated[
+    RecipientKind | None,
+    Query(description="For whom the copy is; left out: for whoever asks. Restrictions bind it."),
+]
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many items.")]
 Cursor = Annotated[
     str | None,
@@ -76,12 +96,17 @@ class Visit:
     who: Principal
     door: str
     reach: Reach
+    purpose: str
+    basis: Entitled | None = None
+    """What entitles to this reading; None: it is of no one relationship."""
     relationship: UUID | None = None
     known_at: datetime | None = None
     happened_by: datetime | None = None
     after: int | None = None
     limit: int = 100
     cursor: str | None = None
+    recipient: RecipientKind | None = None
+    """For whom a copy is made, where it is not the reader."""
 
     @property
     def withholds(self) -> bool:
@@ -142,7 +167,8 @@ class Visit:
         kept = {
             stream: self._shown(view, stream, cases)
             for stream, cases in found.rows.items()
-            if self.reach is not Reach.SUPERVISED or self._reaches(stream)
+            if (self.reach is not Reach.SUPERVISED or self._reaches(stream))
+            and not self._is_barred(stream)
         }
         parked = {stream: why for stream, why in found.parked.items() if self._reaches(stream)}
         return replace(found, rows=kept, parked=parked)
@@ -152,6 +178,59 @@ class Visit:
         assert self.relationship is not None
         history = self.house.records.history(access_stream(self.relationship))
         return {entry.version: (entry, read) for entry, read in history.of(RecordRead)}
+
+    def incidents(self) -> Mapping[int, RecordedEvent]:
+        """Emergencies, denials and reviews of accesses to this record, by version."""
+        assert self.relationship is not None
+        history = self.house.records.history(access_stream(self.relationship))
+        kinds = BreakGlassUsed | AccessDenied | AccessReviewed
+        return {entry.version: entry for entry in history if isinstance(entry.event, kinds)}
+
+    def disclosures(self) -> Mapping[int, RecordedEvent]:
+        """What left this record, by version in its stream: who received what, and each export.
+
+        A client is not told of what an authority asked to be kept from them, as long as it holds.
+        """
+        assert self.relationship is not None
+        history = self.house.records.history(disclosure_stream(self.relationship))
+        untold = suspended(history, self.house.clock()) if self.reach is Reach.OWN else frozenset()
+        return {
+            entry.version: entry
+            for entry in history
+            if isinstance(entry.event, RecordDisclosed | ExportMade)
+            and not (
+                isinstance(entry.event, RecordDisclosed) and entry.event.recipient.kind in untold
+            )
+        }
+
+    def as_copied(self) -> "Visit":
+        """The same visit with both times stated: a copy tells as of when it is (rule 43)."""
+        known_at = self.known_at or self.house.clock()
+        return replace(self, known_at=known_at, happened_by=self.happened_by or known_at)
+
+    def copied(
+        self, content: Any, position: int, views: Mapping[str, int], filters: tuple[str, ...]
+    ) -> tuple[ExportMade, Commitment]:
+        """Notes that this content is handed out as a copy, and commits to it, before it is."""
+        commitment = self.house.commit(content)
+        assert self.relationship is not None
+        noted = NoteExport(
+            relationship=self.relationship,
+            what=self.door,
+            purpose=self.purpose,
+            recipient=self.recipient,
+            known_at=self.known_at,
+            happened_by=self.happened_by,
+            position=position,
+            views=tuple(ViewVersion(view=name, version=v) for name, v in sorted(views.items())),
+            filters=filters,
+            commitment=commitment.commitment,
+        )
+        receipt = self.house.records.record(noted, Author(self.who.person))
+        history = self.house.records.history(disclosure_stream(self.relationship))
+        made = next(each for each in history if each.position == receipt.position)
+        assert isinstance(made.event, ExportMade)
+        return made.event, commitment
 
     def log_entries(self) -> Mapping[int, RecordedEvent]:
         """Entries of the log by position, one page of them and one more."""
@@ -216,25 +295,54 @@ class Visit:
     def hidden(self, stream: Stream) -> Callable[[int], bool] | None:
         """Whether an entry, by its version, is one whose content this reader is not shown; None:
         there is none."""
-        match self.reach:
-            case Reach.STRUCTURE:
-                return lambda version: True
-            case Reach.OWN:
-                others = self._about_others(stream)
-                return others.__contains__ if others else None
-        return None
+        if self.reach is Reach.STRUCTURE:
+            return lambda version: True
+        history = self.house.records.history(stream)
+        kept_from = self._restricted(history) if stream.category == "relationship" else frozenset()
+        if self.reach is Reach.OWN:
+            kept_from |= self._not_theirs(stream, history)
+        kept_from |= frozenset(
+            entry.version
+            for entry in history
+            if (amendment := entry.amends()) is not None and amendment.version in kept_from
+        )
+        return kept_from.__contains__ if kept_from else None
 
-    def _about_others(self, stream: Stream) -> frozenset[int]:
-        """The entries that are somebody else's own.
+    def _restricted(self, history: History) -> frozenset[int]:
+        basis = self.basis or (Entitled(BASES[self.reach]) if self.reach in BASES else None)
+        if basis is None:
+            return frozenset()
+        use = Use(self.purpose, self.who.person, self.recipient)
+        return access.restricted(basis, use, history, self.house.clock())
 
-        They are sealed under that person's key: what one partner of a couple rated or consented to
-        is not the other's to read, also after one has left. What is joint is everybody's.
+    def _is_barred(self, stream: Stream) -> bool:
+        """Whether a restriction keeps the whole of it from this reader."""
+        try:
+            self._restricted(self.house.records.history(stream))
+        except access.ReadingRestricted:
+            return True
+        return False
+
+    def _not_theirs(self, stream: Stream, history: History) -> frozenset[int]:
+        """The entries that are somebody else's own, and those of a time after one has left.
+
+        What is somebody's own is sealed under that person's key: what one partner of a couple
+        rated or consented to is not the other's to read. What is joint is everybody's.
         """
+        left = None
+        if stream.category == "relationship":
+            spans = [
+                one.span.until
+                for one in relationship_of(history).participations
+                if one.person == self.who.person
+            ]
+            left = max(filter(None, spans), default=None) if None not in spans else None
         return frozenset(
             entry.version
-            for entry in self.house.records.history(stream)
+            for entry in history
             if not isinstance(entry.event, Erased)
-            and entry.event.subject() not in (None, self.who.person)
+            and (subject := entry.event.subject()) != self.who.person
+            and (subject is not None or (left is not None and entry.occurred_at > left))
         )
 
     def wait_for_log(self) -> None:
@@ -292,30 +400,47 @@ def enter(
     after: int | None = None,
     limit: int = 100,
     cursor: str | None = None,
+    recipient: RecipientKind | None = None,
 ) -> Visit:
     """Lets somebody in to read, after recording that they do: the one place where this happens.
 
-    Raises NotAdmitted, OutOfReach, CursorInvalid, or whatever keeps the access entry from being
-    made: then there is no Visit, and nothing to show.
+    Raises NotAdmitted, OutOfReach, ReadingRestricted, CursorInvalid, or whatever keeps the access
+    entry from being made: then there is no Visit, and nothing to show.
     """
-    try:
+    why, basis = purpose or who.purpose, None
+    with denials_noted(house, who, door, relationship):
         reach = access.admit(door, who)
         if relationship is not None:
             history = house.records.history(relationship_stream(relationship))
-            access.require_within(reach, who, history, house.clock())
-    except Fault as denial:
-        raise denied(denial, who, door, relationship or "-") from None
+            accesses = house.records.history(access_stream(relationship))
+            basis = access.entitled(reach, who, history, accesses, house.clock())
+            access.restricted(basis, Use(why, who.person, recipient), history, house.clock())
     visit = Visit(
-        house, who, door, reach, relationship, known_at, happened_by, after, limit, cursor
+        house,
+        who,
+        door,
+        reach,
+        why,
+        basis,
+        relationship,
+        known_at,
+        happened_by,
+        after,
+        limit,
+        cursor,
+        recipient,
     )
     visit.page({})  # a cursor that is not of this question is refused before anything is read
     noted = ReadRecord(
         role=who.role,
-        purpose=purpose or who.purpose,
+        purpose=why,
         what=door,
         relationship=relationship,
         known_at=known_at,
         happened_by=happened_by,
+        basis=basis.basis if basis else None,
+        consents=basis.consents if basis else None,
+        break_glass=basis.break_glass if basis else None,
     )
     house.records.record(noted, Author(who.person))
     return visit
@@ -369,6 +494,31 @@ class ReadsAsOf(Entrance):
             known_at=known_at,
             happened_by=happened_by,
         )
+
+
+class Copies(Entrance):
+    """Reads one relationship's record as of two times, to hand out a copy of it (rule 43)."""
+
+    def __call__(
+        self,
+        house: TheHouse,
+        who: Who,
+        relationship: UUID,
+        purpose: Purpose = None,
+        known_at: KnownAt = None,
+        happened_by: HappenedBy = None,
+        recipient: ForWhom = None,
+    ) -> Visit:
+        return enter(
+            house,
+            who,
+            self.door,
+            relationship=relationship,
+            purpose=purpose,
+            known_at=known_at,
+            happened_by=happened_by,
+            recipient=recipient,
+        ).as_copied()
 
 
 class ReadsClinic(Entrance):

@@ -121,6 +121,7 @@ DOORS = {
     "consents": "the consents",
     "goals": "the goals",
     "readers": "who read it",
+    "incidents": "emergencies and denials",
     "disclosures": "to whom it was disclosed",
     "export": "a copy of the record",
 }

@@ -1,4 +1,4 @@
-"""Access: who read a relationship's record, for whom it is about to see."""
+"""Access: who read a relationship's record, who was turned away, and what an emergency opened."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -7,11 +7,13 @@ from uuid import UUID
 from fastapi import Depends
 
 from api.doors import Reads, Visit
-from api.routes.command import concept
-from domain.access import RecordRead, Role
+from api.routes.command import accept, concept
+from api.routes.entries import RecordEntryDocument
+from domain.access import Basis, BreakGlass, RecordRead, ReviewAccess, Role
 from domain.event import Model, RecordedEvent
 
 router = concept("access")
+accept(router, BreakGlass, ReviewAccess)
 
 
 class ReadDocument(Model):
@@ -26,6 +28,10 @@ class ReadDocument(Model):
     """The door: dossier, timeline …"""
     known_at: datetime | None
     happened_by: datetime | None
+    basis: Basis | None
+    """What entitled to it."""
+    break_glass: UUID | None
+    """The emergency under which it was read."""
 
     @classmethod
     def of(cls, entry: RecordedEvent, read: RecordRead) -> Self:
@@ -38,6 +44,8 @@ class ReadDocument(Model):
             what=read.what,
             known_at=read.known_at,
             happened_by=read.happened_by,
+            basis=read.basis,
+            break_glass=read.break_glass,
         )
 
 
@@ -52,4 +60,20 @@ def readers(visit: Annotated[Visit, Depends(Reads("readers"))]) -> ReadersDocume
     page = visit.page(visit.readers())
     return ReadersDocument(
         items=[ReadDocument.of(entry, read) for entry, read in page.items], next=page.next
+    )
+
+
+class IncidentsDocument(Model):
+    """A page of emergencies, denials and reviews, in order."""
+
+    items: list[RecordEntryDocument]
+    next: str | None
+
+
+@router.get("/relationships/{relationship}/access/incidents")
+def incidents(visit: Annotated[Visit, Depends(Reads("incidents"))]) -> IncidentsDocument:
+    """Who broke the glass, who was turned away, and what a review came to."""
+    page = visit.page(visit.incidents())
+    return IncidentsDocument(
+        items=[RecordEntryDocument.of(entry) for entry in page.items], next=page.next
     )
