@@ -162,6 +162,8 @@ _RECORDING: Mapping[str, Door] = {
     "publish-consent-document": Door(_OFFICE | _MACHINE),
     "attest-instrument-licence": Door(_OFFICE | _MACHINE),
     "declare-import": Door(_OFFICE | _MACHINE),
+    "adopt-text-pack": Door(_OFFICE | _MACHINE),
+    "adopt-scoring-key": Door(_OFFICE | _MACHINE),
     "register-person": Door(_OFFICE | _MACHINE),
     "register-practitioner": Door(_OFFICE | _MACHINE),
     # The relationship
@@ -171,6 +173,10 @@ _RECORDING: Mapping[str, Door] = {
     "pause-relationship": Door(_THERAPIST),
     "resume-relationship": Door(_THERAPIST),
     "declare-phase": Door(_THERAPIST, _named("by")),
+    "agree-frame": Door(_THERAPIST),
+    "change-frame-item": Door(_THERAPIST),
+    "record-frame-departure": Door(_TAKING_PART, _named("by")),
+    "record-context-event": Door(_TAKING_PART, _named("about")),
     "transfer-relationship": Door(_THERAPIST),
     "close-relationship": Door(_THERAPIST),
     "reopen-relationship": Door(_THERAPIST),
@@ -192,6 +198,13 @@ _RECORDING: Mapping[str, Door] = {
     "abandon-session": Door(_THERAPIST | _MACHINE),
     "miss-session": Door(_THERAPIST),
     "cancel-session": Door(_TAKING_PART, _named("who")),
+    "review-emergency": Door(_THERAPIST | _SUPERVISOR, _named("by")),
+    "share-session-summary": Door(_THERAPIST, _named("by")),
+    # Recordings
+    "start-recording": Door(_THERAPIST),
+    "end-recording": Door(_THERAPIST),
+    "use-recording": Door(_THERAPIST | _SUPERVISOR, _named("by")),
+    "destroy-recording": Door(_THERAPIST, _named("by")),
     # Goals
     "propose-goal": Door(_TAKING_PART, _named("by")),
     "revise-goal": Door(_TAKING_PART, _named("by")),

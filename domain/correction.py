@@ -42,6 +42,7 @@ from domain.event import (
 from domain.note import NoteCosigned, NoteSigned
 from domain.participant import require_participation
 from domain.process_note import ProcessNoteShared, ProcessNoteWritten
+from domain.recording import RecordingUsed, require_recordings
 from domain.relationship import require_order
 from domain.session import (
     Medium,
@@ -122,6 +123,7 @@ _FINAL = (
     ConsentDocumentPublished,
     ImportDeclared,
     ConsentWithdrawn,
+    RecordingUsed,
     SessionTimeTaken,
     NoteSigned,
     NoteCosigned,
@@ -306,12 +308,12 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
     raise AlreadyEnteredInError(entry=version)
 
 
-_WHOLE = (require_order, require_participation, require_sessions)
+_WHOLE = (require_order, require_participation, require_sessions, require_recordings)
 """What still holds in a relationship in which an entry reads otherwise, or not at all."""
 
 
 def _require_whole(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
-    """Rules 10, 13 and 16: what stands beside an entry was judged by it."""
+    """Rules 10, 13, 16 and 22: what stands beside an entry was judged by it."""
     if entry.stream.category == "relationship":
         before = given.history(entry.stream).standing
         at = before.index(entry)
