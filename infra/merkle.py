@@ -48,17 +48,19 @@ class Frontier:
 
     def append(self, leaf_hashes: Iterable[bytes]) -> Self:
         """The frontier after `leaf_hashes`, in their order."""
-        size, subtrees = self.size, list(self.subtrees)
-        for leaf in leaf_hashes:
-            # Like carrying in binary addition: each bit set at the end of the size is a subtree
-            # as large as the one in hand, and the two make one of twice the size.
-            node, carry = leaf, size
-            while carry & 1:
-                node = node_hash(subtrees.pop(), node)
-                carry >>= 1
-            subtrees.append(node)
-            size += 1
-        return type(self)(size, tuple(subtrees))
+        nodes, carry = list(leaf_hashes), self.size
+        size, subtrees, kept = self.size + len(nodes), list(self.subtrees), []
+        # Addition with carrying, a level of the tree at a time: a bit set in the old size is a
+        # complete subtree that waits for a right neighbour, an odd node out waits for the next.
+        while nodes:
+            if carry & 1:
+                nodes.insert(0, subtrees.pop())
+            if len(nodes) & 1:
+                kept.append(nodes.pop())
+            pairs = iter(nodes)
+            nodes = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
+            carry >>= 1
+        return type(self)(size, (*subtrees, *reversed(kept)))
 
     def root(self) -> bytes:
         """The tree's root, 32 bytes."""

@@ -1,35 +1,43 @@
 """Proof that the log is what was acknowledged: everything read again, hashed again, compared.
 
-PostgreSQL is the suspect, so it only hands over rows; every comparison is made here. Each column
-is compared with the leaf input that stands in the tree, each ciphertext with its digest, each
-commit's root with the roots computed from the leaves, and the head with the head remembered
-outside the database. A verification answers by what it has proven, or raises `LogBroken`.
+PostgreSQL is the suspect, so it only hands over rows; every comparison is made here. Of each entry
+the leaf input is written anew from its columns and compared byte by byte with the one that stands
+in the tree; each ciphertext is compared with its digest, each commit's root with the roots computed
+from the leaves, and the head with the head remembered outside the database. A verification answers
+by what it has proven, or raises `LogBroken`.
+
+Columns are taken as PostgreSQL sends them and never become dates or UUIDs: that makes it about
+eight times as fast. Only an entry that does not fit is read again, to say what is wrong with it.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, cast
 from uuid import UUID
 
 import psycopg
 from psycopg import Connection, DataError
 from psycopg.abc import Buffer
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, TupleRow, dict_row
 from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.string import ByteaBinaryLoader
 
-from infra.canonical import CanonicalError
+from infra.canonical import CanonicalError, parse_time
 from infra.mapper import SealedEntry
-from infra.merkle import Frontier, FrontierBroken, leaf_hash
+from infra.merkle import Frontier, FrontierBroken
 from infra.recorder import COLUMNS, NoSuchClinic, entry_of, pinned
-from infra.sealing import LeafRefused, leaf_input
+from infra.sealing import FORMAT, LeafRefused, leaf_input
 
 Progress = Callable[[int, int], None]
 """Called with (entries verified, entries in all)."""
 
 _ROWS: Final = 500
+_COMMAND: Final = "first_position, entries, command_id, tree_size"
 
 _SAYS: Final = {
     "missing": "Entry {first} is missing.",
@@ -81,16 +89,41 @@ def verify(
 
     `acknowledged` is (size, root) remembered outside PostgreSQL. Raises LogBroken, NoSuchClinic.
     """
-    with (
-        psycopg.connect(pinned(conninfo, clinic), row_factory=dict_row) as conn,
-        conn.transaction(),
-    ):
-        conn.adapters.register_loader("timestamptz", _AnyTime)
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        head = conn.execute("SELECT * FROM rapport.heads WHERE clinic = %s", (clinic,)).fetchone()
-        if head is None:
-            raise NoSuchClinic(str(clinic))
-        return _Verification(conn, clinic, head, acknowledged).run(progress)
+    with ExitStack() as stack:
+        # Entries come in one long stream; what is compared with them, on a connection beside it.
+        beside = stack.enter_context(_snapshot(conninfo, clinic))
+        exported = beside.execute("SELECT pg_export_snapshot()").fetchone()
+        assert exported is not None
+        entries = stack.enter_context(_snapshot(conninfo, clinic, str(exported[0])))
+        verification = _Verification(entries, beside, clinic, acknowledged)
+        try:
+            return verification.run(progress)
+        except _Misfit as misfit:
+            position = misfit.position
+    raise _named(conninfo, clinic, position)
+
+
+@contextmanager
+def _snapshot(
+    conninfo: str, clinic: UUID, same_as: str | None = None
+) -> Iterator[Connection[TupleRow]]:
+    """A connection that sees the clinic's rows as of one moment, and hands them over unread."""
+    with psycopg.connect(pinned(conninfo, clinic)) as conn:
+        for unread in ("uuid", "timestamptz"):
+            conn.adapters.register_loader(unread, ByteaBinaryLoader)
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        conn.read_only = True
+        with conn.transaction():
+            if same_as is not None:
+                conn.execute(f"SET TRANSACTION SNAPSHOT '{same_as}'".encode())
+            yield conn
+
+
+class _Misfit(Exception):
+    """An entry whose columns and logged bytes differ; which of them is found out afterwards."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
 
 
 class _Verification:
@@ -98,143 +131,259 @@ class _Verification:
 
     def __init__(
         self,
-        conn: Connection[DictRow],
+        entries: Connection[TupleRow],
+        beside: Connection[TupleRow],
         clinic: UUID,
-        head: DictRow,
         acknowledged: tuple[int, bytes] | None,
     ) -> None:
-        self._conn = conn
+        self._stream = entries
+        self._beside = beside
         self._clinic = clinic
-        self._head = head
-        self._acknowledged = acknowledged
+        self._acknowledged = acknowledged or (0, b"")
         self._frontier = Frontier()
-        self._trusted = 0
+        self._leaves: list[bytes] = []
+        """Hashes of the entries past the frontier: the commit that is being read."""
         self._batches = 0
+        self._recorded_at = b""
+        self._texts = _Texts()
         self._versions: dict[str, int] = {}
-        self._recorded_at: datetime = head["recorded_at"]
 
     def run(self, progress: Progress | None) -> Verified:
-        size: int = self._head["size"]
-        self._check_acknowledged_size(size)
+        size, root, frontier, recorded_at = self._head()
+        if self._acknowledged[0] > size:
+            raise LogBroken("acknowledged", size + 1, self._acknowledged[0])
         with (
-            self._rows("batches", "size") as batches,
-            self._rows("commands", "first_position", "command_id") as commands,
+            closing(self._rows("size, root, recorded_at", "batches", "size")) as batches,
+            closing(self._rows(_COMMAND, "commands", "first_position, command_id")) as commands,
+            closing(self._entries(size)) as entries,
         ):
-            command = next(commands, None)
-            batch = next(batches, None)
-            for entry in self._entries():
-                position = self._check(entry, size)
-                if command is None or not self._fits_command(entry, command, size):
-                    raise LogBroken("command", position)
-                if batch is None or batch["size"] != command["tree_size"]:
-                    raise LogBroken("batch", self._trusted + 1, command["tree_size"])
-                if position == command["first_position"] + command["entries"] - 1:
-                    command = next(commands, None)
-                if batch["size"] == position:
-                    self._check_root(batch)
-                    batch = next(batches, None)
-                self._check_acknowledged_root(position)
-                if progress is not None and position % _ROWS == 0:
-                    progress(position, size)
-            if self._frontier.size < size:
-                raise LogBroken("missing", self._frontier.size + 1)
-            if command is not None:
-                raise LogBroken("command", command["first_position"])
-            if batch is not None:
-                raise LogBroken("batch", size + 1, batch["size"])
-        self._check_head(size)
+            self._compare(entries, commands, batches, size, progress)
+        if _read(frontier) != self._frontier or root != self._frontier.root():
+            raise LogBroken("head", size)
+        if size and recorded_at != self._recorded_at:
+            raise LogBroken("head", size)
         if progress is not None:
             progress(size, size)
         return Verified(
             clinic=self._clinic,
             size=size,
-            root=self._frontier.root().hex(),
+            root=root.hex(),
             batches=self._batches,
             streams=len(self._versions),
-            recorded_at=self._head["recorded_at"],
+            recorded_at=_EPOCH + timedelta(microseconds=_microseconds(recorded_at)),
         )
 
-    @contextmanager
-    def _rows(self, table: str, *order: str) -> Iterator[Iterator[DictRow]]:
-        with self._conn.cursor(f"verify_{table}") as cursor:
-            cursor.itersize = _ROWS
-            cursor.execute(
-                f"SELECT * FROM rapport.{table} WHERE clinic = %s ORDER BY {', '.join(order)}",  # noqa: S608
-                (self._clinic,),
-            )
-            yield iter(cursor)
+    def _compare(
+        self,
+        entries: Iterator[tuple[int, bytes, int]],
+        commands: Iterator[TupleRow],
+        batches: Iterator[TupleRow],
+        size: int,
+        progress: Progress | None,
+    ) -> None:
+        """Every entry belongs to one command, every command to one commit, and nothing is over."""
+        command, batch = next(commands, None), next(batches, None)
+        position = 0
+        for position, command_id, index in entries:
+            if command is None:
+                raise LogBroken("command", position)
+            first, count, id_, tree_size = command
+            fits = command_id == id_ and position == first + index and index < count
+            if not fits or not position <= tree_size <= size:
+                raise LogBroken("command", position)
+            if batch is None or batch[0] != tree_size:
+                raise LogBroken("batch", self._frontier.size + 1, tree_size)
+            if index == count - 1:
+                command = next(commands, None)
+            if position == tree_size:
+                self._check_root(batch)
+                batch = next(batches, None)
+            if position == self._acknowledged[0]:
+                self._check_acknowledged()
+            if progress is not None and position % _ROWS == 0:
+                progress(position, size)
+        if position < size:
+            raise LogBroken("missing", position + 1)
+        if command is not None:
+            raise LogBroken("command", command[0])
+        if batch is not None:
+            raise LogBroken("batch", size + 1, batch[0])
 
-    def _entries(self) -> Iterator[DictRow]:
-        with self._conn.cursor("verify_entries") as cursor:
+    def _head(self) -> TupleRow:
+        with closing(self._rows("size, root, frontier, recorded_at", "heads", "size")) as heads:
+            head = next(heads, None)
+        if head is None:
+            raise NoSuchClinic(str(self._clinic))
+        return head
+
+    def _rows(self, columns: str, table: str, order: str) -> Generator[TupleRow, None, None]:
+        """The clinic's rows of a table in that order, a page at a time."""
+        with self._beside.cursor(f"verify_{table}", binary=True) as cursor:
             cursor.itersize = _ROWS
-            cursor.execute(
-                f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s ORDER BY position",  # noqa: S608
-                (self._clinic,),
-            )
+            query = f"SELECT {columns} FROM rapport.{table} WHERE clinic = %s ORDER BY {order}"  # noqa: S608
+            cursor.execute(query.encode(), (self._clinic,))
             yield from cursor
 
-    def _check(self, row: DictRow, size: int) -> int:
-        """Checks one entry by itself and against the one ahead of it; takes it into the tree."""
-        expected = self._frontier.size + 1
-        position: int = row["position"]
-        if position > size:
-            raise LogBroken("surplus" if expected > size else "missing", min(expected, position))
-        if position != expected:
-            raise LogBroken("missing", expected)
-        try:
-            entry = entry_of(row)
-            leaf = leaf_input(entry.envelope, entry.sealed)
-        except (CanonicalError, LeafRefused):
-            raise LogBroken("unreadable", position) from None
-        if leaf != entry.leaf_input:
-            raise _altered(position, leaf, entry)
-        version = self._versions.get(row["stream"], 0) + 1
-        if row["version"] != version:
-            raise LogBroken("version", position)
-        self._versions[row["stream"]] = version
-        if expected > 1 and row["recorded_at"] < self._recorded_at:
-            raise LogBroken("time", position)
-        self._recorded_at = row["recorded_at"]
-        self._frontier = self._frontier.append((leaf_hash(leaf),))
-        return position
+    def _entries(self, size: int) -> Generator[tuple[int, bytes, int], None, None]:
+        """Position, command id and index in the command of each entry, checked by itself and
+        against the one ahead of it, its leaf taken up."""
+        query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s ORDER BY position"  # noqa: S608
+        texts, versions, take_up = self._texts, self._versions, self._leaves.append
+        clinic, last, recorded_text = str(self._clinic), self._recorded_at, ""
+        expected = 0
+        cursor = self._stream.cursor()
+        sent = cursor.stream(query.encode(), (self._clinic,), binary=True, size=_ROWS)
+        # A generator, though typed as less: left open, the connection would wait for its rest.
+        with closing(cast(Generator[TupleRow, None, None], sent)) as rows:
+            for (
+                _, position, stream, version, topic, schema_version, occurred_at, offset,
+                recorded_at, actor, on_behalf_of, source, command_id, index, key_id,
+                commitment, ciphertext, logged,
+            ) in rows:  # fmt: skip
+                expected += 1
+                if position != expected or position > size:
+                    surplus = position > size and expected > size
+                    raise LogBroken("surplus" if surplus else "missing", min(expected, position))
+                if recorded_at != last:
+                    recorded_text = texts.time(recorded_at)
+                # What RFC 8785 makes of the envelope: names in order, and values without escapes.
+                leaf = (
+                    f'{{"actor":"{texts.uuid(actor)}",'
+                    f'"ciphertext_sha256":"{sha256(ciphertext).hexdigest()}",'
+                    f'"clinic":"{clinic}","command_id":"{_uuid_text(command_id)}",'
+                    f'"command_index":{index},"commitment":"{commitment.hex()}",'
+                    f'"format":"{FORMAT}","key_id":"{texts.uuid(key_id)}",'
+                    f'"occurred_at":"{texts.time(occurred_at)}","occurred_offset":"{offset}",'
+                    f'"on_behalf_of":{texts.uuid_or_null(on_behalf_of)},'
+                    f'"position":{position},"recorded_at":"{recorded_text}",'
+                    f'"schema_version":{schema_version},"source":"{source}",'
+                    f'"stream":"{stream}","stream_version":{version},"topic":"{topic}"}}'
+                ).encode()
+                if leaf != logged:
+                    raise _Misfit(position)
+                following = versions.get(stream, 0) + 1
+                if not texts.plain(stream if following == 1 else "", topic, source, offset):
+                    raise _Misfit(position)
+                if version != following:
+                    raise LogBroken("version", position)
+                versions[stream] = following
+                if recorded_at != last:
+                    if last and _microseconds(recorded_at) < _microseconds(last):
+                        raise LogBroken("time", position)
+                    self._recorded_at = last = recorded_at
+                take_up(sha256(b"\x00" + leaf).digest())
+                yield position, command_id, index
 
-    @staticmethod
-    def _fits_command(entry: DictRow, command: DictRow, size: int) -> bool:
-        return bool(
-            entry["command_id"] == command["command_id"]
-            and entry["position"] == command["first_position"] + entry["command_index"]
-            and entry["command_index"] < command["entries"]
-            and entry["position"] <= command["tree_size"] <= size
-        )
-
-    def _check_root(self, batch: DictRow) -> None:
-        size, root = self._frontier.size, self._frontier.root()
-        if bytes(batch["root"]) != root:
-            raise LogBroken("root", self._trusted + 1, size)
-        if batch["recorded_at"] != self._recorded_at:
-            raise LogBroken("batch", self._trusted + 1, size)
-        self._trusted = size
+    def _check_root(self, batch: TupleRow) -> None:
+        size, root, recorded_at = batch
+        first = self._frontier.size + 1
+        self._frontier = self._frontier.append(self._leaves)
+        self._leaves.clear()
+        if root != self._frontier.root():
+            raise LogBroken("root", first, size)
+        if recorded_at != self._recorded_at:
+            raise LogBroken("batch", first, size)
         self._batches += 1
 
-    def _check_head(self, size: int) -> None:
-        try:
-            frontier = Frontier.from_bytes(self._head["frontier"])
-        except FrontierBroken:
-            raise LogBroken("head", size) from None
-        if frontier != self._frontier or bytes(self._head["root"]) != self._frontier.root():
-            raise LogBroken("head", size)
-        if size and self._head["recorded_at"] != self._recorded_at:
-            raise LogBroken("head", size)
+    def _check_acknowledged(self) -> None:
+        size, root = self._acknowledged
+        if self._frontier.append(self._leaves).root() != root:
+            raise LogBroken("acknowledged", 1, size)
 
-    def _check_acknowledged_size(self, size: int) -> None:
-        if self._acknowledged is not None and self._acknowledged[0] > size:
-            raise LogBroken("acknowledged", size + 1, self._acknowledged[0])
 
-    def _check_acknowledged_root(self, position: int) -> None:
-        if self._acknowledged is None or self._acknowledged[0] != position:
-            return
-        if self._frontier.root() != self._acknowledged[1]:
-            raise LogBroken("acknowledged", 1, position)
+# --- Columns as text, without dates or UUIDs in between ---------------------------------------
+
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""From when PostgreSQL counts microseconds."""
+
+_DAY: Final = 86_400_000_000
+_CLOCK: Final = tuple(
+    f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}." for second in range(86_400)
+)
+_PLAIN: Final = re.compile("[A-Za-z0-9_.-]+", re.ASCII)
+_KEPT: Final = 65_536
+"""How many texts are kept ready: memory stays the same however long the log is."""
+
+
+class _Texts:
+    """Texts of the values that come again and again."""
+
+    def __init__(self) -> None:
+        self._days: dict[int, str] = {}
+        self._uuids: dict[bytes, str] = {}
+        self._known: set[str] = {""}
+
+    def time(self, sent: bytes) -> str:
+        """As in a leaf; nothing that fits where no calendar has the day."""
+        day, rest = divmod(_microseconds(sent), _DAY)
+        second, microsecond = divmod(rest, 1_000_000)
+        text = self._days.get(day)
+        if text is None:
+            try:
+                text = (_EPOCH.date() + timedelta(days=day)).isoformat()
+            except OverflowError:
+                return ""
+            self._days[day] = text
+        return f"{text}{_CLOCK[second]}{microsecond:06}Z"
+
+    def uuid(self, sent: bytes) -> str:
+        text = self._uuids.get(sent)
+        if text is None:
+            if len(self._uuids) >= _KEPT:
+                self._uuids.clear()
+            text = self._uuids[sent] = _uuid_text(sent)
+        return text
+
+    def uuid_or_null(self, sent: bytes | None) -> str:
+        return "null" if sent is None else f'"{self.uuid(sent)}"'
+
+    def plain(self, stream: str, topic: str, source: str, offset: str) -> bool:
+        """Whether these could ever be written so: no escapes, and an offset that is one."""
+        known = self._known
+        if topic not in known or source not in known or offset not in known:
+            try:
+                parse_time("2000-01-01T00:00:00.000000Z", offset)
+            except CanonicalError:
+                return False
+            if not (_PLAIN.fullmatch(topic) and _PLAIN.fullmatch(source)):
+                return False
+            known.update((topic, source, offset))
+        return not stream or _PLAIN.fullmatch(stream) is not None
+
+
+def _uuid_text(sent: bytes) -> str:
+    digits = sent.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _microseconds(sent: bytes) -> int:
+    return int.from_bytes(sent, "big", signed=True)
+
+
+def _read(frontier: bytes) -> Frontier | None:
+    try:
+        return Frontier.from_bytes(frontier)
+    except FrontierBroken:
+        return None
+
+
+# --- What is wrong with an entry that does not fit --------------------------------------------
+
+
+def _named(conninfo: str, clinic: UUID, position: int) -> LogBroken:
+    """Reads the entry once more, as everybody does, and tells what differs."""
+    query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s AND position = %s"  # noqa: S608
+    with psycopg.connect(pinned(conninfo, clinic), row_factory=dict_row) as conn:
+        conn.adapters.register_loader("timestamptz", _AnyTime)
+        row: DictRow | None = conn.execute(query.encode(), (clinic, position)).fetchone()
+    if row is None:
+        return LogBroken("missing", position)
+    try:
+        entry = entry_of(row)
+        leaf = leaf_input(entry.envelope, entry.sealed)
+    except (CanonicalError, LeafRefused):
+        return LogBroken("unreadable", position)
+    return _altered(position, leaf, entry)
 
 
 def _altered(position: int, leaf: bytes, entry: SealedEntry) -> LogBroken:
