@@ -26,6 +26,7 @@ from domain.soundness import faults
 __all__ = [
     "BrokenDefinition",
     "Definition",
+    "KeyOfAnother",
     "NotAQuestionnaire",
     "Perspective",
     "PerspectiveUnknown",
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownInstrument",
     "UnknownKey",
     "catalogue",
+    "find_key",
     "load",
     "load_key",
     "markers",
@@ -65,6 +67,12 @@ class UnknownKey(Refusal):
     rule = 36
     status = 404
     says = "No scoring key {key_hash} is known here: the raw items stand, without a score."
+
+
+class KeyOfAnother(Refusal):
+    rule = 31
+    status = 422
+    says = "{instrument} has no key {key}; it has the versions {known}."
 
 
 class BrokenDefinition(ValueError):
@@ -184,6 +192,23 @@ def load_key(key_hash: str) -> Definition:
         if definition.key_hash == key_hash:
             return definition
     raise UnknownKey(key_hash=quoted(key_hash, 64))
+
+
+_SHORTEST_PREFIX = 8
+
+
+def find_key(instrument: str, key: str) -> Definition:
+    """A questionnaire's key by its version, its hash, or the first 8 or more digits of the hash.
+
+    UnknownInstrument, NotAQuestionnaire; KeyOfAnother if that instrument has no such key.
+    """
+    keys = versions(instrument)
+    for definition in keys:
+        begins = len(key) >= _SHORTEST_PREFIX and definition.key_hash.startswith(key.lower())
+        if begins or key == definition.version:
+            return definition
+    known = ", ".join(definition.version for definition in keys)
+    raise KeyOfAnother(instrument=keys[0].id, key=quoted(key, 64), known=known)
 
 
 # --- The vocabulary of ruptures -------------------------------------------------------------

@@ -6,13 +6,16 @@ from typing import Any
 from fastapi import Depends
 
 from api.doors import Admits
-from api.routes.command import concept
+from api.routes.command import accept, concept
 from domain.event import Line, Model
 from domain.instrument import Definition, Perspective, Procedure, catalogue, procedures
 from domain.rating import Answers
+from domain.rescoring import AdoptScoringKey
 from domain.score_report import score_report
+from domain.text_pack import AdoptTextPack
 
 router = concept("instruments")
+accept(router, AdoptTextPack, AdoptScoringKey)
 
 
 class InstrumentDocument(Model):
