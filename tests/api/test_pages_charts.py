@@ -267,6 +267,8 @@ def test_everything_in_a_relationship_has_a_word() -> None:
         "consent_document",
         "instrument_licence",
         "import",
+        "text_pack",
+        "scoring_key",
         "person",
         "practitioner",
         "schedule",

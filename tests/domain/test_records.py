@@ -268,6 +268,8 @@ HOMES = {
     "consent_document": Stream("clinic", CLINIC),
     "instrument_licence": Stream("clinic", CLINIC),
     "import": Stream("clinic", CLINIC),
+    "text_pack": Stream("clinic", CLINIC),
+    "scoring_key": Stream("clinic", CLINIC),
     "person": Stream("person", _CLIENT),
     "practitioner": Stream("practitioner", _THERAPIST),
     "schedule": schedule_stream(_THERAPIST),
