@@ -164,8 +164,6 @@ _RECORDING: Mapping[str, Door] = {
     "declare-import": Door(_OFFICE | _MACHINE),
     "adopt-text-pack": Door(_OFFICE | _MACHINE),
     "adopt-scoring-key": Door(_OFFICE | _MACHINE),
-    "adopt-text-pack": Door(_OFFICE | _MACHINE),
-    "adopt-scoring-key": Door(_OFFICE | _MACHINE),
     "register-person": Door(_OFFICE | _MACHINE),
     "register-practitioner": Door(_OFFICE | _MACHINE),
     # The relationship

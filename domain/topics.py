@@ -47,7 +47,6 @@ from domain import (
     supervision,
     task,
     text_pack,
-    text_pack,
     withdrawal,
 )
 from domain.correction import EntryCorrected
@@ -58,8 +57,6 @@ _EVENTS: tuple[type[Event], ...] = (
     clinic.ConsentDocumentPublished,
     clinic.InstrumentLicenceAttested,
     clinic.ImportDeclared,
-    text_pack.TextPackAdopted,
-    rescoring.ScoringKeyAdopted,
     text_pack.TextPackAdopted,
     rescoring.ScoringKeyAdopted,
     person.PersonRegistered,
@@ -166,8 +163,6 @@ _COMMANDS: tuple[type[Command], ...] = (
     clinic.PublishConsentDocument,
     clinic.AttestInstrumentLicence,
     clinic.DeclareImport,
-    text_pack.AdoptTextPack,
-    rescoring.AdoptScoringKey,
     text_pack.AdoptTextPack,
     rescoring.AdoptScoringKey,
     person.RegisterPerson,
