@@ -85,7 +85,8 @@ class InputDocument(Model):
     session: int | None
     session_id: UUID | None
     entry: int | None
-    value: str
+    value: str | None
+    """Null where the method looks at the answers alone."""
     occurred_at: datetime
     known_at: datetime
     flags: list[str]

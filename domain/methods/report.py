@@ -83,7 +83,6 @@ def _input(place: int, point: Point, *, of_scores: bool) -> dict[str, Any]:
         "session_id": point.session_id and str(point.session_id),
         "entry": point.entry,
         "value": text(point.value) if of_scores else None,
-        "items": [None if item is None else text(item) for item in point.items],
         "occurred_at": point.occurred_at.isoformat(),
         "known_at": point.known_at.isoformat(),
         "flags": list(point.flags),
