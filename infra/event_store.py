@@ -583,13 +583,14 @@ class ClinicLog:
 
 
 def _committed(history: History, size: int, commitments: Sequence[bytes]) -> History:
-    """The history whose entries past `size` were sealed with these commitments."""
-    return History(
-        replace(entry, commitment=commitments[entry.position - size - 1].hex())
-        if entry.position > size
-        else entry
-        for entry in history
-    )
+    """The history whose last entries, past `size`, were sealed with these commitments."""
+    entries = list(history)
+    at = len(entries) - 1
+    while at >= 0 and entries[at].position > size:
+        commitment = commitments[entries[at].position - size - 1].hex()
+        entries[at] = replace(entries[at], commitment=commitment)
+        at -= 1
+    return History(entries)
 
 
 class Rehearsal:
