@@ -263,6 +263,10 @@ _RECORDING: Mapping[str, Door] = {
     "agree-supervision-action": Door(_THERAPIST | _SUPERVISOR),
     "review-supervision-action": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     "note-countertransference": Door(_THERAPIST),
+    # Recall
+    "schedule-recall": Door(_THERAPIST | _SUPERVISOR),
+    "hold-recall-interview": Door(_THERAPIST | _SUPERVISOR, _named("inquirer")),
+    "mark-moment": Door(_TAKING_PART, _named("party")),
     # Corrections
     "correct-entry": Door(_THERAPIST | _SUPERVISOR | _OFFICE, _author_of_amended),
     "mark-entered-in-error": Door(_THERAPIST | _SUPERVISOR | _OFFICE, _author_of_amended),

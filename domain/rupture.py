@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from domain.clinic import EachOnce
+from domain.consent import Reliance, consenting
 from domain.event import (
     Command,
     EntryUnknown,
@@ -35,6 +36,7 @@ from domain.instrument import Perspective
 from domain.person import require_training, require_voice
 from domain.possible_rupture import PossibleRupture, require_entries, require_human
 from domain.rating import require_perspective
+from domain.recording import RecordingUsed, UseNotConsented, recording_of
 from domain.relationship import (
     Relationship,
     relationship_of,
@@ -162,9 +164,11 @@ class Mark(Model):
         coded = self.method is Method.CODED_3RS
         if self.perspective is Perspective.OBSERVER and not coded:
             raise PydanticCustomError("observer_codes", "An observer's mark is coded by the 3RS.")
-        if coded and not (self.markers and self.segment and self.session):
+        if coded != (self.segment is not None) or (coded and not (self.markers and self.session)):
             raise PydanticCustomError(
-                "coding_incomplete", "A coded mark has markers, a session, and a segment of it."
+                "coding_incomplete",
+                "A mark coded by the 3RS, and only such a one, has a segment; it has markers and a"
+                " session too.",
             )
         return self
 
@@ -176,8 +180,12 @@ class RuptureMarked(Mark, Event):
     """Somebody noticed a rupture: who, from which perspective, and how."""
 
     topic = "rupture.marked"
-    # Training, segment and inputs were checked against these when it was marked.
-    fixed = frozenset({"perspective", "method", "segment", "prompted_by"})
+    # What somebody noticed is never reworded, and training, recording and consent were looked at
+    # for its time: strike it and mark it anew.
+    correctable = False
+
+    relies_on: tuple[Reliance, ...] = ()
+    """Of a coded mark: the consents to what the recording was used for."""
 
     def subject(self) -> UUID | None:
         return self.raised_by if self.perspective is Perspective.CLIENT else None
@@ -320,6 +328,17 @@ class SessionNotBegun(Refusal):
     says = "Session {session} had not taken place by then."
 
 
+class SegmentOutsideRecording(Refusal):
+    rule = 39
+    status = 422
+    says = "The segment does not lie inside recording {recording}, as that was made."
+
+
+class RecordingNotUsed(Refusal):
+    rule = 22
+    says = "{person} has used recording {recording} for nothing yet: record that use first."
+
+
 class ViewUnchanged(Refusal):
     rule = 39
     says = "{by} sees rupture {rupture} like this already."
@@ -361,10 +380,41 @@ class MarkRupture(Mark, _RuptureCommand):
             _took_place(history, self.session, given)
         if self.prompted_by is not None:
             require_entries(history, self.prompted_by)
-        if self.method is Method.CODED_3RS:
+        relies_on: tuple[Reliance, ...] = ()
+        if self.segment is not None:
             require_training(given, self.raised_by, Method.CODED_3RS)
+            relies_on = self._require_recording(given, history, self.segment)
         said = {name: getattr(self, name) for name in Mark.model_fields}
-        yield self._new(RuptureMarked.model_validate(said))
+        yield self._new(RuptureMarked.model_validate({**said, "relies_on": relies_on}))
+
+    def _require_recording(
+        self, given: Given, history: History, segment: Segment
+    ) -> tuple[Reliance, ...]:
+        """Rules 22 and 39: a segment inside a recording of that session, which the rater has used
+        for a purpose that every client on it consents to at that time."""
+        recording = recording_of(history, segment.recording)
+        if recording is None or recording.session != self.session:
+            raise EntryUnknown(what="recording of that session")
+        # A withdrawal while it ran has ended it.
+        if recording.seconds is None or segment.to_s > recording.seconds:
+            raise SegmentOutsideRecording(recording=recording.id)
+        used = [
+            use.event
+            for use in recording.uses
+            if isinstance(use.event, RecordingUsed)
+            and use.event.by == self.raised_by
+            and use.occurred_at <= given.at
+        ]
+        if not used:
+            raise RecordingNotUsed(person=self.raised_by, recording=recording.id)
+        relies_on = []
+        for scope in used[-1].purpose.scopes:
+            consents = consenting(history, scope, given.at)
+            for client in recording.clients:
+                if client not in consents:
+                    raise UseNotConsented(party=client, scope=scope)
+                relies_on.append(consents[client])
+        return tuple(relies_on)
 
 
 def _took_place(history: History, session: UUID, given: Given) -> Session:

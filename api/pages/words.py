@@ -91,6 +91,9 @@ TOPICS = {
     "note.addended": "Addendum to a note",
     "note.signed": "Note signed",
     "note.cosigned": "Note co-signed",
+    "recall.scheduled": "Recall interview scheduled",
+    "recall.interview_held": "Recall interview held",
+    "recall.moment_marked": "Moment marked in recall",
     "entry.corrected": "Entry corrected",
     "entry.entered_in_error": "Entry marked as entered in error",
 }
@@ -150,6 +153,7 @@ _MISSING = {
     Missing.CONTENT: "content erased",
     Missing.TREATMENT_CONSENT: "no consent to treatment in force",
     Missing.RISK_REVIEW: "risk item of {day} not reviewed",
+    Missing.EMERGENCY_REVIEW: "session in an emergency, to be reviewed by {day}",
     Missing.ACCESS_REVIEW: "emergency access to be reviewed by {day}",
     Missing.ACTION_OVERDUE: "supervision action overdue since {day}",
     Missing.AMENDMENT: "request for amendment to be answered by {day}",
