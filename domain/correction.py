@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from domain.amendment import AmendmentEntry
 from domain.clinic import ConsentDocumentPublished, ImportDeclared
 from domain.consent import ConsentWithdrawn
 from domain.event import (
@@ -44,6 +45,7 @@ from domain.participant import require_participation
 from domain.process_note import ProcessNoteShared, ProcessNoteWritten
 from domain.recording import RecordingUsed, require_recordings
 from domain.relationship import require_order
+from domain.restriction import RestrictionAgreed, RestrictionLifted
 from domain.session import (
     Medium,
     MediumNotStated,
@@ -127,7 +129,13 @@ _FINAL = (
     SessionTimeTaken,
     NoteSigned,
     NoteCosigned,
+    RestrictionAgreed,
+    RestrictionLifted,
+    AmendmentEntry,
 )
+
+_TRAILS = frozenset({"access", "role", "hold", "disclosure", "erasure"})
+"""Streams that tell who read, could do, held, received and erased what: nobody's to mend."""
 # What somebody wrote for nobody else is mended by nobody else, and others do not learn of it.
 _PRIVATE = (ProcessNoteWritten, ProcessNoteShared, CountertransferenceNoted)
 
@@ -299,8 +307,7 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
         raise EntryUnknown(what="entry")
     if recorded.event.amends() is not None:
         raise AmendsAnAmendment(entry=version)
-    # The trail of who read what is nobody's to mend.
-    if isinstance(recorded.event, _FINAL) or stream.category == "access":
+    if isinstance(recorded.event, _FINAL) or stream.category in _TRAILS:
         raise StaysAsRecorded(topic=recorded.topic)
     for entry in history.standing:
         if entry.version == version and not isinstance(entry.event, Erased):
