@@ -101,6 +101,8 @@ _HOMES = {
     "clinic": clinic_stream(CLINIC),
     "consent_document": clinic_stream(CLINIC),
     "instrument_licence": clinic_stream(CLINIC),
+    "text_pack": clinic_stream(CLINIC),
+    "scoring_key": clinic_stream(CLINIC),
     "import": clinic_stream(CLINIC),
     "schedule": schedule_stream(THERAPIST),
     "record": Stream("access", RELATIONSHIP),
