@@ -22,8 +22,13 @@ from domain.methods.card import (
 from domain.methods.numbers import plain, ratings, reaches, root, text, variance
 from domain.methods.series import Series
 
-OWN_NEEDS = 3
-"""So many earlier ratings make an own standard deviation."""
+OWN_NEEDS = 5
+"""So many earlier ratings make an own standard deviation; of fewer it is too uncertain to use."""
+
+SCATTER = (
+    "Measured by the own standard deviation: of ratings that only scatter, a step of one SD to the "
+    "worse is about one in four. docs/detectors.md says what that does."
+)
 
 
 def reference_variance(series: Series, before: int, sd: Fraction | None) -> Fraction | None:
@@ -60,6 +65,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         says=f"{flagged} of {len(judged)} steps {'is a' if flagged == 1 else 'are'} {word}"
         f"{'s' * (flagged != 1)} of {plain(k)} SD or more.",
         findings=findings,
+        notes=(SCATTER,) if sd is None else (),
     )
 
 

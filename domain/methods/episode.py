@@ -13,10 +13,23 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-from domain.methods.card import Finding, Judgement, Kind, Method, Parameters, Spec, Why, decline
+from domain.methods.card import (
+    Finding,
+    Judgement,
+    Kind,
+    Method,
+    Parameter,
+    Parameters,
+    Spec,
+    Why,
+    decline,
+)
 from domain.methods.criterion_drop import OWN_NEEDS, reference_variance
 from domain.methods.numbers import exceeds, plain, ratings, reaches, root, text
 from domain.methods.series import Resolution, Series
+
+
+_ONE_SD = "convention: one standard deviation"
 
 
 class Status(StrEnum):
@@ -146,25 +159,22 @@ def sessions_between(series: Series, first: int, later: int) -> int:
 
 
 def _judge(series: Series, parameters: Parameters) -> Judgement:
+    sd, k = parameters.given("sd_ref"), parameters.given("k")
+    used: tuple[Parameter, ...] = ()
+    if k is None:
+        k = Fraction(3 if sd is None else 1)
+        source = "product, by planted courses: docs/detectors.md" if sd is None else _ONE_SD
+        used = (replace(parameters["k"], value=k, source=source),)
     rules = Rules(
-        k=parameters.number("k"),
-        sd=parameters.given("sd_ref"),
+        k=k,
+        sd=sd,
         margin=parameters.number("margin"),
         within=parameters.whole("within"),
         repaired_by=By(parameters.word("repaired_by")),
     )
-    count, least = len(series.points), 2 if rules.sd is not None else OWN_NEEDS + 1
-    if count < least:
-        return decline(
-            Why.NOT_ENOUGH_DATA,
-            f"{ratings(count)}: with {'a given' if rules.sd is not None else 'its own'} "
-            f"standard deviation an episode needs at least {least}.",
-        )
-    if rules.sd is None and len(set(series.values[:-1])) == 1:
-        return decline(
-            Why.NO_VARIANCE,
-            "The earlier ratings do not differ, so there is no standard deviation to measure by.",
-        )
+    missing = _too_little(series, sd)
+    if missing is not None:
+        return replace(missing, used=used)
     found = episodes(series, rules)
     findings = [
         finding for step, _ in _steps(series, rules) for finding in _findings(series, step, rules)
@@ -174,12 +184,30 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         says=_summary(found),
         findings=tuple(told[key] for key in sorted(told)),
         figures={status: str(_count(found, status)) for status in Status},
+        used=used,
         notes=(
             "A fall of a score is no rupture, and its return no repair, until a person says so.",
         )
         if found
         else (),
     )
+
+
+def _too_little(series: Series, sd: Fraction | None) -> Judgement | None:
+    """Why there is nothing to measure by; None: there is."""
+    least = 2 if sd is not None else OWN_NEEDS + 1
+    if len(series.points) < least:
+        return decline(
+            Why.NOT_ENOUGH_DATA,
+            f"{ratings(len(series.points))}: with {'its own' if sd is None else 'a given'} "
+            f"standard deviation an episode needs at least {least}.",
+        )
+    if sd is None and len(set(series.values[:-1])) == 1:
+        return decline(
+            Why.NO_VARIANCE,
+            "The earlier ratings do not differ, so there is no standard deviation to measure by.",
+        )
+    return None
 
 
 def _count(found: Sequence[Episode], status: Status) -> int:
@@ -257,9 +285,9 @@ EPISODE = Method[Series](
     specs=(
         Spec(
             "k",
-            Fraction(1),
+            None,
             "how many reference standard deviations a drop must reach",
-            "convention: one standard deviation",
+            "left out: 1 by a given SD, 3 by the client's own",
             operator=">=",
             above=Fraction(0),
         ),

@@ -44,7 +44,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
         findings=findings,
         notes=(
             "A standard deviation of few ratings is itself uncertain: after three, chance alone "
-            "reaches 2 about once in nine.",
+            "reaches 3 about once in sixteen.",
         ),
     )
 
@@ -79,9 +79,9 @@ PERSON_DEVIATION = Method[Series](
     specs=(
         Spec(
             "z",
-            Fraction(2),
+            Fraction(3),
             "how many own standard deviations to the worse side are flagged",
-            "convention; docs/detectors.md gives what it finds in planted courses",
+            "product, by planted courses: docs/detectors.md",
             operator=">=",
             above=Fraction(0),
         ),
