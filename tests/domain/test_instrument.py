@@ -318,6 +318,28 @@ BROKEN = [
     ('version = "2.1"', 'version = "2"', "version", "pattern"),
     ('name = "Toy"', 'name = "Toy"\nkey_hash = "00"', "key_hash", "remove it"),
     ('name = "Toy"', "name = Toy", "the file", "not TOML"),
+    ("count = 4, ", "count = 4, optionl = 1, ", "items.optionl", "not permitted"),
+    ("items = [5]", "items = [6]", "responses[0].items", "numbered from 1 to 5"),
+    ("min = 0\nmax = 1\n", "min = 1\nmax = 1\n", "responses[0]", "below max"),
+    (
+        '[[changes]]\nscale = "total"',
+        '[[changes]]\nscale = "x"',
+        "changes[0].scale",
+        "name a scale",
+    ),
+    ('[[norms]]\nscale = "total"', '[[norms]]\nscale = "x"', "norms[0].scale", "name a scale"),
+    ('kind = "reliable"', 'kind = "some"', "changes.0.kind", "'reliable'"),
+    ("item = 3\n", "item = 5\n", "risk_items[0].item", "numbered from 1 to 4"),
+    ("value = 3\n", "value = 7\n", "risk_items[0].value", "no answer to item 3"),
+    ("answer = 2", "answer = 2.5", "attention[0].answer", "no answer to item 4"),
+    ("scoring =", "# =", "scoring", "how the scales are made"),
+    ("scales.total =", "# =", "scales", "at least one scale"),
+    (
+        "range = [0, 40]",
+        'range = [0, 4], metric = "mean", multiplier = 2',
+        "scales.total.range",
+        "from 0 to 8",
+    ),
 ]
 
 
