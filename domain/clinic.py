@@ -96,6 +96,9 @@ class Scope(StrEnum):
     QUOTATION = "quotation"
     RECONTACT = "recontact"
     INTERPRETER_OR_OBSERVER = "interpreter_or_observer"
+    PROCESS_NOTES = "process_notes"
+    """Disclosing notes that are kept apart: no other consent covers them (45 CFR 164.508(a)(2),
+    42 CFR 2.31(b))."""
 
 
 # --- What happened --------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from domain.amendment import AmendmentEntry
+from domain.assent import AssentDissented
 from domain.clinic import ConsentDocumentPublished, ImportDeclared
-from domain.consent import ConsentWithdrawn
+from domain.consent import ConsentScopeNarrowed, ConsentWithdrawn
 from domain.event import (
     Amendment,
     Command,
@@ -46,6 +47,7 @@ from domain.process_note import ProcessNoteShared, ProcessNoteWritten
 from domain.recording import RecordingUsed, require_recordings
 from domain.relationship import require_order
 from domain.restriction import RestrictionAgreed, RestrictionLifted
+from domain.risk import RiskItemRaised
 from domain.session import (
     Medium,
     MediumNotStated,
@@ -124,7 +126,10 @@ def _as_stored(value: Any) -> Any:
 _FINAL = (
     ConsentDocumentPublished,
     ImportDeclared,
+    ConsentScopeNarrowed,
     ConsentWithdrawn,
+    AssentDissented,
+    RiskItemRaised,
     RecordingUsed,
     SessionTimeTaken,
     NoteSigned,

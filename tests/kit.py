@@ -23,7 +23,8 @@ from domain.clinic import (
     Scope,
     clinic_stream,
 )
-from domain.consent import Capacity, ConsentGiven, GiveConsent, InformationGiven, Reliance
+from domain.consent import Capacity, ConsentGiven, Reliance
+from domain.consenting import GiveConsent
 from domain.event import (
     ERASED,
     Command,
@@ -37,6 +38,7 @@ from domain.event import (
     Source,
     Stream,
 )
+from domain.information import InformationGiven
 from domain.person import (
     Activity,
     PersonRegistered,
@@ -292,8 +294,10 @@ class Outcome:
 # --- Facts and commands that most tests need ------------------------------------------------
 
 
-def registered(person: UUID = CLIENT) -> PersonRegistered:
-    return PersonRegistered(person=person, name="Maria Beispiel", birth_date=date(1984, 5, 17))
+def registered(
+    person: UUID = CLIENT, birth_date: date | None = date(1984, 5, 17)
+) -> PersonRegistered:
+    return PersonRegistered(person=person, name="Maria Beispiel", birth_date=birth_date)
 
 
 def practising(
@@ -471,6 +475,14 @@ practitioners."""
 
 OPENED: tuple[Fact, ...] = (*FOUNDED, opened(supervisor=SUPERVISOR))
 """And an open relationship of one client and one therapist, under supervision."""
+
+BORN_2012 = date(2012, 9, 1)
+"""A birthday: 13 years old now, of age on 1 September 2030."""
+
+OPENED_FOR_A_MINOR: tuple[Fact, ...] = tuple(
+    registered(CLIENT, BORN_2012) if fact == registered(CLIENT) else fact for fact in OPENED
+)
+"""The same relationship, where the client is 13 years old."""
 
 CONSENTED: tuple[Fact, ...] = (*OPENED, informed(), consent())
 """And the client's consent to treatment."""

@@ -15,14 +15,9 @@ from domain.access import ReadRecord, Role
 from domain.appointment import CancelSession, MissSession, ScheduleSession
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
-from domain.consent import (
-    AddressQuestions,
-    DeclineConsent,
-    GiveConsent,
-    GiveInformation,
-    WithdrawConsent,
-)
+from domain.consenting import DeclineConsent, GiveConsent
 from domain.correction import CorrectEntry
+from domain.information import AddressQuestions, GiveInformation
 from domain.person import Activity
 from domain.relationship import (
     Constellation,
@@ -31,6 +26,7 @@ from domain.relationship import (
     relationship_stream,
 )
 from domain.session import HoldSession, Medium
+from domain.withdrawal import WithdrawConsent
 
 LENGTH = timedelta(minutes=50)
 LATE_SESSIONS = (6, 17, 23)

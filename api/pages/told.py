@@ -11,6 +11,7 @@ from uuid import UUID
 from api.doors import Visit
 from api.pages import course, words
 from api.pages.people import People
+from api.pages.said import Said
 from domain.clinic import Scope
 from domain.event import History
 from domain.goal import GoalStatus
@@ -28,14 +29,6 @@ from projections.consent_register import ConsentRow, Step, unanswered
 from projections.dossier import Dossier
 from projections.goal_course import GoalRow, Kind, series
 from projections.view import known
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Something that somebody said or did, and the entry that says so."""
-
-    text: str
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +137,23 @@ def _unseen(contents: Mapping[int, object]) -> Iterator[Unseen]:
 
 
 def _consents(rows: Mapping[int, ConsentRow], people: People, now: datetime) -> Iterator[Consent]:
-    """The newest answer of each person to each scope, then what is not answered or not readable."""
-    newest: dict[tuple[Scope, UUID], tuple[int, ConsentRow]] = {}
+    """The newest answer of each person to each scope, then what is not answered or not readable.
+
+    What a minor says to a scope is an answer beside the guardian's.
+    """
+    newest: dict[tuple[Scope, UUID, bool], tuple[int, ConsentRow]] = {}
     for version, row in sorted(rows.items()):
         scope, party = known(row.scope), known(row.party)
         if scope is not None and party is not None:
-            newest[scope, party] = (version, row)
+            by_minor = known(row.step) in (Step.ASSENTED, Step.DISSENTED)
+            newest[scope, party, by_minor] = (version, row)
     order = list(Scope)
-    for (scope, party), (version, row) in sorted(
+    for (scope, party, by_minor), (version, row) in sorted(
         newest.items(), key=lambda item: (order.index(item[0][0]), people.name(item[0][1]))
     ):
         state, tone, detail = _standing(row, now)
-        said = [Said("given by" if row.consent else "declined by", version)]
+        answer = "said by" if by_minor else "given by" if row.consent else "declined by"
+        said = [Said(answer, version)]
         if row.withdrawn_at is not None:
             ended = row.withdrawn_at.ref.version
             said.append(Said("withdrawn by", ended))
@@ -175,10 +173,16 @@ def _consents(rows: Mapping[int, ConsentRow], people: People, now: datetime) -> 
 def _standing(row: ConsentRow, now: datetime) -> tuple[str, str, str]:
     """State, tone and detail of one answer at that time."""
     document = f"version {known(row.document_version)} of the document"
-    if known(row.step) is Step.DECLINED:
-        at = known(row.at)
-        return "declined", "", f"{document}{'' if at is None else ', ' + words.day(at)}"
-    begins, ends, withdrawn = known(row.valid_from), known(row.valid_to), known(row.withdrawn_at)
+    at, step = known(row.at), known(row.step)
+    on = "" if at is None else words.day(at)
+    if step is Step.DECLINED:
+        return "declined", "", f"{document}, {on}"
+    if step is Step.ASSENTED:
+        return "the minor assents", "good", f"{document}, {on}"
+    if step is Step.DISSENTED:
+        reason = known(row.reason)
+        return "the minor dissents", "alarm", on + (f": {reason}" if reason else "")
+    begins, ends, withdrawn = known(row.valid_from), row.ends_at, known(row.withdrawn_at)
     since = "" if begins is None else f"since {words.day(begins)}"
     if withdrawn is not None and withdrawn <= now:
         reason = known(row.withdrawal_reason)
@@ -192,7 +196,11 @@ def _standing(row: ConsentRow, now: datetime) -> tuple[str, str, str]:
     if begins is not None and begins > now:
         return "not yet", "", f"from {words.day(begins)}; {document}"
     until = "until withdrawn" if ends is None else f"until {words.day(ends)}"
-    return "in force", "good", f"{since}, {until}; {document}"
+    left_out = "".join(f"; without: {known(part)}" for part in row.excludes)
+    detail = f"{since}, {until}; {document}{left_out}"
+    if not row.holds(now):
+        return "waits for the minor's assent", "alarm", detail
+    return "in force", "good", detail
 
 
 def _unanswered(row: ConsentRow, people: People) -> Consent:

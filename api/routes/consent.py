@@ -1,4 +1,4 @@
-"""Consent: informed, given, declined, withdrawn; and the register of it."""
+"""Consent and assent: informed, given, renewed, declined, narrowed, withdrawn; the register."""
 
 from typing import Annotated, Any
 
@@ -7,17 +7,16 @@ from fastapi import Depends, Response
 from api.doors import Reads, Visit
 from api.routes.command import accept, concept
 from api.routes.rows import page_document_of, page_of
-from domain.consent import (
-    AddressQuestions,
-    DeclineConsent,
-    GiveConsent,
-    GiveInformation,
-    WithdrawConsent,
-)
+from domain.assent import DissentAsMinor, GiveAssent, RecordMajority
+from domain.consenting import DeclineConsent, GiveConsent, RenewConsent
+from domain.information import AddressQuestions, GiveInformation
+from domain.withdrawal import NarrowConsent, WithdrawConsent
 from projections.consent_register import ConsentRow
 
 router = concept("consents")
-accept(router, GiveInformation, AddressQuestions, GiveConsent, DeclineConsent, WithdrawConsent)
+accept(router, GiveInformation, AddressQuestions)
+accept(router, GiveConsent, RenewConsent, DeclineConsent, NarrowConsent, WithdrawConsent)
+accept(router, GiveAssent, DissentAsMinor, RecordMajority)
 
 
 @router.get("/relationships/{relationship}/consents", response_model=page_document_of(ConsentRow))

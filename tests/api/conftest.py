@@ -10,14 +10,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.composition import Service
+from api.composition import Service, issue_token
 from api.worker import Worker
 from domain.access import Role
 from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, FoundClinic, PublishConsentDocument, Scope
-from domain.consent import GiveConsent, GiveInformation
+from domain.consenting import GiveConsent
 from domain.event import Command
 from domain.goal import AssentToGoal, ProposeGoal
+from domain.information import GiveInformation
 from domain.instrument import Perspective
 from domain.person import Activity, Profession, RegisterPerson, RegisterPractitioner
 from domain.relationship import OpenRelationship
@@ -65,7 +66,8 @@ class Practice:
         """A person in that role, new unless named, with a token for a year."""
         person = person or uuid4()
         expires = self.clinic.clock.now + timedelta(days=365)
-        return Somebody(person, role, self.service.tokens.issue(person, role, "care", expires))
+        text = issue_token(self.service, person, role, "care", expires, "Works here.")
+        return Somebody(person, role, text)
 
     def send(self, who: Somebody, command: Command, **headers: str) -> Response:
         """The command handed in at its door."""

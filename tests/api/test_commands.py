@@ -9,7 +9,6 @@ from domain.access import Role
 from domain.alliance import RateAlliance
 from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import Scope
-from domain.consent import WithdrawConsent
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import Command, Refusal, Stream
 from domain.goal import AssentToGoal, RateGoal
@@ -18,6 +17,7 @@ from domain.rating import SupersedeRating
 from domain.records import CommandIdReused, StaleVersion
 from domain.relationship import OpenRelationship, RelationshipExists, relationship_stream
 from domain.topics import COMMANDS
+from domain.withdrawal import WithdrawConsent
 from infra.merkle import leaf_hash
 from tests.api.conftest import House, Practice, Response, Somebody
 

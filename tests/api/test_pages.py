@@ -17,7 +17,6 @@ from domain.access import RecordRead, Role, access_stream
 from domain.alliance import RateAlliance
 from domain.appointment import MissSession, ScheduleSession
 from domain.clinic import AttestInstrumentLicence, Scope
-from domain.consent import WithdrawConsent
 from domain.event import Erased
 from domain.goal import ProposeGoal
 from domain.instrument import Perspective
@@ -25,6 +24,7 @@ from domain.person import RegisterPerson
 from domain.rating import SupersedeRating
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
 from domain.task import Aim, Done, ProposeTask, ReviewTask
+from domain.withdrawal import WithdrawConsent
 from tests.api.browsing import Visitor, launched, served, write_personas
 from tests.api.conftest import SECRET, House
 

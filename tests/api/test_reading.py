@@ -12,10 +12,11 @@ from api.doors import LONGEST_WAIT, Withheld, enter
 from api.doors import House as BehindTheDoors
 from domain.access import RecordRead, access_stream
 from domain.clinic import Scope
-from domain.consent import GiveInformation, WithdrawConsent
 from domain.event import Erased
 from domain.goal import DissentFromGoal, ProposeGoal
+from domain.information import GiveInformation
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
+from domain.withdrawal import WithdrawConsent
 from tests.api.conftest import SECRET, SHA256, House, Practice, Somebody
 
 DOORS = {

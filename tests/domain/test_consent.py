@@ -11,38 +11,41 @@ from pydantic import ValidationError
 
 from domain.clinic import Scope
 from domain.consent import (
-    AddressQuestions,
     Capacity,
-    CapacityUnclear,
     ConsentDeclined,
-    ConsentExists,
     ConsentGiven,
     ConsentMissing,
-    ConsentPeriodUnsound,
     ConsentUnknown,
     ConsentWithdrawn,
     ConsentWithdrawnAlready,
+    Reliance,
+    in_force,
+)
+from domain.consenting import (
+    CapacityUnclear,
+    ConsentExists,
+    ConsentPeriodUnsound,
     DeclineConsent,
+    GiveConsent,
+    TherapistCannotConsent,
+    WithdrawnSince,
+)
+from domain.correction import EnteredInError
+from domain.event import Command, Refusal
+from domain.information import (
+    AddressQuestions,
     DocumentDiffers,
     DocumentUnknown,
-    GiveConsent,
     GiveInformation,
     InformationGiven,
     NotInformed,
     QuestionsAddressed,
-    Reliance,
     ScopeNotInDocument,
-    TherapistCannotConsent,
     TherapistNotInformedFirst,
-    WithdrawalBackdated,
-    WithdrawConsent,
-    WithdrawnSince,
-    in_force,
 )
-from domain.correction import EnteredInError
-from domain.event import Command, Refusal
 from domain.person import PersonUnknown
 from domain.relationship import Initiator, NotAParticipant, RelationshipClosed, RelationshipNotOpen
+from domain.withdrawal import WithdrawalBackdated, WithdrawConsent
 from tests.kit import (
     BEGINNING,
     CLIENT,
@@ -53,6 +56,7 @@ from tests.kit import (
     HOUR,
     NOW,
     OPENED,
+    OPENED_FOR_A_MINOR,
     PARTNER,
     RELATIONSHIP,
     RELIANCE,
@@ -263,19 +267,18 @@ def test_consent_has_a_capacity_basis() -> None:
     record.and_given(informed(GUARDIAN)).when(
         give_consent(Scope.RECORDING).model_copy(update=for_the_therapist)
     ).refuses(CapacityUnclear, party=THERAPIST)
-    record.when(by_guardian).refuses(NotInformed, person=GUARDIAN)
-    record.and_given(informed(GUARDIAN)).when(by_guardian).then(
-        consent(valid_from=NOW).model_copy(
-            update={"signer": GUARDIAN, "capacity": Capacity.GUARDIAN}
-        )
-    )
+    minor = given(*OPENED_FOR_A_MINOR, informed(CLIENT))
+    minor.when(by_guardian).refuses(NotInformed, person=GUARDIAN)
+    signed = minor.and_given(informed(GUARDIAN)).when(by_guardian).event
+    assert isinstance(signed, ConsentGiven)
+    assert (signed.signer, signed.capacity) == (GUARDIAN, Capacity.GUARDIAN)
 
 
 def test_whoever_signs_for_another_is_known() -> None:
     """Rule 19: a guardian nobody has registered is nobody; an import invents none either."""
     nobody = named("nobody")
     by_nobody = give_consent(signer=nobody, capacity=Capacity.GUARDIAN)
-    record = given(*OPENED, informed(nobody))
+    record = given(*OPENED_FOR_A_MINOR, informed(nobody))
     record.when(by_nobody).refuses(PersonUnknown, person=nobody)
     record.when(by_nobody, imported=True).refuses(PersonUnknown)
 

@@ -21,7 +21,7 @@ from domain.clinic import (
     import_declared,
     licence_in_force,
 )
-from domain.consent import ConsentMissing, consents_of, in_force, informed
+from domain.consent import ConsentMissing, consents_of, in_force
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import (
     ERASED,
@@ -38,6 +38,7 @@ from domain.event import (
     Stream,
 )
 from domain.goal import goals_of
+from domain.information import informed
 from domain.person import Activity, in_scope
 from domain.phase import phases_of
 from domain.rating import ratings_of, score_of, series_of

@@ -24,7 +24,7 @@ import pytest
 from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import AttestInstrumentLicence, Scope
 from domain.closure import CloseRelationship
-from domain.consent import DeclineConsent, WithdrawConsent
+from domain.consenting import DeclineConsent
 from domain.correction import CorrectEntry
 from domain.event import Command
 from domain.goal import DissentFromGoal, ProposeGoal
@@ -32,6 +32,7 @@ from domain.person import Activity, ExternalId, Profession, RegisterPerson, Regi
 from domain.relationship import Initiator, relationship_stream
 from domain.session import Emergency
 from domain.task import Aim, ProposeTask
+from domain.withdrawal import WithdrawConsent
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
 from infra.view_store import ViewStore

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.alliance import AllianceRated
-from domain.consent import GiveInformation
 from domain.event import Erased, RecordedEvent
 from domain.goal import AssentToGoal, ProposeGoal
+from domain.information import GiveInformation
 from domain.person import person_stream
 from domain.relationship import RelationshipErased, relationship_stream
 from domain.session import Emergency

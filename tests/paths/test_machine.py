@@ -21,9 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, DeclareImport, PublishConsentDocument, Scope
-from domain.consent import GiveConsent, GiveInformation, consents_of
+from domain.consent import consents_of
+from domain.consenting import GiveConsent
 from domain.event import Command, Erased, Event, History, RecordedEvent, Refusal, Source, Stream
 from domain.goal import goals_of
+from domain.information import GiveInformation
 from domain.instrument import Perspective
 from domain.person import (
     Activity,

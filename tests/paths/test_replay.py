@@ -13,13 +13,13 @@ from uuid import uuid4
 import pytest
 
 from domain.clinic import Scope
-from domain.consent import WithdrawConsent
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import RecordedEvent
 from domain.goal import GoalProposed, ReviseGoal
 from domain.rating import SupersedeRating
 from domain.relationship import relationship_stream
 from domain.session import SessionHeld
+from domain.withdrawal import WithdrawConsent
 from infra.canonical import time_text
 from tests.api.conftest import SECRET, House
 

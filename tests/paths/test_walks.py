@@ -12,9 +12,10 @@ from api.worker import Worker
 from domain.access import RecordRead, Role, access_stream
 from domain.alliance import AllianceRated
 from domain.clinic import Scope
-from domain.consent import ConsentGiven, WithdrawConsent
+from domain.consent import ConsentGiven
 from domain.relationship import relationship_stream
 from domain.session import SessionHeld
+from domain.withdrawal import WithdrawConsent
 from infra.canonical import time_text
 from infra.merkle import Frontier, leaf_hash
 from infra.recorder import pinned

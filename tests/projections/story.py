@@ -6,14 +6,16 @@ from uuid import UUID, uuid4
 
 from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, FoundClinic, PublishConsentDocument, Scope
-from domain.consent import GiveConsent, GiveInformation, WithdrawConsent
+from domain.consenting import GiveConsent
 from domain.event import Command, Stream
 from domain.goal import AssentToGoal, GoalScale, Level, ProposeGoal, RateGoal
+from domain.information import GiveInformation
 from domain.instrument import Perspective
 from domain.person import Activity, Profession, RegisterPerson, RegisterPractitioner
 from domain.records import Receipt
 from domain.relationship import OpenRelationship, relationship_stream
 from domain.session import Emergency, HoldSession
+from domain.withdrawal import WithdrawConsent
 from tests.conftest import Clinic
 
 SHA256 = "5e" * 32

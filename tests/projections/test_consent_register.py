@@ -7,16 +7,11 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from domain.clinic import Scope
-from domain.consent import (
-    Capacity,
-    ConsentDeclined,
-    ConsentGiven,
-    GiveConsent,
-    QuestionsAddressed,
-    WithdrawConsent,
-    in_force,
-)
+from domain.consent import Capacity, ConsentDeclined, ConsentGiven, in_force
+from domain.consenting import GiveConsent
 from domain.event import ERASED, History, Stream
+from domain.information import QuestionsAddressed
+from domain.withdrawal import WithdrawConsent
 from projections.consent_register import ConsentRow, Step, lapsing, unanswered
 from projections.consent_register import in_force as in_force_by_register
 from projections.dossier import VIEWS
@@ -31,6 +26,7 @@ from tests.kit import (
     GUARDIAN,
     NOW,
     OPENED,
+    OPENED_FOR_A_MINOR,
     RELATIONSHIP,
     SHA256,
     THERAPIST,
@@ -84,7 +80,7 @@ def test_a_guardian_is_the_one_who_was_informed() -> None:
         signer=GUARDIAN,
         capacity=Capacity.GUARDIAN,
     )
-    record = given(*OPENED, informed(GUARDIAN), informed())
+    record = given(*OPENED_FOR_A_MINOR, informed(GUARDIAN), informed())
     row = last(record.when(signed, at=NOW).recorded())
     assert row.informed_at is not None
     assert row.informed_at.ref.version == record.relationship[-2].version
