@@ -28,7 +28,6 @@ from domain.methods.criterion_drop import OWN_NEEDS, reference_variance
 from domain.methods.numbers import exceeds, plain, ratings, reaches, root, text
 from domain.methods.series import Resolution, Series
 
-
 _ONE_SD = "convention: one standard deviation"
 
 

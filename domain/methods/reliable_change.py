@@ -215,17 +215,23 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
             Why.PARAMETER_NEEDED,
             f"Cut-off {yardstick.criterion} needs the mean and SD of its population.",
         )
-    judged = change(series.values[0], series.values[-1], yardstick)
-    says = sentence(judged, yardstick)
-    finding = Finding(
-        len(series.points) - 1,
+    findings = tuple(_finding(series, at, yardstick) for at in range(1, len(series.points)))
+    return Judgement(
+        says=findings[-1].says, findings=findings, figures=yardstick_figures(yardstick)
+    )
+
+
+def _finding(series: Series, at: int, yardstick: Yardstick) -> Finding:
+    """The change from the first rating to that one."""
+    judged = change(series.values[0], series.values[at], yardstick)
+    return Finding(
+        at,
         Kind.CHANGE,
         judged.category is Category.DETERIORATED,
-        says,
+        sentence(judged, yardstick),
         figures_of(judged),
         rests_on=(0,),
     )
-    return Judgement(says=says, findings=(finding,), figures=yardstick_figures(yardstick))
 
 
 def _population(parameters: Parameters, which: str) -> Population | None:
@@ -287,7 +293,7 @@ RELIABLE_CHANGE = Method[Series](
     name="reliable-change",
     version="1.0",
     title="Reliable and clinically significant change",
-    asks="From the first rating to the last: is the change more than error, and to which side?",
+    asks="From the first rating on: is the change more than error, and to which side?",
     sources=("Jacobson & Truax 1991, Journal of Consulting and Clinical Psychology 59(1), 12-19",),
     judge=_judge,
     specs=(
