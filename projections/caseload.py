@@ -7,7 +7,7 @@ therapists or predicts anything of a person.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 from domain.amendment import amendments_of
 from domain.clinic import Scope
 from domain.consent import ConsentGiven, ConsentWithdrawn
+from domain.emergency import emergencies_unreviewed
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
 from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
@@ -47,6 +48,7 @@ class Missing(StrEnum):
     CONTENT = "content_erased"
     TREATMENT_CONSENT = "treatment_consent"
     RISK_REVIEW = "risk_review"
+    EMERGENCY_REVIEW = "emergency_review"
     ACCESS_REVIEW = "access_review"
     ACTION_OVERDUE = "action_overdue"
     AMENDMENT = "amendment"
@@ -337,6 +339,11 @@ def _open_ends(history: History, policy: Policy) -> Iterator[Cell[OpenEnd]]:
     """What waits for somebody, each from the entry that began it."""
     for risk in risks_unreviewed(history):
         yield _waits(Missing.RISK_REVIEW, risk.entry)
+    for held in emergencies_unreviewed(history, _ALWAYS):
+        entry = history.entry(held.entry)
+        assert entry is not None, "it is told from this history"
+        due = datetime.combine(held.review_by, time(), UTC)
+        yield _waits(Missing.EMERGENCY_REVIEW, entry, due)
     for amending in amendments_of(history).values():
         requested = history.entry(amending.entry)
         if amending.is_open and requested is not None:
@@ -348,6 +355,10 @@ def _open_ends(history: History, policy: Policy) -> Iterator[Cell[OpenEnd]]:
     for rupture in ruptures_of(history).values():
         if rupture.is_open:
             yield _waits(Missing.RUPTURE_OPEN, rupture.entry)
+
+
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
+"""Rows do not depend on when they are told."""
 
 
 def _waits(what: Missing, since: RecordedEvent, due: datetime | None = None) -> Cell[OpenEnd]:

@@ -12,9 +12,9 @@ from typing import Any
 from domain.event import History, Policy, Stream
 from projections.actions import Actions
 from projections.alliance_course import AllianceCourse, RatingRow
+from projections.break_glass import Breaks
 from projections.caseload import Case, Caseload
 from projections.consent_register import ConsentRegister, ConsentRow
-from projections.emergencies import Emergencies
 from projections.goal_course import GoalCourse, GoalRow
 from projections.timeline import Line, Timeline
 from projections.view import View
@@ -30,7 +30,7 @@ class Views:
     goal_course: GoalCourse
     caseload: Caseload
     actions: Actions
-    emergencies: Emergencies
+    break_glass: Breaks
 
     @classmethod
     def under(cls, policy: Policy) -> "Views":
@@ -42,7 +42,7 @@ class Views:
             GoalCourse(),
             Caseload(policy),
             Actions(),
-            Emergencies(),
+            Breaks(),
         )
 
     def all(self) -> tuple[View[Any, Any], ...]:
@@ -53,7 +53,7 @@ class Views:
             self.goal_course,
             self.caseload,
             self.actions,
-            self.emergencies,
+            self.break_glass,
         )
 
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from domain.event import Policy, Stream
 from projections.actions import ActionRow, overdue
+from projections.break_glass import BreakRow, unreviewed
 from projections.caseload import PRESSING, Case, Finding, Missing, missing
-from projections.emergencies import EmergencyRow, unreviewed
 from projections.view import known
 
 Beside = Mapping[UUID, Sequence[Finding]]
@@ -63,7 +63,7 @@ def actions_waiting(rows: Mapping[int, ActionRow], now: datetime) -> Iterator[Fi
             )
 
 
-def accesses_waiting(rows: Mapping[int, EmergencyRow], policy: Policy) -> Iterator[Finding]:
+def accesses_waiting(rows: Mapping[int, BreakRow], policy: Policy) -> Iterator[Finding]:
     """Rule 41: emergency accesses that nobody has looked into."""
     for due in unreviewed(rows, policy):
         yield Finding(Missing.ACCESS_REVIEW, due)

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
 from domain.alliance import AllianceRated
 from domain.amendment import AmendmentDenied, AmendmentRequested, DenialGround
 from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn
+from domain.emergency import EmergencyReviewed
 from domain.event import Event, Policy, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
 from domain.instrument import Perspective
@@ -31,6 +32,7 @@ from domain.relationship import (
 )
 from domain.risk import RiskItemRaised, RiskReviewed
 from domain.rupture import Kind, Method, RuptureMarked, RuptureResolved
+from domain.session import Emergency, SessionHeld
 from projections.caseload import Case, CaseState, Finding, Missing, missing
 from projections.dossier import VIEWS
 from projections.triage import triage
@@ -96,6 +98,10 @@ def rating(number: int, perspective: Perspective = Perspective.CLIENT) -> Allian
         session=named(f"session {number}"),
         items=(1,),
     )
+
+
+def rating_of(session: SessionHeld) -> AllianceRated:
+    return rating(1).model_copy(update={"session": session.session})
 
 
 def test_a_case_names_its_people() -> None:
@@ -294,6 +300,17 @@ def test_a_request_for_amendment_waits_until_it_is_answered() -> None:
         reason="It says what was said.",
     )
     assert list(missing(case_of(record.and_given(denied)), NOW)) == []
+
+
+def test_a_session_without_consent_waits_for_its_review() -> None:
+    """Rule 12: from the session on, with the day by which somebody looks at it."""
+    review_by = (NOW + DAY).date()
+    urgent = held(emergency=Emergency(reason="An acute crisis.", review_by=review_by))
+    record = given(*CONSENTED, *AGREED, (urgent, AN_HOUR_AGO), rating_of(urgent))
+    due = datetime.combine(review_by, time(), UTC)
+    assert list(missing(case_of(record), NOW)) == [Finding(Missing.EMERGENCY_REVIEW, due)]
+    review = EmergencyReviewed(session=urgent.session, by=THERAPIST, outcome="It was right.")
+    assert list(missing(case_of(record.and_given(review)), NOW)) == []
 
 
 def test_who_takes_part_is_as_of_the_last_coming_or_going() -> None:

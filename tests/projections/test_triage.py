@@ -80,17 +80,17 @@ def test_an_emergency_access_waits_for_its_review() -> None:
     """Rule 41: whoever opened a record without being entitled to is looked into."""
     used = BreakGlassUsed(use=named("use"), person=OFFICE, reason="A call at night.", until=NOW)
     record = given(on(ACCESS, used))
-    rows = VIEWS.emergencies.of(ACCESS, record.history(ACCESS))
+    rows = VIEWS.break_glass.of(ACCESS, record.history(ACCESS))
     policy = Policy()
     due = NOW + policy.review_within
     assert list(accesses_waiting(rows, policy)) == [Finding(Missing.ACCESS_REVIEW, due)]
     review = AccessReviewed(entry=1, by=SUPERVISOR, finding=AccessFinding.JUSTIFIED)
     record = record.and_given(on(ACCESS, review))
-    rows = VIEWS.emergencies.of(ACCESS, record.history(ACCESS))
+    rows = VIEWS.break_glass.of(ACCESS, record.history(ACCESS))
     assert list(accesses_waiting(rows, policy)) == []
     assert [known(row.finding) for row in rows.values()] == [AccessFinding.JUSTIFIED]
     erased = record.erased(None, ACCESS)
-    assert VIEWS.emergencies.of(ACCESS, erased.history(ACCESS)).keys() == {1}
+    assert VIEWS.break_glass.of(ACCESS, erased.history(ACCESS)).keys() == {1}
 
 
 def test_what_waits_beside_counts_in_the_order() -> None:

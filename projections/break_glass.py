@@ -1,4 +1,4 @@
-"""Emergency accesses, by relationship: who opened a record without being entitled, until when, and
+"""Break-glass, by relationship: who opened a record without being entitled, until when, and
 whether somebody has looked into it since (rule 41).
 """
 
@@ -13,8 +13,8 @@ from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, 
 
 
 @dataclass(frozen=True, slots=True)
-class EmergencyRow(Row):
-    """One use of the emergency access."""
+class BreakRow(Row):
+    """One emergency access."""
 
     used_at: Cell[Instant]
     person: Cell[UUID]
@@ -24,14 +24,14 @@ class EmergencyRow(Row):
     """What its review came to; None: nobody has looked into it."""
 
 
-class Emergencies(Gathering[EmergencyRow]):
-    name = "emergencies"
+class Breaks(Gathering[BreakRow]):
+    name = "break_glass"
     category = "access"
-    row = EmergencyRow
+    row = BreakRow
     clear = ("used_at",)
     topics = frozenset({BreakGlassUsed.topic, AccessReviewed.topic})
 
-    def rows_of(self, history: History) -> Iterator[tuple[int, EmergencyRow]]:
+    def rows_of(self, history: History) -> Iterator[tuple[int, BreakRow]]:
         reviews = {review.entry: (entry, review) for entry, review in history.of(AccessReviewed)}
         for entry in history.standing:
             match entry.event:
@@ -39,7 +39,7 @@ class Emergencies(Gathering[EmergencyRow]):
                     here, review = Cells(entry), reviews.get(entry.version)
                     yield (
                         entry.version,
-                        EmergencyRow(
+                        BreakRow(
                             used_at=occurred(entry),
                             person=here(used.person),
                             reason=here(used.reason),
@@ -48,13 +48,13 @@ class Emergencies(Gathering[EmergencyRow]):
                         ),
                     )
                 case Erased() if entry.topic == BreakGlassUsed.topic:
-                    yield entry.version, EmergencyRow.erased(entry, used_at=occurred(entry))
+                    yield entry.version, BreakRow.erased(entry, used_at=occurred(entry))
 
 
 # --- Questions ------------------------------------------------------------------------------
 
 
-def unreviewed(rows: Mapping[int, EmergencyRow], policy: Policy) -> Iterator[datetime]:
+def unreviewed(rows: Mapping[int, BreakRow], policy: Policy) -> Iterator[datetime]:
     """By when each emergency access is to be reviewed that nobody has looked into."""
     for _, row in sorted(rows.items()):
         until = known(row.until)
