@@ -11,6 +11,8 @@ from fractions import Fraction
 
 from domain.event import History
 from domain.instrument import Definition, Perspective, UnknownKey, load_key
+from domain.methods.catalogue import OF_A_SERIES
+from domain.methods.congruence import CONGRUENCE
 from domain.methods.series import Axis, Better, Dyad, Forms, Point, Resolution, Series
 from domain.rating import CurrentRating, ratings_of, score_of, series_of
 from domain.scoring import ScaleScore
@@ -32,6 +34,15 @@ class Trajectories:
         for axis, series in self.series.items():
             if instrument in (None, axis.instrument) and perspective in (None, axis.perspective):
                 yield series
+
+    def asked_about(self, method: str) -> Iterator[Series | Dyad | Forms]:
+        """What that method is asked about, in the same order at every reading."""
+        if method in OF_A_SERIES:
+            yield from (self.series[axis] for axis in sorted(self.series, key=_order))
+        elif method == CONGRUENCE.name:
+            yield from self.dyads()
+        else:
+            yield from (self.forms[axis] for axis in sorted(self.forms, key=_order))
 
     def dyads(self) -> Iterator[Dyad]:
         """Each client's line beside each therapist's on the same measure; never averaged."""
@@ -64,6 +75,10 @@ def trajectories(history: History, resolutions: Iterable[Resolution] = ()) -> Tr
 
 
 # --- Inside ---------------------------------------------------------------------------------
+
+
+def _order(axis: Axis) -> tuple[str, ...]:
+    return tuple(map(str, axis))
 
 
 def _measure(axis: Axis) -> tuple[str, str, int, str]:

@@ -19,10 +19,8 @@ from api.routes.entries import RecordEntryDocument
 from domain.definition import Perspective
 from domain.event import History, Model
 from domain.methods.card import MethodCard
-from domain.methods.catalogue import METHODS, OF_A_SERIES, method
-from domain.methods.congruence import CONGRUENCE
+from domain.methods.catalogue import METHODS, method
 from domain.methods.report import render_card
-from domain.methods.series import Axis, Dyad, Forms, Series
 from domain.possible_rupture import PossibleRupture
 from domain.rupture import Rupture, ruptures_of
 from projections.possible_ruptures import Possible, lines, possible_ruptures
@@ -170,21 +168,8 @@ def _history(visit: Visit) -> History:
 def _cards(found: Trajectories, name: str | None, at: datetime | None) -> Iterator[MethodCard]:
     """The cards of one method or of all, line by line in the same order at every reading."""
     for one in [method(name)] if name else METHODS.values():
-        for data in _asked_about(found, one.name):
+        for data in found.asked_about(one.name):
             yield one.card(data if at is None else data.known_at(at))
-
-
-def _asked_about(found: Trajectories, name: str) -> Iterator[Series | Dyad | Forms]:
-    if name in OF_A_SERIES:
-        yield from (found.series[axis] for axis in sorted(found.series, key=_order))
-    elif name == CONGRUENCE.name:
-        yield from found.dyads()
-    else:
-        yield from (found.forms[axis] for axis in sorted(found.forms, key=_order))
-
-
-def _order(axis: Axis) -> tuple[str, ...]:
-    return tuple(map(str, axis))
 
 
 # --- Ruptures -------------------------------------------------------------------------------
