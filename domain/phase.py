@@ -5,6 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from domain.event import Command, Event, Given, History, Line, New, RecordedEvent, Refusal, Text
+from domain.person import require_voice
 from domain.relationship import relationship_of, relationship_stream, require_open
 
 # --- What happened --------------------------------------------------------------------------
@@ -64,4 +65,5 @@ class DeclarePhase(Command):
         require_open(relationship, given)
         if self.by not in relationship.at(given.at).therapists:
             raise NotItsTherapist(person=self.by)
+        require_voice(self.by, given)
         yield New(stream, PhaseDeclared(phase=self.phase, by=self.by, rationale=self.rationale))
