@@ -129,8 +129,15 @@ def _rendered_gas(reached: Attainment, began: Attainment | None) -> dict[str, An
         "missing": list(reached.missing),
         "as_expected": reached.is_expected,
         "baseline": began and {"t_score": began.text, "missing": list(began.missing)},
-        "change": began and f"{Decimal(reached.text) - Decimal(began.text):f}",
+        "change": _change(reached, began),
     }
+
+
+def _change(reached: Attainment, began: Attainment | None) -> str | None:
+    """The difference of two T-scores of the same goals; of others it would say nothing."""
+    if began is None or began.goals != reached.goals:
+        return None
+    return f"{Decimal(reached.text) - Decimal(began.text):f}"
 
 
 def _gas_in_words(document: dict[str, Any]) -> Iterator[str]:
@@ -138,7 +145,8 @@ def _gas_in_words(document: dict[str, Any]) -> Iterator[str]:
     if document["missing"]:
         yield f"not rated, and in no sum: {_listed(document['missing'])}"
     if document["baseline"]:
-        yield f"baseline T {document['baseline']['t_score']}, change {document['change']}"
+        change = document["change"] or "none: they are not of the same goals"
+        yield f"baseline T {document['baseline']['t_score']}, change {change}"
     yield "50: all goals met as expected (Kiresuk & Sherman 1968)"
 
 
