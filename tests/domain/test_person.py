@@ -1,6 +1,7 @@
 """Persons and practitioners: identity, and what a practitioner may do when."""
 
 from datetime import date, datetime, time, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import example
@@ -10,18 +11,23 @@ from pydantic import ValidationError
 
 from domain.person import (
     Activity,
+    AttestRaterTraining,
     ExternalId,
     OutOfScope,
     PersonRegistered,
     PersonUnknown,
     PractitionerRegistered,
+    PractitionerUnknown,
     Profession,
+    RaterTrainingAttested,
     RegisteredAlready,
     RegisterPerson,
     RegisterPractitioner,
     ScopeNotLater,
+    TrainingSelfAttested,
     in_scope,
     practitioner_stream,
+    registration_at,
 )
 from domain.relationship import OpenRelationship
 from tests.kit import (
@@ -29,6 +35,7 @@ from tests.kit import (
     COACH,
     FOUNDED,
     NOW,
+    OFFICE,
     PARTNER,
     RELATIONSHIP,
     SUPERVISOR,
@@ -197,3 +204,45 @@ def test_an_erased_practitioner_may_do_nothing_new() -> None:
     assert not in_scope(
         given(*FOUNDED).erased(PARTNER).history(practitioner_stream(PARTNER)), Activity.THERAPY, NOW
     )
+
+
+# --- Training -------------------------------------------------------------------------------
+
+
+def attest(practitioner: UUID = COACH, by: UUID = SUPERVISOR) -> AttestRaterTraining:
+    return AttestRaterTraining(
+        practitioner=practitioner,
+        system="3RS",
+        by=by,
+        basis="Two days; ICC .85 on six sessions.",
+        valid_from=date(2026, 1, 1),
+    )
+
+
+def test_somebody_else_answers_for_a_raters_training() -> None:
+    """Rule 39: for a registered practitioner's, under that person's key, and never for the own."""
+    record = given(*FOUNDED)
+    fact = RaterTrainingAttested(
+        practitioner=COACH,
+        system="3RS",
+        by=SUPERVISOR,
+        basis="Two days; ICC .85 on six sessions.",
+        valid_from=date(2026, 1, 1),
+    )
+    assert fact.subject() == COACH
+    record.when(attest(), by=OFFICE).then(fact)
+    record.when(attest(by=COACH), by=OFFICE).refuses(TrainingSelfAttested, practitioner=COACH)
+    record.when(attest(), by=COACH).refuses(TrainingSelfAttested, practitioner=COACH)
+    record.when(attest(CLIENT), by=OFFICE).refuses(PractitionerUnknown, practitioner=CLIENT)
+
+
+def test_a_training_changes_nothing_about_the_scope() -> None:
+    """Rule 11: whoever is trained as a rater may do what was in scope before, and no more."""
+    record = given(*FOUNDED).when(attest(), by=OFFICE).recorded()
+    history = record.history(practitioner_stream(COACH))
+    assert in_scope(history, Activity.COACHING, NOW)
+    assert not in_scope(history, Activity.THERAPY, NOW)
+    last = registration_at(history, NOW)
+    assert last is not None
+    assert last.practitioner == COACH
+    assert registration_at(history, datetime(1990, 1, 1, tzinfo=ZONE)) is None
