@@ -1,5 +1,6 @@
 """Reads: entries of their own, beside the record and never in its way."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,14 +8,37 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.access import ReadRecord, RecordRead, Role, access_stream
-from domain.event import Given, Stream
+from domain.access import (
+    AccessDenied,
+    AccessReviewed,
+    BreakGlass,
+    BreakGlassUsed,
+    Finding,
+    GlassBroken,
+    NoteDenial,
+    ReadRecord,
+    RecordRead,
+    ReviewAccess,
+    ReviewedAlready,
+    ReviewsOneself,
+    Role,
+    TooLongOpen,
+    access_stream,
+    break_in_force,
+    breaks_unreviewed,
+)
+from domain.correction import MarkEnteredInError, StaysAsRecorded
+from domain.event import Command, EntryUnknown, Given, Policy, Stream
+from domain.relationship import RelationshipErased, RelationshipUnknown
 from tests.kit import (
     BEGINNING,
     CLIENT,
     CLINIC,
+    COTHERAPIST,
     DAY,
+    HOUR,
     NOW,
+    OFFICE,
     OPENED,
     RELATIONSHIP,
     SUPERVISOR,
@@ -104,3 +128,93 @@ def test_the_trail_is_under_no_persons_key() -> None:
     assert record.entries[-1].topic == "record.read"
     erased = record.erased(SUPERVISOR).erased(CLIENT)
     assert erased.history(access_stream(RELATIONSHIP))[0] == record.entries[-1]
+
+
+# --- Emergencies, denials, reviews ----------------------------------------------------------
+
+TRAIL = access_stream(RELATIONSHIP)
+
+
+def break_glass(**changes: Any) -> BreakGlass:
+    fields: dict[str, Any] = {"relationship": RELATIONSHIP, "reason": "She is not safe tonight."}
+    return BreakGlass(**fields | changes)
+
+
+def review(entry: int = 1) -> ReviewAccess:
+    return ReviewAccess(relationship=RELATIONSHIP, entry=entry, finding=Finding.JUSTIFIED)
+
+
+def test_an_emergency_opens_a_record_for_a_short_time_with_a_reason() -> None:
+    """Rule 41, R4: an hour where nobody asks for less; for one person, and not before."""
+    record = given(*OPENED).when(break_glass(), by=COTHERAPIST, at=NOW)
+    assert isinstance(record.event, BreakGlassUsed)
+    assert (record.event.person, record.event.until) == (COTHERAPIST, NOW + HOUR)
+    history = record.recorded().history(TRAIL)
+    assert break_in_force(history, COTHERAPIST, NOW) == record.event
+    assert break_in_force(history, COTHERAPIST, NOW + HOUR) is None
+    assert break_in_force(history, COTHERAPIST, NOW - HOUR) is None
+    assert break_in_force(history, SUPERVISOR, NOW) is None
+
+
+def test_an_emergency_is_no_way_to_stay() -> None:
+    """Rule 41: not longer than the clinic allows, not again while it lasts; after it, anew."""
+    record = given(*OPENED)
+    for minutes in (0, -1, 61):
+        record.when(break_glass(minutes=minutes)).refuses(TooLongOpen, minutes=60)
+    open_ = record.when(break_glass(minutes=30), by=COTHERAPIST, at=NOW).recorded()
+    open_.when(break_glass(), by=COTHERAPIST, at=NOW + HOUR / 4).refuses(GlassBroken)
+    open_.when(break_glass(), by=COTHERAPIST, at=NOW + HOUR / 2).recorded()
+    strict = replace(record, policy=Policy(break_glass=HOUR / 4))
+    strict.when(break_glass(minutes=16)).refuses(TooLongOpen, minutes=15)
+
+
+def test_only_what_there_is_is_opened() -> None:
+    """Rule 41: no relationship, no emergency; an erased one holds nothing to read."""
+    given().when(break_glass()).refuses(RelationshipUnknown)
+    given(*OPENED).erased(None).when(break_glass()).refuses(RelationshipErased)
+    with pytest.raises(ValidationError):
+        break_glass(reason=" ")
+    with pytest.raises(ValidationError):
+        break_glass(occurred_at=NOW - HOUR)
+
+
+def test_an_emergency_waits_for_its_review() -> None:
+    """Rule 41, R2: flagged until somebody else has looked, overdue after three days."""
+    record = given(*OPENED).when(break_glass(), by=COTHERAPIST, at=NOW).recorded()
+    (waiting,) = breaks_unreviewed(record.history(TRAIL), NOW + DAY)
+    assert (waiting.entry.version, waiting.due, waiting.overdue) == (1, NOW + HOUR + 3 * DAY, False)
+    (waiting,) = breaks_unreviewed(record.history(TRAIL), NOW + 4 * DAY)
+    assert waiting.overdue
+    record.when(review(), by=COTHERAPIST).refuses(ReviewsOneself)
+    said = AccessReviewed(entry=1, by=OFFICE, finding=Finding.JUSTIFIED)
+    after = record.when(review(), by=OFFICE).then(on(TRAIL, said))
+    assert breaks_unreviewed(after.history(TRAIL), NOW + 4 * DAY) == ()
+    after.when(review(), by=OFFICE).refuses(ReviewedAlready, entry=1)
+    after.when(review(2), by=OFFICE).refuses(EntryUnknown)
+    after.when(review(9), by=OFFICE).refuses(EntryUnknown)
+
+
+def test_a_denial_is_an_entry_where_it_belongs() -> None:
+    """R36: by ids and codes of our own, in the trail of what was asked for."""
+    note = NoteDenial(
+        role=Role.THERAPIST, door="dossier", code="out-of-reach", relationship=RELATIONSHIP
+    )
+    denied = AccessDenied(
+        person=COTHERAPIST, role=Role.THERAPIST, door="dossier", code="out-of-reach"
+    )
+    given(*OPENED).when(note, by=COTHERAPIST).then(on(TRAIL, denied))
+    nowhere = note.model_copy(update={"relationship": None})
+    given(*OPENED).when(nowhere, by=COTHERAPIST).then(on(access_stream(CLINIC), denied))
+    for text in ("She dreamt", "a\nb", "", "Dossier"):
+        with pytest.raises(ValidationError):
+            NoteDenial(role=Role.THERAPIST, door=text, code="out-of-reach")
+
+
+@pytest.mark.parametrize("command", [break_glass(), review()])
+def test_the_trail_is_nobodys_to_mend(command: Command) -> None:
+    """Rules 1 and 41: an emergency and its review are never marked away."""
+    record = given(*OPENED).when(break_glass(), by=COTHERAPIST).recorded()
+    record = record.when(review(), by=OFFICE).recorded()
+    entry = 1 if isinstance(command, BreakGlass) else 2
+    wrong = MarkEnteredInError(stream=TRAIL, entry=entry, reason="A slip.")
+    record.when(wrong, by=OFFICE).refuses(StaysAsRecorded)

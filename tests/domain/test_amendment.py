@@ -174,7 +174,7 @@ def test_only_a_client_asks_and_only_about_what_is_theirs_to_see() -> None:
     """R7: not a therapist, not of an entry that is not there, not of another client's own."""
     record = asked()
     record.when(request(), by=CLIENT).refuses(AmendmentExists, amendment=AMENDMENT)
-    second = {"amendment": named("second")}
+    second: dict[str, Any] = {"amendment": named("second")}
     record.when(request(99, **second), by=CLIENT).refuses(EntryUnknown)
     record.when(request(3, **second), by=CLIENT).refuses(EntryUnknown)
     record.when(request(party=THERAPIST, **second), by=THERAPIST).refuses(NotTheirRecord)

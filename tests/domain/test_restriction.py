@@ -123,7 +123,7 @@ def test_restrictions_add_up() -> None:
     """R13: parts add up to more; one on the whole covers everything."""
     record = given(*OPENED, agree(entries=(1,)), agree(restriction=named("b"), what="That too."))
     both = binding(record.relationship, Use("x", recipient=RecipientKind.HEALTH_PLAN), NOW)
-    assert covered(both[:1]) == {1}
+    assert covered(both[:1]) == frozenset({1})
     assert covered(both) is None
     assert covered(()) == frozenset()
 
