@@ -1,6 +1,7 @@
 """Sessions: what it takes to hold one, and the hours a therapist can give only once."""
 
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,13 +13,14 @@ from pydantic import ValidationError
 from domain.appointment import (
     CancelSession,
     MissSession,
+    RescheduleSession,
     ScheduleSession,
     SessionExists,
     SessionLiesAhead,
 )
 from domain.clinic import Scope
 from domain.consent import ConsentMissing, Reliance
-from domain.correction import CorrectEntry, EnteredInError
+from domain.correction import CorrectEntry, EnteredInError, IdentityChanged, MarkEnteredInError
 from domain.event import Event, LateReasonMissing, New, OccursInTheFuture
 from domain.person import Activity, OutOfScope
 from domain.relationship import (
@@ -27,9 +29,11 @@ from domain.relationship import (
     NotAParticipant,
     RelationshipClosed,
     RelationshipNotOpen,
+    RelationshipNotYetOpen,
     relationship_stream,
 )
 from domain.session import (
+    AbandonSession,
     Emergency,
     HoldSession,
     LocationUnconfirmed,
@@ -38,16 +42,21 @@ from domain.session import (
     NobodyToMeet,
     ReviewBeforeSession,
     Session,
+    SessionAbandoned,
     SessionCancelled,
     SessionMissed,
+    SessionReliedOn,
+    SessionRescheduled,
     SessionScheduled,
     SessionSettled,
     SessionsOverlap,
     SessionUnknown,
     Status,
     schedule_stream,
+    session_numbers,
     session_of,
 )
+from domain.summary import SessionSummaryShared
 from tests.kit import (
     AN_HOUR_AGO,
     CLIENT,
@@ -80,6 +89,7 @@ from tests.kit import (
 )
 
 ELSEWHERE = named("another relationship")
+_NOT_ENTERED = {"late_reason", "import_id", "reported", "relies_on"}
 MINUTE = timedelta(minutes=1)
 APPOINTMENT = SessionScheduled(
     session=SESSION, starts_at=NOW, ends_at=NOW + HOUR, medium=Medium.IN_PERSON
@@ -187,6 +197,128 @@ def test_appointments_end_with_the_relationship(
     if command is not SCHEDULE:
         before = {"occurred_at": NOW - 2 * DAY, "late_reason": "Found when filing."}
         assert record.when(command.model_copy(update=before)).event.late_reason is not None
+
+
+# --- Moved and abandoned --------------------------------------------------------------------
+
+MOVED = SessionRescheduled(
+    session=SESSION,
+    starts_at=NOW + DAY,
+    ends_at=NOW + DAY + HOUR,
+    who=CLIENT,
+    why="A child is ill.",
+)
+MOVE = RescheduleSession(
+    relationship=RELATIONSHIP,
+    session=SESSION,
+    starts_at=MOVED.starts_at,
+    ends_at=MOVED.ends_at,
+    who=CLIENT,
+    why=MOVED.why,
+)
+
+
+def test_an_appointment_is_moved_while_it_stands() -> None:
+    """Rule 13: only what is still scheduled; who moved it, why, and to when."""
+    record = given(*CONSENTED, APPOINTMENT).when(MOVE, at=NOW - HOUR).then(MOVED)
+    assert session_in(record).started_at == NOW + DAY
+    record.when(MISS).refuses(SessionLiesAhead, session=SESSION)
+    given(*CONSENTED).when(MOVE).refuses(SessionUnknown, session=SESSION)
+    for settled in (held(start=NOW - 2 * HOUR), MISSED, CANCELLED):
+        given(*CONSENTED, APPOINTMENT, settled).when(MOVE).refuses(SessionSettled)
+    given(*CONSENTED, APPOINTMENT, (CLOSED, NOW - DAY)).when(MOVE).refuses(RelationshipNotOpen)
+
+
+def test_no_appointment_lies_before_the_relationship() -> None:
+    """Rule 16: neither made nor moved to there."""
+    long_ago = {"starts_at": NOW - 900 * DAY, "ends_at": NOW - 900 * DAY + HOUR}
+    record = given(*CONSENTED)
+    record.when(SCHEDULE.model_copy(update=long_ago)).refuses(RelationshipNotYetOpen)
+    planned = record.and_given(APPOINTMENT)
+    planned.when(MOVE.model_copy(update=long_ago)).refuses(RelationshipNotYetOpen)
+
+
+def test_the_hour_of_an_appointment_is_moved_and_not_corrected() -> None:
+    """Rules 1 and 13: by its hour a session was missed; corrected to later, it would lie ahead."""
+    record = given(*CONSENTED, APPOINTMENT, MISSED)
+    later = APPOINTMENT.model_copy(update={"starts_at": NOW + DAY, "ends_at": NOW + DAY + HOUR})
+    correct = CorrectEntry(
+        stream=relationship_stream(RELATIONSHIP),
+        entry=record.relationship.version - 1,
+        reason="It was to be tomorrow.",
+        content=later.model_dump(mode="json", exclude_none=True),
+    )
+    record.when(correct).refuses(IdentityChanged, field="starts_at")
+
+
+def abandon(**changes: Any) -> AbandonSession:
+    fields = hold_session(minutes=20).model_dump(exclude_unset=True)
+    broken_off = {"who": CLIENT, "why": "Left after the talk about the holiday."}
+    return AbandonSession.model_validate(fields | broken_off | changes)
+
+
+def abandoned(**changes: Any) -> SessionAbandoned:
+    return SessionAbandoned(
+        **dict(held(minutes=20, relies_on=(RELIANCE,), **changes)),
+        who=CLIENT,
+        why="Left after the talk about the holiday.",
+    )
+
+
+def test_a_session_that_was_broken_off_says_by_whom_and_why() -> None:
+    """Rules 13 and 15: scheduled → abandoned; it took place, is numbered, and takes its hour."""
+    record = given(*CONSENTED, APPOINTMENT).when(abandon())
+    broken_off = record.then(abandoned(), taken(minutes=20))
+    session = session_in(broken_off)
+    assert session.status is Status.ABANDONED
+    assert session.is_held
+    assert session_numbers(broken_off.relationship) == {SESSION: 1}
+    for command in (MISS, CANCEL, MOVE, hold_session(), abandon()):
+        broken_off.when(command).refuses(SessionSettled, status="abandoned")
+    given(*CONSENTED).when(abandon(who=OFFICE)).refuses(NotAParticipant, person=OFFICE)
+
+
+def test_what_is_broken_off_rests_on_what_a_held_session_rests_on() -> None:
+    """Rules 11, 12, 14 and 15: consent, scope, the hour and the place are asked for as ever."""
+    given(*OPENED).when(abandon()).refuses(ConsentMissing, party=CLIENT)
+    at_a_distance = abandon(medium=Medium.VIDEO)
+    given(*CONSENTED).when(at_a_distance).refuses(LocationUnconfirmed)
+    given(*CONSENTED, *elsewhere(0, 50)).when(abandon()).refuses(SessionsOverlap)
+    coached = given(*FOUNDED, opened(therapists=(COACH,)), consent())
+    coached.when(abandon(present=(CLIENT, COACH))).refuses(OutOfScope, practitioner=COACH)
+    busy = given(*CONSENTED).when(abandon()).recorded()
+    busy.when(hold_session(named("in that hour"))).refuses(SessionsOverlap)
+
+
+def test_an_abandoned_session_is_corrected_under_its_own_rules() -> None:
+    """Rules 1 and 13: it stays one that was abandoned, in whatever words."""
+    record = given(*CONSENTED).when(abandon()).recorded()
+
+    def correct(**changes: Any) -> CorrectEntry:
+        content = abandoned(**changes).model_dump(exclude=_NOT_ENTERED) | {"why": "Left early."}
+        return CorrectEntry(
+            stream=relationship_stream(RELATIONSHIP), entry=4, reason="Said so.", content=content
+        )
+
+    corrected = record.when(correct()).recorded()
+    (told,) = [event for _, event in corrected.relationship.of(SessionAbandoned)]
+    assert told == abandoned().model_copy(update={"why": "Left early."})
+    at_a_distance = correct(medium=Medium.VIDEO, location_confirmed=True)
+    record.when(at_a_distance).refuses(ConsentMissing, scope="telehealth")
+
+
+def test_a_session_that_others_tell_of_is_not_marked_away() -> None:
+    """Rules 1, 13 and 28: a rating or a note of it would belong to a session nobody held."""
+    record = given(*CONSENTED).when(hold_session()).recorded()
+    mark = MarkEnteredInError(
+        stream=relationship_stream(RELATIONSHIP), entry=4, reason="Of another client."
+    )
+    record.when(mark).recorded()
+    summary = SessionSummaryShared(session=SESSION, by=THERAPIST, summary="One stop a day.")
+    told = record.and_given(summary)
+    told.when(mark).refuses(SessionReliedOn, session=SESSION, entry=5)
+    undone = told.when(mark.model_copy(update={"entry": 5})).recorded()
+    undone.when(mark).recorded()
 
 
 def test_a_session_does_not_end_before_it_starts() -> None:
