@@ -99,6 +99,8 @@ class RaterTrainingAttested(Event):
     """Somebody answers for a practitioner's training to reliability in a coding system."""
 
     topic = "practitioner.rater_training_attested"
+    # Codings were taken on the strength of it: strike it, or attest anew.
+    correctable = False
 
     practitioner: UUID
     system: Line

@@ -199,6 +199,8 @@ class RepairAttempted(Event):
     """Something was done to repair a rupture."""
 
     topic = "rupture.repair_attempted"
+    # Told of another time it would come before its rupture: strike it and record it anew.
+    correctable = False
 
     rupture: UUID
     session: UUID
@@ -209,6 +211,8 @@ class RepairAttempted(Event):
 
 class _ViewTaken(Event):
     """How somebody sees a rupture at an end: that person's view, and nobody else's."""
+
+    correctable = False  # as with a repair; and whoever sees it otherwise takes another view
 
     rupture: UUID
     by: UUID
@@ -225,7 +229,6 @@ class RuptureResolved(_ViewTaken):
     """Somebody sees a rupture as resolved."""
 
     topic = "rupture.resolved"
-    fixed = frozenset({"perspective"})
 
     basis: Text
     """By what it is seen."""
@@ -236,7 +239,6 @@ class RuptureLeftOpen(_ViewTaken):
     """Somebody sees a rupture as left as it is."""
 
     topic = "rupture.left_open"
-    fixed = frozenset({"perspective"})
 
     reason: Text
 

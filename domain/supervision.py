@@ -74,6 +74,7 @@ class SupervisionActionAgreed(Event):
     """Something is to be done, by somebody, by a day."""
 
     topic = "supervision.action_agreed"
+    fixed = frozenset({"due"})  # it is put off by a review, which everybody sees
 
     action: UUID
     supervision: UUID
@@ -86,7 +87,7 @@ class SupervisionActionReviewed(Event):
     """What became of an action."""
 
     topic = "supervision.action_reviewed"
-    fixed = frozenset({"outcome", "due"})
+    correctable = False  # later reviews were judged by it, and by when it was
 
     action: UUID
     by: UUID

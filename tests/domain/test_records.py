@@ -28,6 +28,7 @@ from domain.event import (
     Command,
     Event,
     History,
+    Immediate,
     LateReasonMissing,
     New,
     OccursInTheFuture,
@@ -39,9 +40,12 @@ from domain.event import (
 )
 from domain.goal import goals_of
 from domain.information import informed
+from domain.note import notes_awaiting_cosign, unsigned_notes
 from domain.person import Activity, in_scope
 from domain.phase import phases_of
+from domain.process_note import process_notes_of
 from domain.rating import ratings_of, score_of, series_of
+from domain.recall import moments_of, recalls_scheduled
 from domain.records import Author, Proposal, Receipt, ReceiptEntry, StaleVersion
 from domain.relationship import (
     RelationshipErased,
@@ -49,7 +53,9 @@ from domain.relationship import (
     relationship_of,
     relationship_stream,
 )
+from domain.rupture import open_ruptures
 from domain.session import schedule_stream, session_numbers
+from domain.supervision import actions_overdue
 from domain.task import Aim, ProposeTask, TaskProposed, TaskRetired, tasks_of
 from domain.topics import COMMANDS, EVENTS, read
 from tests.kit import (
@@ -375,6 +381,13 @@ FOLDS: Sequence[Callable[[History], object]] = (
     lambda history: licence_in_force(history, "SRS-3", NOW.date()),
     lambda history: import_declared(history, uuid4()),
     lambda history: in_scope(history, Activity.THERAPY, NOW),
+    unsigned_notes,
+    notes_awaiting_cosign,
+    process_notes_of,
+    open_ruptures,
+    recalls_scheduled,
+    lambda history: moments_of(history, uuid4()),
+    lambda history: actions_overdue(history, NOW.date()),
 )
 
 
@@ -455,8 +468,8 @@ def test_every_command_is_decided(
     record: Record, name: str, others: set[str], by: UUID, imported: bool
 ) -> None:
     """R19: over any history a command gives entries or a refusal, and never anything else."""
-    body = moved(COMMAND_BODIES[name], others) | {"late_reason": "Found later."}
-    command: Command = COMMANDS[name].model_validate(body)
+    late = {} if issubclass(COMMANDS[name], Immediate) else {"late_reason": "Found later."}
+    command: Command = COMMANDS[name].model_validate(moved(COMMAND_BODIES[name], others) | late)
     source, import_id = (Source.IMPORT, _GOLDEN_IMPORT) if imported else (Source.ENTERED, None)
     author = Author(by, on_behalf_of=_CLIENT, source=source, import_id=import_id)
     now = datetime(2026, 4, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn
-from domain.correction import CorrectEntry, EnteredInError, NotCorrectable
+from domain.correction import CorrectEntry, EnteredInError, MarkEnteredInError, NotCorrectable
 from domain.event import EntryUnknown, Source
 from domain.instrument import Perspective
 from domain.person import NotInTheirName, RaterNotTrained, RaterTrainingAttested
@@ -484,6 +484,23 @@ def test_what_is_seen_from_outside_waits_for_nobody_in_particular() -> None:
     assert open_ruptures(resolved.relationship) == ()
     record = resolved.when(leave(SUPERVISOR, view), by=SUPERVISOR).recorded()
     assert open_ruptures(record.relationship) == (RUPTURE,)
+
+
+def test_no_correction_moves_a_resolution_before_its_rupture() -> None:
+    """Rules 1, 39: a view or a repair is struck and told anew; then it is looked at again."""
+    stream = relationship_stream(RELATIONSHIP)
+    record = MARKED.when(repair(), by=THERAPIST).recorded()
+    record = record.when(resolve(), by=CLIENT).recorded()
+    for entry, topic in ((-2, "rupture.repair_attempted"), (-1, "rupture.resolved")):
+        version = record.relationship[entry].version
+        moved = CorrectEntry(
+            stream=stream, entry=version, reason="Earlier.", content={}, occurred=AN_HOUR_AGO
+        )
+        record.when(moved, by=CLIENT).refuses(NotCorrectable, topic=topic)
+    strike = MarkEnteredInError(stream=stream, entry=record.relationship.version, reason="No.")
+    record = record.when(strike, by=CLIENT).recorded()
+    assert rupture(record).is_open
+    record.when(resolve(), by=CLIENT).recorded()
 
 
 @for_all(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=6))

@@ -288,17 +288,21 @@ def test_a_review_is_of_an_action_and_after_it() -> None:
     AGREED.when(early, by=SUPERVISOR).refuses(ReviewBeforeAction, action=ACTION)
 
 
-def test_what_a_review_found_is_not_reworded() -> None:
-    """Rule 1: later reviews were judged by outcome and day; a remark may be mended."""
+def test_an_action_is_put_off_by_a_review_and_by_nothing_else() -> None:
+    """Rules 1, 40: neither its day nor what a review found is corrected away."""
+    content = agree(text="Ask about it.", due=TODAY + timedelta(days=60)).model_dump(
+        mode="json", include={"action", "supervision", "owner", "due", "text"}
+    )
+    correct = CorrectEntry(stream=STREAM, entry=2, reason="Later.", content=content)
+    AGREED.when(correct, by=SUPERVISOR).refuses(IdentityChanged, field="due")
+    same_day = content | {"due": str(TODAY + timedelta(days=14))}
+    mended = correct.model_copy(update={"content": same_day})
+    record = AGREED.when(mended, by=SUPERVISOR).recorded()
+    assert actions_of(of(record))[ACTION].agreed.text == "Ask about it."
     record = AGREED.when(review(remark="Dome."), by=SUPERVISOR).recorded()
-    content = {"action": str(ACTION), "by": str(SUPERVISOR), "outcome": "done", "remark": "Done."}
-    correct = CorrectEntry(stream=STREAM, entry=3, reason="Spelling.", content=content)
-    mended = record.when(correct, by=SUPERVISOR).recorded()
-    last = actions_of(of(mended))[ACTION].last
-    assert last is not None
-    assert last.remark == "Done."
-    undone = correct.model_copy(update={"content": content | {"outcome": "dropped"}})
-    record.when(undone, by=SUPERVISOR).refuses(IdentityChanged, field="outcome")
+    said = {"action": str(ACTION), "by": str(SUPERVISOR), "outcome": "dropped"}
+    undone = CorrectEntry(stream=STREAM, entry=3, reason="No.", content=said)
+    record.when(undone, by=SUPERVISOR).refuses(NotCorrectable, topic="supervision.action_reviewed")
 
 
 # --- Countertransference --------------------------------------------------------------------
