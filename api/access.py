@@ -138,6 +138,7 @@ _READING: Mapping[str, Door] = {
     "entries": Door(_READERS | _MACHINE),
     "ruptures": Door(_TAKING_PART | _SUPERVISOR | _MACHINE),
     "analyses": Door(_THERAPIST | _SUPERVISOR | _MACHINE),
+    "notes": Door(_TAKING_PART | _SUPERVISOR),
     "process-notes": Door(_THERAPIST | _SUPERVISOR),
     "supervision": Door(_THERAPIST | _SUPERVISOR),
     "holds": Door(_OFFICER | _MACHINE),

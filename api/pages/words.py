@@ -123,6 +123,7 @@ SEES = {
 DOORS = {
     "caseload": "the list of relationships",
     "dossier": "the relationship",
+    "notes": "the notes",
     "entries": "its entries, word for word",
     "ruptures": "its ruptures, and what methods found",
     "analyses": "what methods make of its ratings",
