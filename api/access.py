@@ -265,7 +265,7 @@ _RECORDING: Mapping[str, Door] = {
     "review-supervision-action": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     "note-countertransference": Door(_THERAPIST),
     # Recall
-    "schedule-recall": Door(_THERAPIST | _SUPERVISOR),
+    "schedule-recall": Door(_TAKING_PART, _named("party")),
     "hold-recall-interview": Door(_THERAPIST | _SUPERVISOR, _named("inquirer")),
     "mark-moment": Door(_TAKING_PART, _named("party")),
     # Corrections

@@ -105,7 +105,8 @@ class RaterTrainingAttested(Event):
     practitioner: UUID
     system: Line
     """As `3RS`."""
-    by: UUID
+    trained_by: Line
+    """The trainer or the institute."""
     basis: Text
     """Which training, and with which agreement."""
     valid_from: Day
@@ -295,7 +296,7 @@ class AttestRaterTraining(Command):
 
     practitioner: UUID
     system: Line
-    by: UUID
+    trained_by: Line
     basis: Text
     valid_from: Day
     valid_to: Day | None = None
@@ -306,14 +307,14 @@ class AttestRaterTraining(Command):
         stream = practitioner_stream(self.practitioner)
         if not given.history(stream).version:
             raise PractitionerUnknown(practitioner=self.practitioner)
-        if self.practitioner in (self.by, given.actor):
+        if self.practitioner == given.actor:
             raise TrainingSelfAttested(practitioner=self.practitioner)
         yield New(
             stream,
             RaterTrainingAttested(
                 practitioner=self.practitioner,
                 system=self.system,
-                by=self.by,
+                trained_by=self.trained_by,
                 basis=self.basis,
                 valid_from=self.valid_from,
                 valid_to=self.valid_to,

@@ -246,7 +246,7 @@ def test_a_mark_is_never_reworded_and_its_id_used_once() -> None:
 TRAINED = RaterTrainingAttested(
     practitioner=OBSERVER,
     system="3RS",
-    by=SUPERVISOR,
+    trained_by="Institute of Process Research",
     basis="ICC .85.",
     valid_from=date(2025, 1, 1),
 )
