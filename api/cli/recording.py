@@ -83,9 +83,9 @@ def record(
       rapport record --list
       rapport record give-consent --example
       rapport record register-person --body '{"full_name": "Maria Beispiel"}'
-      rapport record register-practitioner --as 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 \\
-        --role administrator --body '{"full_name": "Dr. Jan Muster", "profession": "therapist",
-        "scope": ["therapy"], "valid_from": "2020-01-01"}' --format json
+      rapport record register-person --file person.json --format json
+      rapport record register-practitioner --file practitioner.json \\
+        --as 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --role administrator
     """
     if list_:
         show(format_, {"commands": list(_listed())}, lambda: "\n".join(_lines()))

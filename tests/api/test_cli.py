@@ -124,7 +124,11 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     _write_source(tmp_path)
     therapist = str(uuid4())
     assert rapport("token", "create", "--role", "therapist", "--principal", therapist).status == 0
-    known = {"rapport replay": record.relationship, "rapport token": therapist}
+    known = {
+        "rapport replay": record.relationship,
+        "rapport read": record.relationship,
+        "rapport token": therapist,
+    }
     for words, help_text in commands().items():
         if words in STAYING_OR_SHOWN_ELSEWHERE:
             continue
@@ -149,7 +153,14 @@ def _write_source(folder: Path) -> None:
     (folder / "data" / "pairs.csv").write_text("pair,helper,helped\n1,ann,bob\n")
     (folder / "data" / "sessions.csv").write_text("pair,number\n1,1\n1,2\n")
     (folder / "mapping.toml").write_text(MAPPING)
+    (folder / "person.json").write_text('{"full_name": "Maria Beispiel"}')
+    (folder / "practitioner.json").write_text(PRACTITIONER)
 
+
+PRACTITIONER = """
+{"full_name": "Dr. Jan Muster", "profession": "therapist", "scope": ["therapy"],
+ "valid_from": "2020-01-01"}
+"""
 
 MAPPING = """
 format = "rapport-import/1"

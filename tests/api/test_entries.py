@@ -440,7 +440,7 @@ def test_a_possible_rupture_is_dismissed_by_what_the_reading_names(course: House
 
 
 def test_cards_hold_no_more_than_was_known(course: House) -> None:
-    """Rule 38: as known before the last rating, no card has it; what is found earlier is the same."""
+    """Rule 38: as known before the last rating, no card has it; the rest is the same."""
     practice = course.practice
     history = practice.clinic.log.history(relationship_stream(course.relationship))
     *_, last = (entry for entry in history if entry.topic == "alliance.rated")
