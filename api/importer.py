@@ -26,7 +26,9 @@ from domain.alliance import RateAlliance
 from domain.clinic import DeclareImport
 from domain.event import Command, Line, Model, Moment, Refusal, Source, Text
 from domain.instrument import Perspective
+from domain.outcome import RateOutcome
 from domain.person import ExternalId, RegisterPerson
+from domain.rating import Rate
 from domain.records import Author, Proposal, Receipt
 from domain.relationship import OpenRelationship
 from domain.session import HoldSession, Medium
@@ -169,6 +171,8 @@ def _unfit(ratings: Ratings) -> str | None:
     """What does not fit the instrument; one that is unknown takes whole numbers as they are."""
     try:
         definition = instruments.load(ratings.instrument)
+    except instruments.NotAQuestionnaire as refusal:
+        return f"instrument: {refusal.detail}"
     except instruments.UnknownInstrument:
         return f"claims: {ratings.instrument} is unknown, so it has no scales." * bool(
             ratings.claims
@@ -454,7 +458,7 @@ class Importer:
         self._compare(ratings, row, answers, key, number)
         command = self._command(
             row,
-            RateAlliance,
+            _rating_command(ratings.instrument),
             occurred_at=self._mapping.time.session(self._order[key], number)[1],
             late_reason=self._late,
             relationship=self._id("relationship", key),
@@ -555,6 +559,15 @@ class Importer:
 
     def _id(self, *natural_key: str) -> UUID:
         return self._log.keyed_id("import", self._mapping.declaration.origin, *natural_key)
+
+
+def _rating_command(instrument: str) -> type[Rate]:
+    """By what the instrument measures; of one that is unknown only the raw items are kept."""
+    try:
+        measures = instruments.load(instrument).measures
+    except instruments.UnknownInstrument:
+        return RateAlliance
+    return RateOutcome if measures in RateOutcome.measures else RateAlliance
 
 
 def _claimed(row: Row, column: str) -> Fraction:

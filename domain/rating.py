@@ -4,6 +4,10 @@ A rating holds the raw items that somebody answered, of one held session or betw
 from one perspective, on one instrument form and one key. It is never edited: a better reading of
 the same answers supersedes it, and both sets of raw items stay (rules 28–30, 32–34, 36). The
 alliance and outcomes are families of ratings: `domain/alliance.py`, `domain/outcome.py`.
+
+A form is one command: there is no draft of one that anybody could look into, and a therapist sees
+a client's own submission when it is handed in, never before (rule 33). What was left unanswered
+stays so, and flags every score.
 """
 
 import re
@@ -16,7 +20,7 @@ from uuid import UUID, uuid4
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from domain.clinic import Scope, clinic_stream, licence_in_force
+from domain.clinic import Scope, Sha256, clinic_stream, licence_in_force
 from domain.consent import Reliance, require_consent
 from domain.event import (
     Command,
@@ -43,6 +47,7 @@ from domain.relationship import (
 from domain.risk import RiskItemRaised, at_risk
 from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
+from domain.text_pack import TextPackAdopted
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 
@@ -90,6 +95,8 @@ class Rating(Event):
     follow_up: bool = False
     """Taken after the relationship was closed, to see how things went on."""
     items: Items
+    text_pack: Sha256 | None = None
+    """The clinic's own text pack in whose words it was asked, where it was asked in those."""
     relies_on: tuple[Reliance, ...] = ()
 
     @model_validator(mode="after")
@@ -234,6 +241,11 @@ class InstrumentMeasuresElse(Refusal):
     says = "{instrument} measures {measures}, which is not rated here."
 
 
+class TextPackNotAdopted(Refusal):
+    rule = 34
+    says = "The clinic had not adopted that text pack for this key of {instrument} by then."
+
+
 class NothingAnswered(Refusal):
     rule = 30
     status = 422
@@ -274,12 +286,13 @@ class Rate(Command):
     session: UUID | None = None
     """Left out: the rating stands between sessions."""
     follow_up: bool = False
+    text_pack: Sha256 | None = None
     answers: Answers
 
     def decide(self, given: Given) -> Iterator[New]:
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given, follow_up=self.follow_up)
         if self.follow_up and not relationship.was_closed(given.at):
             raise NotAFollowUp(relationship=self.relationship)
@@ -300,6 +313,7 @@ class Rate(Command):
             between_sessions=self.session is None,
             follow_up=self.follow_up,
             items=raw_items(definition, self.answers),
+            text_pack=self.text_pack,
             relies_on=require_consent(given, history, Scope.OUTCOME_MEASURES, self.rater)
             if by_client
             else (),
@@ -322,6 +336,12 @@ class Rate(Command):
             for name in (definition.id, *definition.aliases)
         ):
             given.unless_imported(LicenceNotAttested(instrument=definition.id))
+        if self.text_pack is not None and not any(
+            (pack.key_hash, pack.sha256) == (definition.key_hash, self.text_pack)
+            and entry.occurred_at <= given.at
+            for entry, pack in attested.of(TextPackAdopted)
+        ):
+            raise TextPackNotAdopted(instrument=definition.id)
         return definition
 
     def _require_free(self, history: History, instrument: str) -> None:
