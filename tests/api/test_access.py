@@ -10,16 +10,16 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
-from api.access import DOORS, SPEAK_FOR_OTHERS, Reach
+from api.access import DOORS, INSIDE, SPEAK_FOR_OTHERS, Reach
 from api.app import OPEN, DoorMissing, create_app, doors_of, require_doors
 from api.doors import Entrance
-from domain.access import Role
+from domain.access import AccessDenied, Role
 from domain.appointment import ScheduleSession
 from domain.clinic import Scope
 from domain.closure import CloseRelationship
 from domain.event import Command
 from domain.goal import ProposeGoal
-from domain.relationship import Initiator, OpenRelationship
+from domain.relationship import Initiator, OpenRelationship, relationship_stream
 from domain.topics import COMMANDS
 from tests.api.conftest import House, Practice, Response, Somebody, furnish
 from tests.conftest import Clinic
@@ -51,10 +51,10 @@ def knock(practice: Practice, route: RouteContext, headers: dict[str, str]) -> R
 
 
 def test_every_command_and_no_other_has_a_row(practice: Practice) -> None:
-    """API: the table knows every public command; recording a read is not one of them."""
+    """API: the table knows every public command, and none that doors note by themselves."""
     doors = {door for door, _ in routes(practice)}
     assert doors == set(DOORS), "a row without a route, or a route without a row"
-    assert set(COMMANDS) - set(DOORS) == {"read-record"}
+    assert set(COMMANDS) - set(DOORS) == INSIDE
 
 
 def test_whose_words_a_command_carries_is_in_the_table() -> None:
@@ -164,14 +164,16 @@ def commands_about(house: House) -> list[Command]:
 
 def test_nobody_writes_into_anothers_record(house: House) -> None:
     """API: a command about a relationship out of reach finds none, whoever it names."""
-    practice = house.practice
-    size = practice.clinic.log.head_size()
+    practice, log = house.practice, house.practice.clinic.log
+    size, stream = log.head_size(), relationship_stream(house.relationship)
+    version = log.history(stream).version
     strangers = (house.other_therapist, house.other_client, house.officer, house.administrator)
     for stranger in strangers:
         for command in commands_about(house):
             answer = practice.send(stranger, command)
             assert answer.status_code in (403, 404), (stranger.role, command.name, answer.text)
-    assert practice.clinic.log.head_size() == size
+    assert log.history(stream).version == version
+    assert {entry.topic for entry in log.read_log(size, 500)} == {AccessDenied.topic}
 
 
 def test_a_role_is_the_tokens_and_not_the_persons(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 from api.access import Principal
 from api.doors import LONGEST_WAIT, Withheld, enter
 from api.doors import House as BehindTheDoors
-from domain.access import RecordRead, access_stream
+from domain.access import AccessDenied, RecordRead, access_stream
 from domain.clinic import Scope
 from domain.event import Erased
 from domain.goal import DissentFromGoal, ProposeGoal
@@ -116,13 +116,22 @@ def test_without_the_access_entry_there_are_no_data(built: House) -> None:
     assert SECRET in built.practice.get(built.therapist, path(built)).text
 
 
-def test_a_denied_read_leaves_no_entry(built: House) -> None:
-    """Reading is recorded: an entry says that somebody was shown something; a denial has none."""
-    size = built.practice.clinic.log.head_size()
+def test_a_denied_read_is_an_entry_of_its_own(built: House) -> None:
+    """R1, R36: one entry for each denial, of whom, at which door and why; never one of a read."""
+    log, expected = built.practice.clinic.log, []
+    size = log.head_size()
     for who in (built.other_therapist, built.other_client, built.administrator):
-        for door in DOORS:
-            assert built.practice.get(who, path(built, door)).status_code in (403, 404)
-    assert built.practice.clinic.log.head_size() == size
+        for door, name in DOORS.items():
+            answer = built.practice.get(who, path(built, door))
+            assert answer.status_code in (403, 404)
+            expected.append((who.person, who.role, name, answer.json()["code"]))
+    trail = [entry.event for entry in log.read_log(size, 500)]
+    assert [
+        (denied.person, denied.role, denied.door, denied.code)
+        for denied in trail
+        if isinstance(denied, AccessDenied)
+    ] == expected
+    assert len(trail) == len(expected)
 
 
 def test_a_client_sees_who_read_the_record(built: House) -> None:
