@@ -222,6 +222,7 @@ _RECORDING: Mapping[str, Door] = {
     "retire-task": Door(_THERAPIST),
     # Ratings
     "rate-alliance": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
+    "review-early-alliance": Door(_THERAPIST | _SUPERVISOR, _named("by")),
     "rate-outcome": Door(_TAKING_PART | _SUPERVISOR | _MACHINE, _named("rater")),
     "supersede-rating": Door(_TAKING_PART | _SUPERVISOR, _rater_of_superseded),
     "review-risk": Door(_THERAPIST | _SUPERVISOR, _named("by")),

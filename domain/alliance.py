@@ -5,7 +5,24 @@ see the same hour differently: each rates by themself, and nobody's view is aver
 (rule 32). What every rating has in common stands in `domain/rating.py`.
 """
 
-from domain.rating import Rate, Rating, Superseding
+from collections.abc import Iterator
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.clinic import EachOnce
+from domain.event import Command, Event, Given, New, Refusal, Text
+from domain.person import require_voice
+from domain.rating import Rate, Rating, SessionNotHeld, Superseding
+from domain.relationship import relationship_of, relationship_stream, require_open
+from domain.session import SessionUnknown, session_numbers, session_of
+
+EARLY = range(3, 6)
+"""The early alliance is that of the third to the fifth session held."""
+
+EarlySessions = Annotated[tuple[UUID, ...], Field(min_length=1, max_length=len(EARLY)), EachOnce]
+
 
 # --- What happened --------------------------------------------------------------------------
 
@@ -28,6 +45,28 @@ class RatingSuperseded(Superseding):
         return RatingSuperseded
 
 
+class EarlyAllianceReviewed(Event):
+    """A therapist or the supervisor looked at how the alliance began, and what follows from it."""
+
+    topic = "alliance.early_reviewed"
+
+    by: UUID
+    sessions: EarlySessions
+    remark: Text
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+class NotAnEarlySession(Refusal):
+    status = 422
+    says = "Session {session} is number {number}: the early alliance is that of sessions 3 to 5."
+
+
+class ReviewedByOther(Refusal):
+    says = "{by} neither treats nor supervises here, and does not review the alliance."
+
+
 # --- Commands -------------------------------------------------------------------------------
 
 
@@ -37,3 +76,37 @@ class RateAlliance(Rate):
     name = "rate-alliance"
     measures = frozenset({"alliance", "relationship", "real relationship", "rupture"})
     rated = AllianceRated
+
+
+class ReviewEarlyAlliance(Command):
+    """Record that the alliance of the first sessions was looked at."""
+
+    name = "review-early-alliance"
+
+    relationship: UUID
+    by: UUID
+    sessions: EarlySessions
+    remark: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        history = given.history(stream)
+        relationship = relationship_of(history).at(given.at)
+        require_open(relationship, given)
+        require_voice(self.by, given)
+        if self.by not in (*relationship.therapists, relationship.supervisor):
+            raise ReviewedByOther(by=self.by)
+        # By what had happened by then: a session held later is not reviewed yet.
+        told = history.as_of(happened_by=given.at)
+        numbers = session_numbers(told)
+        for id_ in self.sessions:
+            session = session_of(told, id_)
+            if session is None:
+                raise SessionUnknown(session=id_)
+            if not session.is_held:
+                raise SessionNotHeld(session=id_, status=session.status)
+            if numbers[id_] not in EARLY:
+                raise NotAnEarlySession(session=id_, number=numbers[id_])
+        yield New(
+            stream, EarlyAllianceReviewed(by=self.by, sessions=self.sessions, remark=self.remark)
+        )

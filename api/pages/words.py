@@ -70,6 +70,7 @@ TOPICS = {
     "task.retired": "Task retired",
     "alliance.rated": "Rating",
     "alliance.rating_superseded": "Rating superseded by another",
+    "alliance.early_reviewed": "Early alliance reviewed",
     "outcome.rated": "Outcome rated",
     "outcome.superseded": "Outcome rating superseded by another",
     "risk.item_raised": "Risk item raised",

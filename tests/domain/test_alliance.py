@@ -10,7 +10,15 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.alliance import AllianceRated, RateAlliance, RatingSuperseded
+from domain.alliance import (
+    AllianceRated,
+    EarlyAllianceReviewed,
+    NotAnEarlySession,
+    RateAlliance,
+    RatingSuperseded,
+    ReviewEarlyAlliance,
+    ReviewedByOther,
+)
 from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.consent import ConsentMissing, ConsentWithdrawn, Reliance
 from domain.correction import EnteredInError
@@ -655,3 +663,45 @@ def test_a_blank_form_is_no_rating() -> None:
     """Rule 30: not answered is never zero, and nothing answered is not a rating."""
     MEASURED.when(rate(answers=[None] * 4), by=CLIENT).refuses(NothingAnswered)
     MEASURED.when(rate(answers=[" "] * 4), by=CLIENT).refuses(NothingAnswered)
+
+
+# --- The early alliance ---------------------------------------------------------------------
+
+
+def early(*sessions: UUID, by: UUID = THERAPIST) -> ReviewEarlyAlliance:
+    return ReviewEarlyAlliance(
+        relationship=RELATIONSHIP, by=by, sessions=sessions, remark="Tasks are not agreed yet."
+    )
+
+
+def test_the_early_alliance_is_that_of_sessions_three_to_five() -> None:
+    """Rule 28: its review names held sessions, by their number when it is made."""
+    ids = [named(f"session {number}") for number in range(1, 7)]
+    starts = [NOW - 8 * DAY + DAY * number for number in range(6)]
+    record = given(
+        *OPENED, *((held(id_, start=at), at) for id_, at in zip(ids, starts, strict=True))
+    )
+    event = record.when(early(*ids[2:5])).event
+    assert isinstance(event, EarlyAllianceReviewed)
+    assert event.sessions == tuple(ids[2:5])
+    record.when(early(ids[2], by=SUPERVISOR), by=SUPERVISOR).recorded()
+    for number in (1, 2, 6):
+        record.when(early(ids[number - 1])).refuses(NotAnEarlySession, number=number)
+    record.when(early(named("never"))).refuses(SessionUnknown)
+    before = early(ids[3]).model_copy(update={"occurred_at": starts[2]})
+    record.when(before.model_copy(update={"late_reason": "Typed later."})).refuses(SessionUnknown)
+
+
+def test_who_treats_or_supervises_reviews_the_alliance() -> None:
+    """Rule 28: not the client, and nobody in a practitioner's name; of sessions that were held."""
+    MEASURED.when(early(SESSION, by=CLIENT), by=CLIENT).refuses(ReviewedByOther, by=CLIENT)
+    MEASURED.when(early(SESSION), by=CLIENT).refuses(NotInTheirName, person=THERAPIST)
+    scheduled = SessionScheduled(
+        session=named("ahead"),
+        starts_at=NOW + DAY,
+        ends_at=NOW + DAY + HOUR,
+        medium=Medium.IN_PERSON,
+    )
+    MEASURED.and_given(scheduled).when(early(named("ahead"))).refuses(
+        SessionNotHeld, status="scheduled"
+    )
