@@ -212,21 +212,15 @@ def _values(values: Mapping[str, Any]) -> Iterator[str]:
 
 def rules() -> str:
     """The rules with what refuses by them and the tests that show them."""
-    refusals = defaultdict(list)
-    for refusal in _below(Refusal):
-        refusals[refusal.rule].append(refusal)
-    shown = _tests_by(r"\b[Rr]ules? (\d+(?:(?:, and |, | and |–|-)\d+)*)", int)
-    known = [number for numbers in rule_texts().values() for number in numbers]
-    blocks = [
-        "No refusal and no test stand behind these yet: "
-        + ", ".join(str(n) for n in known if not refusals[n] and not shown[n])
-        + "."
-    ]
+    refusals, shown = refusals_by_rule(), tests_by_rule()
+    reasons = rule_reasons()
+    blocks = []
     for title, texts in rule_texts().items():
         blocks.append(f"## {title}")
         for number, text in texts.items():
-            by = _code(refusal.code for refusal in refusals[number]) or "no command yet"
-            blocks += [f"### Rule {number}", text, f"Refused by: {by}", _shown_by(shown[number])]
+            by = _code(refusal.code for refusal in refusals[number])
+            refused = f"Refused by: {by}" if by else f"Nothing is refused: {reasons[number]}"
+            blocks += [f"### Rule {number}", text, refused, _shown_by(shown[number])]
     introduction = """
 What holds in every record, and what shows it: the refusals that name a rule
 ([refusals.md](refusals.md)), and the tests whose docstrings do.
@@ -241,6 +235,25 @@ def rule_texts() -> dict[str, dict[int, str]]:
         part["title"]: {int(number): text for number, text in part["rules"].items()}
         for part in parts
     }
+
+
+def rule_reasons() -> dict[int, str]:
+    """Why no command is refused by some rules, as rules.toml says."""
+    known = tomllib.loads((FOLDER / "rules.toml").read_text(encoding="utf-8"))
+    return {int(number): reason for number, reason in known["nothing_refused"].items()}
+
+
+def refusals_by_rule() -> Mapping[int | None, Sequence[type[Refusal]]]:
+    """Every refusal there is, by the rule it names."""
+    found = defaultdict(list)
+    for refusal in _below(Refusal):
+        found[refusal.rule].append(refusal)
+    return found
+
+
+def tests_by_rule() -> Mapping[int, Sequence[tuple[str, str]]]:
+    """Every test, (file, name), by the rules that its docstring names."""
+    return _tests_by(r"\b[Rr]ules? (\d+(?:(?:, and |, | and |–|-)\d+)*)", int)
 
 
 def requirements() -> str:

@@ -51,6 +51,15 @@ def test_every_number_means_a_rule() -> None:
     assert {refusal.rule for refusal in Refusal.__subclasses__()} - {None} <= set(numbers)
 
 
+def test_every_rule_is_refused_by_or_says_why_not_and_is_shown() -> None:
+    """Docs: behind each of the 45 rules stands a refusal, or the reason why there is none, and
+    at least one test that names it."""
+    refusals, reasons = reference.refusals_by_rule(), reference.rule_reasons()
+    numbers = set(range(1, 46))
+    assert {number for number in numbers if not refusals[number]} == reasons.keys()
+    assert {number for number in numbers if not reference.tests_by_rule()[number]} == set()
+
+
 def test_the_documents_name_commands_that_there_are() -> None:
     """Docs: every `rapport …` in a code block is a command with those options."""
     blocks = [
