@@ -55,21 +55,29 @@ def rescore_all(
     require_comparable(old, new)
     with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
         who = who_asks(service, None, f"rescore {old.id}")
-        document: dict[str, Any] = {
-            "instrument": old.id,
-            "from": {"version": old.version, "key_hash": old.key_hash},
-            "to": {"version": new.version, "key_hash": new.key_hash},
-            "adopted": _is_adopted(service, old, new),
-            "ratings": 0,
-            "affected": 0,
-            "entries": [],
-        }
-        for entry, differences in _rescored(service, who, old, new, advance):
-            document["ratings"] += 1
-            if differences:
-                document["affected"] += 1
-                document["entries"].append(_rendered(entry, differences))
+        document = report(service, who, old, new, advance)
     show(format_, document, lambda: "\n".join(_in_words(document)))
+
+
+def report(
+    service: Service, who: Principal, old: Definition, new: Definition, advance: Advance
+) -> dict[str, Any]:
+    """What the one key's ratings would be by the other, as a document."""
+    document: dict[str, Any] = {
+        "instrument": old.id,
+        "from": {"version": old.version, "key_hash": old.key_hash},
+        "to": {"version": new.version, "key_hash": new.key_hash},
+        "adopted": _is_adopted(service, old, new),
+        "ratings": 0,
+        "affected": 0,
+        "entries": [],
+    }
+    for entry, differences in _rescored(service, who, old, new, advance):
+        document["ratings"] += 1
+        if differences:
+            document["affected"] += 1
+            document["entries"].append(_rendered(entry, differences))
+    return document
 
 
 def _is_adopted(service: Service, old: Definition, new: Definition) -> bool:
