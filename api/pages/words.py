@@ -12,7 +12,10 @@ from domain.consent import ConsentDeclined, ConsentGiven
 from domain.event import Erased, Event, Refusal
 from domain.goal import GoalProposed, GoalRated, GoalRevised
 from domain.instrument import load as load_instrument
+from domain.note import NoteCosigned, NoteSigned, ProgressNoteWritten
+from domain.possible_rupture import PossibleRuptureDismissed
 from domain.rating import Rating
+from domain.rupture import RepairAttempted, RuptureLeftOpen, RuptureMarked, RuptureResolved
 from domain.scoring import Flag, SeriesId
 from domain.session import SessionHeld
 from domain.task import TaskProposed
@@ -203,6 +206,18 @@ def gist(event: Event | Erased) -> str:
             return shortened(text, 60)
         case SessionHeld(medium=medium):
             return plain(medium)
+        case ProgressNoteWritten(kind=kind):
+            return plain(kind)
+        case NoteSigned(name=name, meaning=meaning) | NoteCosigned(name=name, meaning=meaning):
+            return f"{name}, {meaning}"
+        case RuptureMarked(kind=kind, perspective=perspective):
+            return f"{kind}, {perspective}"
+        case RuptureResolved(perspective=perspective) | RuptureLeftOpen(perspective=perspective):
+            return perspective
+        case RepairAttempted(strategies=strategies):
+            return ", ".join(map(plain, strategies))
+        case PossibleRuptureDismissed(possible=possible):
+            return plain(possible.method)
     return ""
 
 
