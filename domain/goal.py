@@ -2,7 +2,8 @@
 
 A goal has *revisions*. Assent and dissent belong to one revision, so a new wording starts without
 any, and what was agreed before stays where it was said (rule 25). Entries about a goal count in
-the order in which they happened; a late entry takes its place among them.
+the order in which they happened; a late entry takes its place among them. How far a goal is
+attained is said by `domain/goal_rating.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -313,11 +314,6 @@ class StanceUnchanged(Refusal):
     says = "{party} stands like this on revision {revision} of goal {goal} already."
 
 
-class GoalNotAgreed(Refusal):
-    rule = 26
-    says = "Revision {revision} of goal {goal} is not agreed by all: it takes no rating yet."
-
-
 class GoalIsClosed(Refusal):
     rule = 26
     says = "Goal {goal} is {status}: reopen it first."
@@ -328,22 +324,19 @@ class GoalIsOpen(Refusal):
     says = "Goal {goal} is open; there is nothing to reopen."
 
 
-class LevelsNotDescribed(Refusal):
-    rule = 26
-    says = "Revision {revision} of goal {goal} has no levels and weight: revise it with them."
-
-
 # --- Commands -------------------------------------------------------------------------------
 
 
-class _GoalCommand(Command):
+class GoalCommand(Command):
+    """What every command about a goal has."""
+
     relationship: UUID
     goal: UUID
 
     def _found(self, given: Given) -> tuple[Relationship, Goal]:
-        """The relationship, and the goal as it stood when this occurred."""
+        """The relationship and the goal, as they stood when this occurred."""
         history = given.history(relationship_stream(self.relationship))
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
         goal = goals_of(history.as_of(happened_by=given.at)).get(self.goal)
         if goal is not None:
@@ -362,7 +355,7 @@ class _GoalCommand(Command):
         return New(relationship_stream(self.relationship), event)
 
 
-class ProposeGoal(_GoalCommand):
+class ProposeGoal(GoalCommand):
     """Put a goal into words. It is not agreed before every party has assented."""
 
     name = "propose-goal"
@@ -374,7 +367,7 @@ class ProposeGoal(_GoalCommand):
 
     def decide(self, given: Given) -> Iterator[New]:
         history = given.history(relationship_stream(self.relationship))
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
         require_participant(relationship, self.by)
         # Also where the first proposal was entered in error: an id is used once.
@@ -390,7 +383,7 @@ class ProposeGoal(_GoalCommand):
         )
 
 
-class ReviseGoal(_GoalCommand):
+class ReviseGoal(GoalCommand):
     """Put an open goal into other words; everybody is asked again."""
 
     name = "revise-goal"
@@ -420,7 +413,7 @@ class ReviseGoal(_GoalCommand):
         )
 
 
-class _StanceCommand(_GoalCommand):
+class _StanceCommand(GoalCommand):
     revision: RevisionNumber
     party: UUID
 
@@ -464,41 +457,7 @@ class DissentFromGoal(_StanceCommand):
         )
 
 
-class RateGoal(_GoalCommand):
-    """Say how far an agreed goal is attained."""
-
-    name = "rate-goal"
-
-    revision: RevisionNumber
-    by: UUID
-    level: Level
-
-    def decide(self, given: Given) -> Iterator[New]:
-        relationship, goal = self._found_open(given)
-        require_participant(relationship, self.by)
-        require_voice(self.by, given)
-        current = goal.current
-        if self.revision != current.number:
-            raise NotTheRevisionAtIssue(
-                goal=goal.id, revision=self.revision, current=current.number
-            )
-        if not current.agreed_by(relationship.participants):
-            raise GoalNotAgreed(goal=goal.id, revision=self.revision)
-        if self.level.scale is GoalScale.GAS and current.attainment is None:
-            raise LevelsNotDescribed(goal=goal.id, revision=self.revision)
-        client = self.by in relationship.clients
-        yield self._new(
-            GoalRated(
-                goal=self.goal,
-                revision=self.revision,
-                by=self.by,
-                perspective=Perspective.CLIENT if client else Perspective.THERAPIST,
-                level=self.level,
-            )
-        )
-
-
-class ReachGoal(_GoalCommand):
+class ReachGoal(GoalCommand):
     """Say that a goal is reached."""
 
     name = "reach-goal"
@@ -508,7 +467,7 @@ class ReachGoal(_GoalCommand):
         yield self._new(GoalReached(goal=self.goal))
 
 
-class RetireGoal(_GoalCommand):
+class RetireGoal(GoalCommand):
     """Say that a goal is no longer pursued, and why."""
 
     name = "retire-goal"
@@ -520,7 +479,7 @@ class RetireGoal(_GoalCommand):
         yield self._new(GoalRetired(goal=self.goal, reason=self.reason))
 
 
-class ReopenGoal(_GoalCommand):
+class ReopenGoal(GoalCommand):
     """Take a goal up again that was reached or retired."""
 
     name = "reopen-goal"

@@ -191,7 +191,7 @@ class _TaskCommand(Command):
     def _found_active(self, given: Given) -> tuple[Relationship, Task]:
         """The relationship, and the task as it stood when this occurred."""
         history = given.history(relationship_stream(self.relationship))
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
         task = tasks_of(history.as_of(happened_by=given.at)).get(self.task)
         if task is None:
@@ -218,7 +218,7 @@ class ProposeTask(_TaskCommand):
 
     def decide(self, given: Given) -> Iterator[New]:
         history = given.history(relationship_stream(self.relationship))
-        relationship = relationship_of(history)
+        relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
         require_participant(relationship, self.by)
         # Also where the first proposal was entered in error: an id is used once.

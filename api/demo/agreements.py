@@ -15,11 +15,11 @@ from domain.goal import (
     GoalScale,
     Level,
     ProposeGoal,
-    RateGoal,
     ReachGoal,
     RetireGoal,
     ReviseGoal,
 )
+from domain.goal_rating import RateGoal
 from domain.relationship import relationship_stream
 from domain.task import Aim, AssentToTask, Done, ProposeTask, RetireTask, ReviewTask, TaskProposed
 

@@ -11,12 +11,12 @@ from domain.goal import (
     AssentToGoal,
     DissentFromGoal,
     ProposeGoal,
-    RateGoal,
     ReachGoal,
     ReopenGoal,
     RetireGoal,
     ReviseGoal,
 )
+from domain.goal_rating import RateGoal
 from projections.goal_course import GoalRow
 
 router = concept("goals")

@@ -12,7 +12,8 @@ from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import Scope
 from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.event import Command, Refusal, Stream
-from domain.goal import AssentToGoal, RateGoal
+from domain.goal import AssentToGoal
+from domain.goal_rating import RateGoal
 from domain.person import RegisterPerson
 from domain.rating import SupersedeRating
 from domain.records import CommandIdReused, StaleVersion
@@ -273,7 +274,7 @@ def test_a_receipt_is_for_whoever_gave_the_command(house: House) -> None:
 
 
 def test_every_command_has_its_own_door(practice: Practice) -> None:
-    """API: each command stands in the contract with its path and schema; what doors note has none."""
+    """API: each command stands in the contract with its path and schema, doors' notes none."""
     paths = practice.client.get("/openapi.json").json()["paths"]
     doors = {path.rpartition("/")[2] for path in paths if path.startswith("/api/v1/commands/")}
     assert doors - {"receipt"} == set(COMMANDS) - INSIDE

@@ -20,7 +20,6 @@ from domain.goal import (
     GoalExists,
     GoalIsClosed,
     GoalIsOpen,
-    GoalNotAgreed,
     GoalNotYetProposed,
     GoalProposed,
     GoalRated,
@@ -31,10 +30,8 @@ from domain.goal import (
     GoalScale,
     GoalStatus,
     Level,
-    LevelsNotDescribed,
     NotTheRevisionAtIssue,
     ProposeGoal,
-    RateGoal,
     ReachGoal,
     ReopenGoal,
     RetireGoal,
@@ -42,6 +39,7 @@ from domain.goal import (
     StanceUnchanged,
     goals_of,
 )
+from domain.goal_rating import GoalNotAgreed, LevelsNotDescribed, RateGoal
 from domain.instrument import Perspective
 from domain.person import NotInTheirName
 from domain.relationship import (

@@ -8,7 +8,8 @@ from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, FoundClinic, PublishConsentDocument, Scope
 from domain.consenting import GiveConsent
 from domain.event import Command, Stream
-from domain.goal import AssentToGoal, GoalScale, Level, ProposeGoal, RateGoal
+from domain.goal import AssentToGoal, GoalScale, Level, ProposeGoal
+from domain.goal_rating import RateGoal
 from domain.information import GiveInformation
 from domain.instrument import Perspective
 from domain.person import Activity, Profession, RegisterPerson, RegisterPractitioner
