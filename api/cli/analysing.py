@@ -186,9 +186,12 @@ def number(option: str, given: str) -> Fraction:
 
 def as_number(written: str) -> Fraction | None:
     """The number, exactly; also as papers print it: `.80`, and a minus sign that is no hyphen."""
-    plain = written.strip().replace("\N{MINUS SIGN}", "-")
-    exact = exact_number(re.sub(r"^([+-]?)\.", r"\g<1>0.", plain))
+    exact = exact_number(_as_typed(written))
     return None if exact is None else Fraction(exact)
+
+
+def _as_typed(written: str) -> str:
+    return re.sub(r"^([+-]?)\.", r"\g<1>0.", written.strip().replace("\N{MINUS SIGN}", "-"))
 
 
 def _whole_numbers(option: str, given: str | None) -> tuple[int, ...]:
@@ -226,8 +229,7 @@ def _chosen(param: Sequence[str]) -> Choices:
             raise Failed(Exit.USAGE, f"--param {quoted(one)} sets nothing.", "Write it as k=1.5.")
         if name.strip() in chosen:
             raise Failed(Exit.USAGE, f"--param {name.strip()} is given twice.", "Give it once.")
-        exact = as_number(value)
-        chosen[name.strip()] = value.strip() if exact is None else exact
+        chosen[name.strip()] = _as_typed(value)
     return chosen
 
 

@@ -116,11 +116,9 @@ class Spec:
         )
 
     def _checked(self, method: str, value: object) -> Fraction | str:
-        if self.free and isinstance(value, str):
-            return value
-        if self.words:
-            if value in self.words:
-                return str(value)
+        if self.free or self.words:
+            if isinstance(value, str) and (self.free or value in self.words):
+                return value
         else:
             number = value if isinstance(value, Fraction) else exact_number(value)
             if number is not None and self._allows(Fraction(number)):
@@ -333,7 +331,11 @@ class Method(Generic[D]):
     """Whether it looks at scores; else at raw items."""
 
     def card(self, data: D, chosen: Choices | None = None) -> MethodCard:
-        """The card for that data. Raises ParameterUnknown or ParameterUnfit, and nothing else."""
+        """The card for that data.
+
+        Raises ParameterUnknown, ParameterUnfit, or a method's own refusal of parameters that
+        contradict each other; whatever the data are, they get a card.
+        """
         parameters = Parameters(self._resolved(chosen or {}))
         judged = self.judge(data, parameters)
         brought = {parameter.name for parameter in judged.used}

@@ -86,9 +86,10 @@ def episodes(series: Series, rules: Rules) -> tuple[Episode, ...]:
 def _steps(series: Series, rules: Rules) -> Iterator[tuple[Episode, bool]]:
     """Every episode as it opens and as it ends; `True` with the last word on it."""
     current: Episode | None = None
+    marks = series.resolutions
     for at in range(1, len(series.points)):
         if current is not None:
-            moved = _moved(series, current, at, rules)
+            moved = _moved(series, current, at, rules, marks)
             if moved.status is Status.OPEN:
                 current = moved
                 continue
@@ -96,11 +97,12 @@ def _steps(series: Series, rules: Rules) -> Iterator[tuple[Episode, bool]]:
             current = None
             if moved.status is not Status.REPAIRED or moved.resolution is None:
                 continue  # this rating has had its say; after a person's word it may fall again
+            marks = marks[marks.index(moved.resolution) + 1 :]  # each word ends one episode
         current = _opened(series, at, rules)
         if current is not None:
             yield current, False
     if current is not None:
-        mark = _recorded(series, current, None)
+        mark = _recorded(series, current, None, marks)
         ends = mark is not None and rules.repaired_by in (By.EITHER, By.PERSON)
         yield (
             replace(current, status=Status.REPAIRED, resolution=mark) if ends else current,
@@ -116,7 +118,9 @@ def _opened(series: Series, at: int, rules: Rules) -> Episode | None:
     return Episode(onset=at, nadir=at, sd_squared=square)
 
 
-def _moved(series: Series, episode: Episode, at: int, rules: Rules) -> Episode:
+def _moved(
+    series: Series, episode: Episode, at: int, rules: Rules, marks: Sequence[Resolution]
+) -> Episode:
     """The episode after the rating at that index."""
     values = series.values
     if series.worsening(values[episode.nadir], values[at]) > 0:
@@ -125,7 +129,7 @@ def _moved(series: Series, episode: Episode, at: int, rules: Rules) -> Episode:
     passed = sessions_between(series, episode.onset, at)
     margin = rules.margin * rules.margin * episode.sd_squared
     back = not exceeds(short, margin) and passed <= rules.within
-    mark = _recorded(series, episode, at)
+    mark = _recorded(series, episode, at, marks)
     said = mark is not None
     ended = {
         By.EITHER: back or said,
@@ -141,11 +145,13 @@ def _moved(series: Series, episode: Episode, at: int, rules: Rules) -> Episode:
     return episode
 
 
-def _recorded(series: Series, episode: Episode, at: int | None) -> Resolution | None:
-    """The first resolution a person recorded after the onset, and by the point at that index."""
+def _recorded(
+    series: Series, episode: Episode, at: int | None, marks: Sequence[Resolution]
+) -> Resolution | None:
+    """The first of those resolutions since the onset, and by the point at that index."""
     onset = series.points[episode.onset].occurred_at
     until = None if at is None else series.points[at].occurred_at
-    for mark in series.resolutions:
+    for mark in marks:
         if mark.occurred_at >= onset and (until is None or mark.occurred_at <= until):
             return mark
     return None

@@ -88,6 +88,8 @@ def best(found: Sequence[Fit], margin: Fraction) -> Fit | None:
         if fit.unexplained == 0:
             return fit  # it goes through every point; a higher power adds nothing
     weighed = [(fit.aicc, fit) for fit in found if fit.aicc is not None]
+    if len(weighed) < 2:
+        return None  # there is nothing to tell it from
     lowest, chosen = min(weighed, key=lambda one: one[0])
     simpler = [aicc for aicc, fit in weighed if fit.degree < chosen.degree]
     return chosen if all(aicc > lowest + margin for aicc in simpler) else None
