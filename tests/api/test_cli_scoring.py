@@ -1,6 +1,8 @@
 """Scores, T-scores and rescoring at the command line and over HTTP."""
 
 import json
+import re
+import shlex
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +16,7 @@ from domain.instrument import Perspective, versions
 from domain.outcome import RateOutcome
 from domain.rescoring import AdoptScoringKey, require_comparable
 from domain.role import Role
-from tests.api.commandline import rapport
+from tests.api.commandline import ROOT, rapport
 from tests.api.conftest import House
 
 OLD, NEW = versions("CORE-OM")
@@ -22,6 +24,20 @@ THREE_MISSING = tuple(None if number in (1, 2, 14) else "2" for number in range(
 
 
 # --- Without a record -----------------------------------------------------------------------
+
+GUIDE = (ROOT / "docs" / "guide" / "scoring.md").read_text("utf-8")
+SHOWN = [
+    (lines[0], "\n".join(lines[1:]).strip())
+    for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)
+    for lines in (one.splitlines() for one in block.split("$ ") if one)
+]
+
+
+@pytest.mark.parametrize("line,shown", SHOWN, ids=[line for line, _ in SHOWN])
+def test_the_guide_shows_what_is_printed(line: str, shown: str) -> None:
+    """Requirement: the guide to scores is executed, its exact messages too."""
+    ran = rapport(*shlex.split(line)[1:])
+    assert (ran.out + ran.err).strip() == shown
 
 
 def test_a_score_is_as_of_a_day() -> None:
