@@ -5,13 +5,12 @@ behalf of others, and destroys keys on the way. After each step the log is read 
 cache, and held against what the writers believe.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import combinations, pairwise
-from threading import Barrier, Thread
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,14 +18,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, DeclareImport, PublishConsentDocument, Scope
 from domain.consent import consents_of
 from domain.consenting import GiveConsent
 from domain.event import Command, Erased, Event, History, RecordedEvent, Refusal, Source, Stream
 from domain.goal import goals_of
 from domain.information import GiveInformation
-from domain.instrument import Perspective
 from domain.person import (
     Activity,
     Profession,
@@ -35,7 +32,7 @@ from domain.person import (
     person_stream,
     practitioner_stream,
 )
-from domain.rating import SupersedeRating, ratings_of
+from domain.rating import ratings_of
 from domain.records import Author, Proposal
 from domain.relationship import (
     OpenRelationship,
@@ -45,7 +42,6 @@ from domain.relationship import (
     relationship_stream,
 )
 from domain.session import (
-    HoldSession,
     Session,
     SessionHeld,
     SessionsOverlap,
@@ -126,15 +122,15 @@ class World:
                     modality="systemic",
                     setting="outpatient",
                 ),
-                *(self._information(relationship, to) for to in (self.therapist, client)),
+                *(self.information(relationship, to) for to in (self.therapist, client)),
                 *(
-                    self._consent(relationship, client, scope)
+                    self.consent(relationship, client, scope)
                     for scope in (Scope.TREATMENT, Scope.OUTCOME_MEASURES)
                 ),
             ]
         return commands
 
-    def _information(self, relationship: UUID, to: UUID) -> Command:
+    def information(self, relationship: UUID, to: UUID) -> Command:
         return GiveInformation(
             relationship=relationship,
             document=self.document,
@@ -144,7 +140,7 @@ class World:
             by=self.therapist,
         )
 
-    def _consent(self, relationship: UUID, party: UUID, scope: Scope) -> Command:
+    def consent(self, relationship: UUID, party: UUID, scope: Scope) -> Command:
         return GiveConsent(
             relationship=relationship,
             scope=scope,
@@ -205,7 +201,8 @@ def _corrected(what: Try) -> Body:
 
 
 def _closing(what: Try) -> Body:
-    return {"reason": "Done.", "initiated_by": "both", "goals": "Reached.", "ruptures": "None known."}
+    said = {"goals": "Reached.", "ruptures": "None known."}
+    return {"reason": "Done.", "initiated_by": "both", **said}
 
 
 def _document(what: Try) -> Body:
@@ -500,99 +497,3 @@ def test_whatever_is_handed_in_the_record_stays_whole(clinic: Clinic) -> None:
     for category in ("relationship", "schedule", "person", "practitioner", "clinic"):
         for stream in fresh.streams(category):
             assert list(fresh.history(stream)) == list(clinic.log.history(stream))
-
-
-# --- Two at once ----------------------------------------------------------------------------
-
-
-def at_once(writers: Sequence[ClinicLog], *commands: Command, by: UUID) -> list[Any]:
-    """The verdicts on commands that as many writers hand in at the same moment."""
-    ready = Barrier(len(commands))
-    verdicts: list[Any] = [None] * len(commands)
-
-    def hand_in(number: int, command: Command) -> None:
-        proposal = Proposal(command, Author(by))
-        ready.wait()
-        (verdicts[number],) = writers[number].append([proposal])
-
-    threads = [Thread(target=hand_in, args=each) for each in enumerate(commands)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return verdicts
-
-
-def kinds(verdicts: Iterable[object]) -> list[str]:
-    return sorted(type(verdict).__name__ for verdict in verdicts)
-
-
-def furnished(clinic: Clinic) -> World:
-    world = World(clinic)
-    for command in world.founding():
-        clinic.record(command, by=world.therapist)
-    return world
-
-
-def test_two_writers_give_one_hour_once(clinic: Clinic) -> None:
-    """Rule 14: two sessions of one therapist in two relationships, at once: the schedule is a
-    stream that both write, and the record of the other relationship one that both read."""
-    world, writers = furnished(clinic), (clinic.log, clinic.open_log())
-    for _ in range(15):
-        clinic.clock.advance(hours=2)
-        start = clinic.clock.now - timedelta(hours=1)
-        first, second = (
-            HoldSession(
-                relationship=relationship,
-                present=(client, world.therapist),
-                started_at=start + timedelta(minutes=10 * number),
-                ended_at=start + timedelta(minutes=50),
-            )
-            for number, (relationship, client) in enumerate(
-                zip(world.relationships, world.clients, strict=True)
-            )
-        )
-        verdicts = at_once(writers, first, second, by=world.therapist)
-        assert kinds(verdicts) == ["Receipt", "SessionsOverlap"]
-
-
-def test_two_writers_rate_and_supersede_once(clinic: Clinic) -> None:
-    """Rules 8 and 29: the second reads what the first wrote before it is decided."""
-    world, writers = furnished(clinic), (clinic.log, clinic.open_log())
-    client, relationship = world.clients[0], world.relationships[0]
-    clinic.clock.advance(hours=2)
-    session = uuid4()
-    hold = HoldSession(
-        relationship=relationship,
-        session=session,
-        present=(client, world.therapist),
-        started_at=clinic.clock.now - timedelta(hours=1),
-        ended_at=clinic.clock.now - timedelta(minutes=10),
-    )
-    clinic.record(hold, by=world.therapist)
-
-    def rate() -> Command:
-        return RateAlliance(
-            relationship=relationship,
-            instrument="SWLS",
-            perspective=Perspective.CLIENT,
-            rater=client,
-            session=session,
-            answers=("4",) * 5,
-        )
-
-    verdicts = at_once(writers, rate(), rate(), by=client)
-    assert kinds(verdicts) == ["RatedAlready", "Receipt"]
-    for _ in range(10):
-        ((current, _),) = ratings_of(clinic.log.history(relationship_stream(relationship))).items()
-        again = (
-            SupersedeRating(
-                relationship=relationship,
-                superseded=current,
-                reason="Read again.",
-                answers=("5",) * 5,
-            )
-            for _ in range(2)
-        )
-        verdicts = at_once(writers, *again, by=client)
-        assert kinds(verdicts) == ["NotTheCurrentRating", "Receipt"]
