@@ -62,7 +62,7 @@ class Missing(StrEnum):
     AGREEMENT = "agreement_on_goals"
 
 
-PRESSING = frozenset({Missing.TREATMENT_CONSENT, Missing.RISK_REVIEW})
+PRESSING = frozenset({Missing.RISK_REVIEW, Missing.EMERGENCY_REVIEW, Missing.ACCESS_REVIEW})
 """What somebody should see today."""
 
 

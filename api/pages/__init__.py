@@ -10,7 +10,19 @@ from threading import Thread
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import Response
 
-from api.pages import caseload, charts, log, readers, relationship, signing, timeline
+from api.pages import (
+    caseload,
+    charts,
+    forms,
+    log,
+    methods,
+    notes,
+    readers,
+    relationship,
+    signing,
+    supervision,
+    timeline,
+)
 from api.pages.site import STATIC, error_page
 
 __all__ = ["error_page", "router"]
@@ -25,7 +37,19 @@ async def _warmed(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(include_in_schema=False, lifespan=_warmed)
 
-for part in (signing, caseload, relationship, timeline, readers, log):
+_PARTS = (
+    signing,
+    caseload,
+    relationship,
+    notes,
+    methods,
+    supervision,
+    timeline,
+    readers,
+    log,
+    forms,
+)
+for part in _PARTS:
     router.include_router(part.router)
 
 

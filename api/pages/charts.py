@@ -85,11 +85,13 @@ class Shape(StrEnum):
     DONE = "done"
     MISSED = "missed"
     CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
     PLANNED = "planned"
     REFUSED = "refused"
     REACHED = "reached"
     ENDED = "ended"
     NOTED = "noted"
+    DEPARTED = "departed"
     RUPTURE = "rupture"
     REPAIR = "repair"
     POSSIBLE = "possible"
@@ -161,6 +163,8 @@ class Chart:
     ends: datetime
     groups: tuple[Group, ...] = ()
     strips: tuple[Strip, ...] = ()
+    above: tuple[Strip, ...] = ()
+    """Drawn before the groups."""
     bands: tuple[Band, ...] = ()
 
 
@@ -193,11 +197,13 @@ _LOOKS: Mapping[Shape, tuple[str, int, str, str]] = {
     Shape.DONE: ("circle", 42, _INK, _INK),
     Shape.PLANNED: ("circle", 42, _WHITE, _INK),
     Shape.CANCELLED: ("square", 48, _WHITE, _INK),
+    Shape.ABANDONED: ("square", 48, _INK, _INK),
     Shape.MISSED: (_CROSS, 110, _NONE, _ALARM),
     Shape.REFUSED: (_CROSS, 110, _NONE, _ALARM),
     Shape.REACHED: ("diamond", 100, _GOOD, _GOOD),
     Shape.ENDED: (_BAR, 200, _NONE, _INK),
     Shape.NOTED: ("triangle-right", 60, _SOFT, _SOFT),
+    Shape.DEPARTED: ("diamond", 70, _WHITE, _INK),
     Shape.RUPTURE: ("triangle-down", 110, _ALARM, _ALARM),
     Shape.REPAIR: ("triangle-up", 110, _GOOD, _GOOD),
     Shape.POSSIBLE: ("triangle-down", 110, _WHITE, _SOFT),
@@ -308,6 +314,7 @@ def _marks() -> Mapping[str, dict[str, Any]]:
 def specification(chart: Chart) -> dict[str, Any]:
     """The chart as Vega-Lite."""
     rows = [
+        *(_strip(strip) for strip in chart.above if strip.rows),
         *(row for group in chart.groups for row in _group(group, chart.bands)),
         *(_strip(strip) for strip in chart.strips if strip.rows),
     ]
@@ -544,10 +551,12 @@ _SAYS = {
     Shape.PLANNED: "scheduled",
     Shape.MISSED: "missed",
     Shape.CANCELLED: "cancelled",
+    Shape.ABANDONED: "broken off",
     Shape.REFUSED: "withdrawn or declined",
     Shape.REACHED: "reached",
     Shape.ENDED: "lapsed, retired or over",
-    Shape.NOTED: "recorded",
+    Shape.NOTED: "agreed or recorded",
+    Shape.DEPARTED: "otherwise than agreed",
     Shape.RUPTURE: "rupture marked by a person",
     Shape.REPAIR: "repair attempted, or rupture resolved",
     Shape.POSSIBLE: "possible rupture, by a method",
@@ -612,12 +621,13 @@ def _lines(chart: Chart) -> Iterator[Line]:
 
 
 def _legend_of_strips(chart: Chart) -> Iterator[Key]:
-    shapes = {mark.shape for strip in chart.strips for mark in strip.marks}
+    strips = (*chart.above, *chart.strips)
+    shapes = {mark.shape for strip in strips for mark in strip.marks}
     for shape in Shape:
         if shape in shapes:
             symbol, _, fill, stroke = _LOOKS[shape]
             yield Key(_SAYS[shape], _PATHS[symbol], fill, stroke)
-    tones = {span.tone for strip in chart.strips for span in strip.spans}
+    tones = {span.tone for strip in strips for span in strip.spans}
     for tone in Tone:
         if tone in tones:
             fill, stroke, dash = _TONES[tone]

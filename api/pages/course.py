@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from api.pages import words
+from api.pages import around, ruptures, words
 from api.pages.charts import (
     Chart,
     Group,
@@ -34,6 +34,7 @@ from projections.caseload import CaseState
 from projections.consent_register import ConsentRow, Step
 from projections.dossier import Dossier
 from projections.goal_course import GoalRow, Kind
+from projections.possible_ruptures import Possible
 from projections.view import known
 
 # --- Ratings, line by line ------------------------------------------------------------------
@@ -168,8 +169,17 @@ def _point(scale: str, each: Rated) -> Point:
 # --- The chart ------------------------------------------------------------------------------
 
 
-def chart(dossier: Dossier, history: History, people: People, now: datetime) -> Chart:
-    """The relationship's course up to the moment it is looked at; what is withheld is not in it."""
+def chart(
+    dossier: Dossier,
+    history: History,
+    people: People,
+    now: datetime,
+    found: Sequence[Possible] | None = None,
+) -> Chart:
+    """The relationship's course up to the moment it is looked at; what is withheld is not in it.
+
+    `found`: what methods found, for whom that is shown.
+    """
     rated = ratings(dossier, people)
     sessions = sessions_of(history)
     begins, ends = _bounds(dossier, rated, sessions.values(), now)
@@ -178,13 +188,21 @@ def chart(dossier: Dossier, history: History, people: People, now: datetime) -> 
         for axis, each in rated.items()
         if axis is not None and any(one.scales for one in each)
     )
-    strips = (
+    above = (
         _sessions(sessions, session_numbers(history)),
+        ruptures.strip(history, found, people, ends),
+    )
+    strips = (
+        *around.strips(history, ends),
         _consents(dossier.consents, people, ends),
         _goals(dossier, ends),
     )
-    told = description(rated, sessions.values(), strips)
-    return Chart("The course of the relationship", told, begins, ends, groups, strips)
+    told = description(rated, sessions.values(), (*above, *strips))
+    if found:
+        told += f" Possible ruptures found by a method: {len(found)}."
+    bands = (*around.pauses(history, ends), *ruptures.bands(history, ends))
+    title = "The course of the relationship"
+    return Chart(title, told, begins, ends, groups, strips, above, bands)
 
 
 def _rank(axis: Axis | None) -> tuple[int, ...]:
@@ -220,6 +238,7 @@ _SHAPES = {
     Status.SCHEDULED: Shape.PLANNED,
     Status.MISSED: Shape.MISSED,
     Status.CANCELLED: Shape.CANCELLED,
+    Status.ABANDONED: Shape.ABANDONED,
 }
 
 
@@ -366,6 +385,18 @@ _FAMILIES = {
     "alliance": "ratings",
     "goal": "goals",
     "task": "tasks",
+    "rupture": "ruptures",
+    "risk": "risk items",
+    "outcome": "ratings",
+    "note": "notes",
+    "frame": "frame",
+    "phase": "frame",
+    "context": "context",
+    "recording": "recordings",
+    "recall": "recall",
+    "assent": "consents",
+    "amendment": "amendments",
+    "restriction": "restrictions",
     "entry": "corrections",
 }
 
@@ -379,7 +410,8 @@ def structure(dossier: Dossier, now: datetime) -> Chart:
             row = _FAMILIES.get(topic.partition(".")[0], "other")
             said = f"{words.day(at)}, {words.topic(topic).lower()}, entry {version}"
             marks.append(Mark(row, at, Shape.DONE, said))
-    rows = [row for row in (*_FAMILIES.values(), "other") if any(m.row == row for m in marks)]
+    names = dict.fromkeys((*_FAMILIES.values(), "other"))
+    rows = [row for row in names if any(mark.row == row for mark in marks)]
     begins, ends = _bounds(dossier, {}, (), now)
     counts = ", ".join(f"{sum(m.row == row for m in marks)} on {row}" for row in rows)
     told = f"{len(marks)} entries by the time they tell of: {counts}. Content is withheld."

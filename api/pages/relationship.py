@@ -6,14 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from api.access import Reach
 from api.doors import Visit
-from api.pages import charts, course, words
+from api.pages import charts, course, forms, words
 from api.pages.as_of import OpensAsOf, as_of
 from api.pages.people import People
 from api.pages.site import drawn, page
 from api.pages.timeline import Links
 from api.pages.told import Told, told
 from projections.caseload import Case
+from projections.possible_ruptures import cards as episode_cards
+from projections.possible_ruptures import lines, possible_ruptures
 from projections.view import known
 
 router = APIRouter(include_in_schema=False)
@@ -32,8 +35,11 @@ def relationship(
     if visit.withholds:
         drawing, below = course.structure(dossier, now), Told()
     else:
-        drawing = course.chart(dossier, history, people, now)
-        below = told(visit, dossier, history, people)
+        derived = visit.reach in (Reach.TREATED, Reach.SUPERVISED)
+        cards = episode_cards(lines(history)) if derived else None
+        found = None if cards is None else possible_ruptures(history, cards)
+        drawing = course.chart(dossier, history, people, now, found)
+        below = told(visit, dossier, history, people, cards, found)
     return page(
         request,
         "relationship.html",
@@ -50,6 +56,7 @@ def relationship(
         legend=charts.legend(drawing),
         svg=drawn(charts.draw(drawing)) if dossier.timeline else "",
         told=below,
+        offers=forms.offered(visit),
         link=Links(visit.relationship, len(whole)),
         position=dossier.position,
         versions=dossier.view_versions,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from api.access import DOORS, Principal
 from api.doors import SESSION_COOKIE, House, house_of
 from api.pages import words
+from api.pages.claims import claim
 from api.problems import NotAuthenticated, Problem
 from domain.access import Role
 
@@ -42,6 +44,7 @@ _templates.filters |= {
     "plain": words.plain,
     "field": words.field,
 }
+_templates.globals |= {"claim": claim, "new_id": uuid4}
 
 STATIC: Final = {
     path.name: (path.read_bytes(), media_type)
@@ -67,6 +70,23 @@ class Place:
 
 
 PLACES: Final = (Place("/", "Relationships", "caseload"), Place("/log", "Log", "log"))
+
+
+ROOMS: Final = (
+    Place("", "Course", "dossier"),
+    Place("/notes", "Notes", "notes"),
+    Place("/methods", "Method cards", "analyses"),
+    Place("/supervision", "Supervision", "supervision"),
+    Place("/process-notes", "Process notes", "process-notes"),
+    Place("/timeline", "Timeline", "timeline"),
+    Place("/readers", "Who read it", "readers"),
+)
+"""The pages of one relationship, below its own address."""
+
+
+def rooms(role: Role) -> tuple[Place, ...]:
+    """The pages of a relationship that the access table opens to a role."""
+    return tuple(room for room in ROOMS if role in DOORS[room.door].who)
 
 
 def places(role: Role) -> tuple[Place, ...]:
@@ -99,7 +119,11 @@ def page(
         "home": home(who.role),
     }
     text = _templates.get_template(template).render(
-        who=signed_in, places=places(who.role) if who else (), here=request.url.path, **told
+        who=signed_in,
+        places=places(who.role) if who else (),
+        rooms=rooms(who.role) if who else (),
+        here=request.url.path,
+        **told,
     )
     return HTMLResponse(text, status, HEADERS)
 

@@ -3,22 +3,27 @@
 Every statement names the entry that establishes it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from api.doors import Visit
-from api.pages import course, words
+from api.pages import around, course, ruptures, words
+from api.pages.around import Around
 from api.pages.people import People
+from api.pages.ruptures import Ruptures
 from api.pages.said import Said
 from domain.clinic import Scope
 from domain.event import History
 from domain.goal import GoalStatus
+from domain.methods.card import MethodCard
 from domain.session import (
+    SessionAbandoned,
     SessionCancelled,
     SessionHeld,
     SessionMissed,
+    SessionRescheduled,
     SessionScheduled,
     session_numbers,
     sessions_of,
@@ -28,6 +33,7 @@ from projections.caseload import missing
 from projections.consent_register import ConsentRow, Step, unanswered
 from projections.dossier import Dossier
 from projections.goal_course import GoalRow, Kind, series
+from projections.possible_ruptures import Possible
 from projections.view import known
 
 
@@ -106,9 +112,18 @@ class Told:
     goals: tuple[Goal, ...] = ()
     tasks: tuple[Assignment, ...] = ()
     sessions: tuple[Meeting, ...] = ()
+    ruptures: Ruptures = field(default_factory=Ruptures)
+    around: Around = field(default_factory=Around)
 
 
-def told(visit: Visit, dossier: Dossier, history: History, people: People) -> Told:
+def told(
+    visit: Visit,
+    dossier: Dossier,
+    history: History,
+    people: People,
+    cards: Sequence[MethodCard] | None,
+    found: Sequence[Possible] | None,
+) -> Told:
     """All of it, as of the two times of the visit."""
     now = visit.known_at or visit.house.clock()
     case = dossier.case
@@ -122,6 +137,8 @@ def told(visit: Visit, dossier: Dossier, history: History, people: People) -> To
         goals=tuple(_goals(dossier, people)),
         tasks=tuple(_tasks(history, dossier, people)),
         sessions=tuple(_sessions(history, people)),
+        ruptures=ruptures.ruptures(history, cards, found, people, visit.who.person),
+        around=around.around(history, people, visit),
     )
 
 
@@ -340,7 +357,13 @@ def _sessions(history: History, people: People) -> Iterator[Meeting]:
     last = {}
     for entry in history.standing:
         match entry.event:
-            case SessionScheduled() | SessionHeld() | SessionMissed() | SessionCancelled() as event:
+            case (
+                SessionScheduled()
+                | SessionRescheduled()
+                | SessionHeld()
+                | SessionMissed()
+                | SessionCancelled() as event
+            ):
                 last[event.session] = (entry, event)
     for session in sorted(sessions_of(history).values(), key=lambda session: session.started_at):
         entry, event = last[session.id]
@@ -349,11 +372,13 @@ def _sessions(history: History, people: People) -> Iterator[Meeting]:
             notes.append("corrected")
         detail = ""
         match event:
+            case SessionAbandoned():
+                detail = f"{words.plain(event.medium)}; {people.who(event.who)}: {event.why}"
             case SessionHeld(emergency=emergency):
                 detail = words.plain(event.medium)
                 if emergency is not None:
                     notes.append(f"emergency, reviewed by {emergency.review_by}")
-            case SessionMissed() | SessionCancelled():
+            case SessionMissed() | SessionCancelled() | SessionRescheduled():
                 detail = f"{people.who(event.who)}: {event.why}"
         yield Meeting(
             number=str(numbers.get(session.id, "")),
