@@ -1,7 +1,7 @@
 """Notes, ruptures, recall and supervision attacked through the doors, on a real log."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from domain.clinic import Scope
@@ -215,7 +215,7 @@ def mark(house: House, by: Somebody, view: Perspective, **changes: Any) -> MarkR
 
 def test_views_of_a_rupture_come_in_by_their_own_doors(house: House) -> None:
     """Rules 33, 39: a client's word is recorded by the client or visibly for the client."""
-    client = Perspective.CLIENT
+    client: Final = Perspective.CLIENT
     marked = mark(house, house.client, client)
     tell(house, house.client, marked)
     resolve = ResolveRupture(

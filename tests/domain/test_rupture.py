@@ -13,7 +13,7 @@ from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn
 from domain.correction import CorrectEntry, EnteredInError, MarkEnteredInError, NotCorrectable
 from domain.event import EntryUnknown, Source
-from domain.instrument import Perspective
+from domain.instrument import Perspective, procedures
 from domain.person import NotInTheirName, RaterNotTrained, RaterTrainingAttested
 from domain.possible_rupture import JudgedByNobody, PossibleRupture
 from domain.rating import NotTheirPerspective
@@ -207,10 +207,16 @@ def test_markers_are_of_the_kind_of_the_rupture(kind: Kind, markers: list[Marker
         mark(kind=kind, markers=tuple(markers))
 
 
-def test_there_are_seven_markers_of_either_kind() -> None:
-    """Rule 39: as in the Rupture Resolution Rating System."""
-    kinds = [marker.kind for marker in Marker]
-    assert kinds == [Kind.WITHDRAWAL] * 7 + [Kind.CONFRONTATION] * 7
+def test_markers_and_strategies_are_those_of_the_coding_system() -> None:
+    """Rule 39: term by term as the definition of the 3RS has them, in its order."""
+    terms = procedures()["3RS"].terms
+    by_kind = {
+        kind: tuple(marker for marker in Marker if marker.kind is kind)
+        for kind in (Kind.WITHDRAWAL, Kind.CONFRONTATION)
+    }
+    assert by_kind[Kind.WITHDRAWAL] == terms["withdrawal"].codes
+    assert by_kind[Kind.CONFRONTATION] == terms["confrontation"].codes
+    assert tuple(Strategy) == terms["resolution"].codes
 
 
 @pytest.mark.parametrize("significance", [0, 6])
