@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,7 @@ from infra import canonical
 from infra.acknowledged import AcknowledgedHead
 from infra.histories import OpenedHistories
 from infra.keyring import KeyDestroyed, Keyring
-from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded
+from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded, stream_named
 from infra.merkle import leaf_hash
 from infra.recorder import (
     Appended,
@@ -120,6 +121,10 @@ class _Turn:
     """Whether its caller is the one to write for all that wait."""
     called: Lock = field(default_factory=Lock)
     """Held until the turn is answered or leads."""
+    gone: bool = False
+    """Whether its caller waits no more."""
+    following: "_Turn | None" = None
+    """Who was answered by the same commit and is called by this turn's caller, once it wakes."""
 
     def __post_init__(self) -> None:
         self.verdicts = [None] * len(self.proposals)
@@ -251,6 +256,10 @@ class ClinicLog:
         """
         return UUID(bytes=self._mac("id", canonical.encode(list(natural_key)))[:16])
 
+    def make_clinic_keys(self) -> None:
+        """Makes the clinic-wide keys durable before they are needed."""
+        self._mapper.make_clinic_keys(self._head.size)
+
     def check_acknowledged(self) -> Head:
         """The head, if what was acknowledged before stands in this log; or LogDiverged."""
         # What was acknowledged first: others may move both while this looks.
@@ -289,24 +298,40 @@ class ClinicLog:
             if not turn.leads:
                 turn.called.acquire()
             while not turn.done:
-                self._write_next()
+                self._write_next(turn)
         finally:  # also where the caller is interrupted: somebody else leads then
             with self._queueing:
+                turn.gone = True
                 if turn in self._waiting:
                     self._waiting.remove(turn)
-                if turn.leads:
-                    self._led = bool(self._waiting)
-                    for first in self._waiting[:1]:
-                        first.leads = True
-                        first.called.release()
+                self._hand_over(turn)
+            if turn.following is not None:
+                turn.following.called.release()
 
-    def _write_next(self) -> None:
+    def _write_next(self, leader: _Turn) -> None:
         turns = self._next_turns()
         try:
             self._write(turns)
         finally:
-            for turn in turns:
-                turn.called.release()
+            with self._queueing:
+                if leader.done:
+                    self._hand_over(leader)
+                # Each who is answered calls the next: waking all of them at once would keep the
+                # next leader from its work for as long as the waking takes.
+                answered = [turn for turn in turns if turn is not leader and not turn.gone]
+                for turn, following in pairwise(answered):
+                    turn.following = following
+            for first in answered[:1]:
+                first.called.release()
+
+    def _hand_over(self, leader: _Turn) -> None:
+        """Lets the first who waits lead, while the lock of the queue is held."""
+        if not leader.leads:
+            return
+        leader.leads, self._led = False, bool(self._waiting)
+        for first in self._waiting[:1]:
+            first.leads = True
+            first.called.release()
 
     def rehearse(self) -> "Rehearsal":
         """A place to decide without appending, over what is in the record now."""
@@ -408,11 +433,11 @@ class ClinicLog:
         unsealed: list[Unsealed] = []
         for command_index, new in enumerate(news):
             before = touched.get(new.stream) or pending.history(new.stream)
-            placed = self._place(pending, proposal, new, before.version + 1, command_index)
             position = pending.head.size + len(pending.unsealed) + len(unsealed) + 1
+            version = before.version + 1
+            placed = self._place(pending, proposal, new, version, position, command_index)
             unsealed.append(placed)
-            envelope = replace(placed.envelope, position=position, recorded_at=pending.recorded_at)
-            touched[new.stream] = History((*before, recorded(envelope, new.event)))
+            touched[new.stream] = History((*before, recorded(placed.envelope, new.event)))
         assert unsealed, f"{proposal.command.name} decided on nothing"
         row = CommandRow(
             proposal.command_id,
@@ -425,7 +450,13 @@ class ClinicLog:
         pending.decided[proposal.command_id] = _Decided(turn, index, proposal, row)
 
     def _place(
-        self, pending: _Pending, proposal: Proposal, new: New, version: int, command_index: int
+        self,
+        pending: _Pending,
+        proposal: Proposal,
+        new: New,
+        version: int,
+        position: int,
+        command_index: int,
     ) -> Unsealed:
         try:
             key_id = pending.key_id_for(new.stream, new.event, pending.head.size)
@@ -445,6 +476,8 @@ class ClinicLog:
             command_id=proposal.command_id,
             command_index=command_index,
             key_id=key_id,
+            position=position,
+            recorded_at=pending.recorded_at,
         )
         return Unsealed(envelope, new.event)
 
@@ -477,7 +510,7 @@ class ClinicLog:
                 root=root,
                 entries=tuple(
                     ReceiptEntry(
-                        stream=Stream.parse(pending.unsealed[at].envelope.stream),
+                        stream=stream_named(pending.unsealed[at].envelope.stream),
                         version=pending.unsealed[at].envelope.stream_version,
                         position=pending.head.size + at + 1,
                         leaf_hash=appended.leaf_hashes[at].hex(),
@@ -549,7 +582,7 @@ class ClinicLog:
             root=row["root"].hex(),
             entries=tuple(
                 ReceiptEntry(
-                    stream=Stream.parse(entry.envelope.stream),
+                    stream=stream_named(entry.envelope.stream),
                     version=entry.envelope.stream_version,
                     position=entry.id,
                     leaf_hash=leaf_hash(entry.leaf_input).hex(),

@@ -1,12 +1,12 @@
 """Entries on their way to the table and back: sealed by the mapper, whole in the domain.
 
-`eventsourcing` hands its mapper one event at a time, without its position in the log. That is
-enough: the AAD of an entry is known before the append (docs/formats/entry.md), so sealing needs
-no lock, and only the recorder, which gives out positions, completes the leaf input.
+`eventsourcing` hands its mapper one event at a time. Each comes with the place that it was decided
+for; where another process was faster, that place is gone and it is decided and sealed anew.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.keyring import Keyring
-from infra.sealing import Envelope, Sealed, Sealer, entry_aad
+from infra.sealing import Envelope, Sealed, Sealer, Written, entry_aad
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
 # of who read what, could do what and received what outlives the erasure of whom it was about.
@@ -30,7 +30,7 @@ _POSITIONS_PER_KEY_BITS = 30
 
 @dataclass(frozen=True)
 class Unsealed:
-    """An event in its envelope, not yet sealed; position and recorded_at are still to come."""
+    """An event in its envelope, not yet sealed."""
 
     envelope: Envelope
     event: Event
@@ -46,11 +46,11 @@ class Unsealed:
 
 @dataclass(frozen=True)
 class SealedEntry(Notification):
-    """An entry as the table holds it: `state` is the ciphertext, `id` the position (0: none)."""
+    """An entry as the table holds it: `state` is the ciphertext, `id` the position."""
 
     envelope: Envelope
     commitment: bytes
-    leaf_input: bytes = b""
+    leaf_input: bytes
 
     @property
     def sealed(self) -> Sealed:
@@ -74,14 +74,22 @@ class EntryMapper(Mapper[str]):
         """The key that seals `event` in `stream` of a log of `size`; made durable if it is new."""
         purpose = _CLINIC_KEYS.get(stream.category)
         if purpose is not None:
-            owner, subject = (
-                f"clinic-{self._clinic}",
-                f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}",
-            )
-        else:
-            owner, subject = str(stream), str(event.subject() or "joint")
-        key_id, _ = self._keyring.key_for(self._clinic, owner, subject)
-        return key_id
+            return self._clinic_key(purpose, size)
+        subject = str(event.subject() or "joint")
+        return self._keyring.key_for(self._clinic, str(stream), subject)[0]
+
+    def make_clinic_keys(self, size: int) -> None:
+        """Makes the clinic-wide keys for a log of `size` durable before they are needed.
+
+        Each is then in every copy of the keyring: one from before the first erasure could not
+        read, after a restore, what has to be destroyed again.
+        """
+        for purpose in _CLINIC_KEYS.values():
+            self._clinic_key(purpose, size)
+
+    def _clinic_key(self, purpose: str, size: int) -> UUID:
+        subject = f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}"
+        return self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", subject)[0]
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         unsealed: Unsealed = domain_event
@@ -89,17 +97,19 @@ class EntryMapper(Mapper[str]):
         key = self._keyring.get(self._clinic, envelope.key_id)
         if key is None:
             raise KeyGone(envelope.key_id)
-        sealed = self._sealer.seal_entry(
-            key, entry_aad(envelope), canonical.encode(content_of(unsealed.event))
-        )
+        written = Written.of(envelope)
+        content = canonical.encode(content_of(unsealed.event))
+        sealed = self._sealer.seal_entry(key, written.aad(), content)
+        assert envelope.position is not None, "it was placed when it was decided"
         return SealedEntry(
             originator_id=envelope.stream,
             originator_version=envelope.stream_version,
             topic=envelope.topic,
             state=sealed.ciphertext,
-            id=0,
+            id=envelope.position,
             envelope=envelope,
             commitment=sealed.commitment,
+            leaf_input=written.leaf(envelope, sealed),
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
@@ -134,7 +144,7 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
     return RecordedEvent(
         clinic=envelope.clinic,
         position=envelope.position,
-        stream=Stream.parse(envelope.stream),
+        stream=stream_named(envelope.stream),
         version=envelope.stream_version,
         topic=envelope.topic,
         schema_version=envelope.schema_version,
@@ -149,6 +159,12 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
         event=event,
         commitment=commitment,
     )
+
+
+@lru_cache(65_536)
+def stream_named(name: str) -> Stream:
+    """The stream with that name, as the table spells it: hot streams come again and again."""
+    return Stream.parse(name)
 
 
 def content_of(event: Event) -> dict[str, Any]:

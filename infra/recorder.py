@@ -8,9 +8,9 @@ means that somebody else was first, and nothing was written.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg
@@ -27,10 +27,10 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
-from infra import canonical
+from infra import arrays, canonical
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier, leaf_hash
-from infra.sealing import Envelope, leaf_input
+from infra.sealing import Envelope
 
 # The library silences psycopg when it is imported; an operator wants to hear of lost connections.
 for _name in ("psycopg", "psycopg.pool"):
@@ -173,6 +173,7 @@ class ClinicDatastore(PostgresDatastore):
                 self._writer = Connection[DictRow].connect(
                     self._conninfo, row_factory=dict_row, autocommit=True
                 )
+                arrays.take_packed(self._writer)
             yield self._writer
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close_writer()
@@ -207,10 +208,7 @@ class EntryRecorder(PostgresApplicationRecorder):
         """Appends one batch. Raises LostRace or CommandSeen; positions are in the order given."""
         batch: Batch = kwargs["batch"]
         head = batch.head
-        entries = [
-            _completed(stored, position, batch.recorded_at)
-            for position, stored in enumerate(stored_events, start=head.size + 1)
-        ]
+        entries = cast(Sequence[SealedEntry], stored_events)
         hashes = tuple(leaf_hash(entry.leaf_input) for entry in entries)
         after = Head(head.frontier.append(hashes), batch.recorded_at)
         parameters = _parameters(self.datastore.clinic, batch, after, entries)
@@ -338,13 +336,6 @@ def entry_of(row: DictRow) -> SealedEntry:
     )
 
 
-def _completed(stored: StoredEvent, position: int, recorded_at: datetime) -> SealedEntry:
-    assert isinstance(stored, SealedEntry)
-    envelope = replace(stored.envelope, position=position, recorded_at=recorded_at)
-    leaf = leaf_input(envelope, stored.sealed)
-    return replace(stored, id=position, envelope=envelope, leaf_input=leaf)
-
-
 def _cap(bound: int | None) -> int:
     return 2**53 if bound is None else bound
 
@@ -371,33 +362,11 @@ _COLUMN_TYPES = {
 COLUMNS = ", ".join(["clinic", *_COLUMN_TYPES])
 
 
-def _columns_of(entry: SealedEntry) -> tuple[Any, ...]:
-    envelope = entry.envelope
-    return (
-        envelope.position,
-        envelope.stream,
-        envelope.stream_version,
-        envelope.topic,
-        envelope.schema_version,
-        envelope.occurred_at,
-        canonical.offset_text(envelope.occurred_at),
-        envelope.recorded_at,
-        envelope.actor,
-        envelope.on_behalf_of,
-        envelope.source,
-        envelope.command_id,
-        envelope.command_index,
-        envelope.key_id,
-        entry.commitment,
-        entry.state,
-        entry.leaf_input,
-    )
-
-
 def _parameters(
     clinic: UUID, batch: Batch, after: Head, entries: Sequence[SealedEntry]
 ) -> dict[str, Any]:
-    columns = zip(*map(_columns_of, entries), strict=True)
+    envelopes = [entry.envelope for entry in entries]
+    first = batch.head.size + 1
     return {
         "clinic": clinic,
         "old_size": batch.head.size,
@@ -406,25 +375,46 @@ def _parameters(
         "root": after.frontier.root(),
         "frontier": after.frontier.to_bytes(),
         "recorded_at": after.recorded_at,
-        "command_ids": [command.command_id for command in batch.commands],
-        "body_macs": [command.body_mac for command in batch.commands],
-        "firsts": [batch.head.size + 1 + command.first for command in batch.commands],
-        "counts": [command.entries for command in batch.commands],
-        **{f"all_{name}": list(all_) for name, all_ in zip(_COLUMN_TYPES, columns, strict=True)},
+        "command_ids": arrays.uuids([command.command_id for command in batch.commands]),
+        "body_macs": arrays.byteas([command.body_mac for command in batch.commands]),
+        "firsts": arrays.bigints([first + command.first for command in batch.commands]),
+        "counts": arrays.integers([command.entries for command in batch.commands]),
+        "all_position": arrays.bigints(range(first, after.size + 1)),
+        "all_stream": arrays.texts([envelope.stream for envelope in envelopes]),
+        "all_version": arrays.bigints([envelope.stream_version for envelope in envelopes]),
+        "all_topic": arrays.texts([envelope.topic for envelope in envelopes]),
+        "all_schema_version": arrays.integers([envelope.schema_version for envelope in envelopes]),
+        "all_occurred_at": arrays.moments([envelope.occurred_at for envelope in envelopes]),
+        "all_occurred_offset": arrays.texts(
+            [canonical.offset_text(envelope.occurred_at) for envelope in envelopes]
+        ),
+        "all_actor": arrays.uuids([envelope.actor for envelope in envelopes]),
+        "all_on_behalf_of": arrays.uuids([envelope.on_behalf_of for envelope in envelopes]),
+        "all_source": arrays.texts([envelope.source for envelope in envelopes]),
+        "all_command_id": arrays.uuids([envelope.command_id for envelope in envelopes]),
+        "all_command_index": arrays.integers([envelope.command_index for envelope in envelopes]),
+        "all_key_id": arrays.uuids([envelope.key_id for envelope in envelopes]),
+        "all_commitment": arrays.byteas([entry.commitment for entry in entries]),
+        "all_ciphertext": arrays.byteas([entry.state for entry in entries]),
+        "all_leaf_input": arrays.byteas([entry.leaf_input for entry in entries]),
     }
 
 
-_UNNEST = ", ".join(f"%(all_{name})s::{kind}[]" for name, kind in _COLUMN_TYPES.items())
+# Position and time of recording come with the batch: what is left differs from entry to entry.
+_OWN = {
+    name: kind for name, kind in _COLUMN_TYPES.items() if name not in ("position", "recorded_at")
+}
+_UNNEST = ", ".join(f"%(all_{name})s::{kind}[]" for name, kind in _OWN.items())
 
 _APPEND = f"""
 WITH head AS (
     UPDATE rapport.heads
     SET size = %(size)s, root = %(root)s, frontier = %(frontier)s, recorded_at = %(recorded_at)s
     WHERE clinic = %(clinic)s AND size = %(old_size)s AND root = %(old_root)s
-    RETURNING clinic
+    RETURNING clinic, recorded_at
 ), batch AS (
     INSERT INTO rapport.batches (clinic, size, root, recorded_at)
-    SELECT clinic, %(size)s, %(root)s, %(recorded_at)s FROM head
+    SELECT clinic, %(size)s, %(root)s, recorded_at FROM head
 ), command AS (
     INSERT INTO rapport.commands
         (clinic, command_id, body_mac, first_position, entries, tree_size)
@@ -432,8 +422,9 @@ WITH head AS (
         unnest(%(command_ids)s::uuid[], %(body_macs)s::bytea[], %(firsts)s::bigint[],
                %(counts)s::integer[]) AS c
 ), entry AS (
-    INSERT INTO rapport.entries ({COLUMNS})
-    SELECT head.clinic, e.* FROM head, unnest({_UNNEST}) AS e
+    INSERT INTO rapport.entries (clinic, recorded_at, {", ".join(_OWN)}, position)
+    SELECT head.clinic, head.recorded_at, e.* FROM head,
+        unnest({_UNNEST}, %(all_position)s::bigint[]) AS e
 )
 SELECT pg_notify('rapport_log', clinic::text) FROM head
 """  # noqa: S608  built from constants

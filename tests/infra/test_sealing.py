@@ -5,7 +5,6 @@ import re
 import runpy
 import subprocess
 import sys
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.canonical import CanonicalError, decode, encode, parse_time
+from infra.canonical import CanonicalError, decode, encode, offset_text, parse_time, time_text
 from infra.merkle import Frontier, leaf_hash, root_of
 from infra.sealing import (
     LEAF_INPUT_LIMIT,
@@ -53,7 +52,7 @@ ENVELOPE = Envelope(
     command_index=0,
     key_id=uuid4(),
 )
-PLACED = replace(ENVELOPE, position=17, recorded_at=datetime(2026, 11, 23, 2, 54, tzinfo=UTC))
+PLACED = ENVELOPE._replace(position=17, recorded_at=datetime(2026, 11, 23, 2, 54, tzinfo=UTC))
 
 
 def name_of(vector: dict[str, str]) -> str:
@@ -70,7 +69,7 @@ def envelope_of(leaf: dict[str, Any]) -> Envelope:
         "occurred_at": parse_time(leaf["occurred_at"], leaf["occurred_offset"]),
         "recorded_at": parse_time(leaf["recorded_at"], "+00:00"),
     }
-    rest = {field.name: leaf[field.name] for field in fields(Envelope) if field.name in leaf}
+    rest = {name: leaf[name] for name in Envelope._fields if name in leaf}
     return Envelope(**(rest | ids | times))
 
 
@@ -197,12 +196,12 @@ CHANGES: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Envelope)])
+@pytest.mark.parametrize("field", Envelope._fields)
 def test_every_field_of_the_envelope_is_proven(field: str) -> None:
     """R3: no field of an entry can be changed unnoticed; the seal holds what precedes its place."""
     sealer = Sealer()
     sealed = sealer.seal_entry(KEY, entry_aad(PLACED), b"{}")
-    changed = replace(PLACED, **{field: CHANGES[field]})  # type: ignore[arg-type]
+    changed = Envelope(**(PLACED._asdict() | {field: CHANGES[field]}))
     assert leaf_input(changed, sealed) != leaf_input(PLACED, sealed)
     if field in {"position", "recorded_at"}:
         assert sealer.open_entry(KEY, entry_aad(changed), sealed) == b"{}"
@@ -211,9 +210,48 @@ def test_every_field_of_the_envelope_is_proven(field: str) -> None:
             sealer.open_entry(KEY, entry_aad(changed), sealed)
 
 
+MOMENTS = st.datetimes(
+    min_value=datetime(1900, 1, 1), max_value=datetime(2199, 1, 1),  # noqa: DTZ001
+    timezones=st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m))),
+)  # fmt: skip
+
+
+@given(
+    st.builds(
+        Envelope,
+        clinic=st.uuids(), stream=st.text(), stream_version=st.integers(1, 2**53 - 1),
+        topic=st.text(), schema_version=st.integers(1, 99), occurred_at=MOMENTS,
+        actor=st.uuids(), on_behalf_of=st.none() | st.uuids(), source=st.text(),
+        command_id=st.uuids(), command_index=st.integers(0, 99), key_id=st.uuids(),
+        position=st.integers(1, 2**53 - 1), recorded_at=MOMENTS,
+    ),
+    st.binary(), st.binary(min_size=32, max_size=32),
+)  # fmt: skip
+def test_what_is_written_out_is_canonical(e: Envelope, ciphertext: bytes, commits: bytes) -> None:
+    """Idea 5: AAD and leaf input are RFC 8785 objects, whatever stands in the envelope."""
+    assert e.recorded_at is not None
+    bound: dict[str, object] = e._asdict() | {
+        "format": "rapport-entry/1",
+        "occurred_at": time_text(e.occurred_at),
+        "occurred_offset": offset_text(e.occurred_at),
+    }
+    placed = {name: bound.pop(name) for name in ("position", "recorded_at")}
+    leaf = (
+        bound
+        | placed
+        | {
+            "ciphertext_sha256": sha256(ciphertext).hexdigest(),
+            "commitment": commits.hex(),
+            "recorded_at": time_text(e.recorded_at),
+        }
+    )
+    assert entry_aad(e) == encode(bound)
+    assert leaf_input(e, Sealed(ciphertext, commits)) == encode(leaf)
+
+
 def test_the_offset_is_proven_beside_the_moment() -> None:
     """Rule 5: the same moment told in another offset is another entry."""
-    elsewhere = replace(PLACED, occurred_at=PLACED.occurred_at.astimezone(UTC))
+    elsewhere = PLACED._replace(occurred_at=PLACED.occurred_at.astimezone(UTC))
     assert elsewhere.occurred_at == PLACED.occurred_at
     assert entry_aad(elsewhere) != entry_aad(PLACED)
 
@@ -229,7 +267,7 @@ def test_the_ciphertext_and_the_commitment_are_proven() -> None:
 def test_an_entry_has_a_leaf_only_in_its_place() -> None:
     """Idea 3: the leaf needs the position, which only the append gives out."""
     sealed = Sealer().seal_entry(KEY, entry_aad(ENVELOPE), b"{}")
-    for envelope in (ENVELOPE, replace(PLACED, position=None), replace(PLACED, recorded_at=None)):
+    for envelope in (ENVELOPE, PLACED._replace(position=None), PLACED._replace(recorded_at=None)):
         with pytest.raises(LeafRefused, match="not_placed"):
             leaf_input(envelope, sealed)
 
@@ -237,19 +275,19 @@ def test_an_entry_has_a_leaf_only_in_its_place() -> None:
 def test_a_leaf_input_has_at_most_16_kib() -> None:
     """Idea 5: at most 16 KiB, so that tiles and proofs stay small."""
     sealed = Sealed(b"", bytes(32))
-    room = LEAF_INPUT_LIMIT - len(leaf_input(replace(PLACED, topic=""), sealed))
-    assert len(leaf_input(replace(PLACED, topic="t" * room), sealed)) == 16_384
+    room = LEAF_INPUT_LIMIT - len(leaf_input(PLACED._replace(topic=""), sealed))
+    assert len(leaf_input(PLACED._replace(topic="t" * room), sealed)) == 16_384
     with pytest.raises(LeafRefused, match="too_large"):
-        leaf_input(replace(PLACED, topic="t" * (room + 1)), sealed)
+        leaf_input(PLACED._replace(topic="t" * (room + 1)), sealed)
 
 
 def test_times_of_an_entry_have_an_offset() -> None:
     """Rule 5: a naive time never reaches the log."""
     naive = datetime.fromisoformat("2026-11-23T02:54:00")
     with pytest.raises(CanonicalError, match="naive_datetime"):
-        entry_aad(replace(ENVELOPE, occurred_at=naive))
+        entry_aad(ENVELOPE._replace(occurred_at=naive))
     with pytest.raises(CanonicalError, match="naive_datetime"):
-        leaf_input(replace(PLACED, recorded_at=naive), Sealed(b"", bytes(32)))
+        leaf_input(PLACED._replace(recorded_at=naive), Sealed(b"", bytes(32)))
 
 
 def test_what_is_sealed_for_one_use_opens_for_no_other() -> None:
