@@ -105,7 +105,7 @@ def test_the_guide_shows_examples_that_run() -> None:
     shown = {line for line in guide.splitlines() if line.startswith("rapport ")}
     assert shown
     assert shown <= known
-    listed = set(re.findall(r"^\| `([a-z]+)`(?:, `([a-z]+)`)? \|", guide, flags=re.MULTILINE))
+    listed = set(re.findall(r"^\| `([a-z-]+)`(?:, `([a-z-]+)`)? \|", guide, flags=re.MULTILINE))
     assert {name for pair in listed for name in pair if name} == {
         words.partition(" ")[0] for words in commands()
     }
@@ -115,6 +115,9 @@ STAYING_OR_SHOWN_ELSEWHERE = ("serve", "work", "backup", "restore", "demo")
 ENDS_OTHERWISE = {
     "rapport keyring restore keys-monday.db": 3,  # a ring that holds keys asks for --merge
     "rapport token revoke 0b0e2f6c-3a0c-4d0f-9a54-3f1c58b0a0c1": 1,  # nobody's token
+    "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis objected --dry-run": 1,
+    "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful "
+    "  --reason 'Recorded for somebody else.' --format json": 1,  # nobody's
 }
 
 
@@ -127,6 +130,7 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     known = {
         "rapport replay": record.relationship,
         "rapport read": record.relationship,
+        "rapport export-dossier": record.relationship,
         "rapport token": therapist,
     }
     for words, help_text in commands().items():
@@ -155,6 +159,7 @@ def _write_source(folder: Path) -> None:
     (folder / "mapping.toml").write_text(MAPPING)
     (folder / "person.json").write_text('{"full_name": "Maria Beispiel"}')
     (folder / "practitioner.json").write_text(PRACTITIONER)
+    (folder / "scores.csv").write_text("case,before,after\n1,32.5,47.5\n2,40,\n")
 
 
 PRACTITIONER = """
