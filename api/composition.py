@@ -129,6 +129,7 @@ def open_service(
             clock=clock,
         )
         opened.callback(log.close)
+        log.make_clinic_keys()
         destroy_again(log, keyring)
         tokens = Tokens(database.dsn("app"), clinic, keyring, clock=clock)
         opened.callback(tokens.close)

@@ -253,6 +253,16 @@ class FileKeyring:
             )
             return frozenset(UUID(key_id) for (key_id,) in rows)
 
+    def live(self, clinic: UUID) -> tuple[tuple[UUID, str, str], ...]:
+        """Every key of the clinic that is not destroyed: its id, and whose it is."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT key_id, stream, subject FROM keys"
+                " WHERE clinic = ? AND wrapped IS NOT NULL ORDER BY stream, subject, key_id",
+                (str(clinic),),
+            ).fetchall()
+        return tuple((UUID(key_id), stream, subject) for key_id, stream, subject in rows)
+
     def generation(self) -> int:
         """A number that moves whenever any process destroyed a key, seen within 0.25 s."""
         self._refresh()

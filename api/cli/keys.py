@@ -20,7 +20,7 @@ from api.cli.terminal import (
     settings_of_record,
     show,
 )
-from api.composition import clinic_in, open_service
+from api.composition import clinic_in, issue_token, open_service, revoke_role
 from domain.access import Role
 from domain.records import system_clock
 from infra.canonical import time_text
@@ -197,6 +197,8 @@ def create(
 ) -> None:
     """Make a bearer token. It is shown once; its secret is not kept.
 
+    A role that its bearer does not have yet is granted with it, and the record says so.
+
     \b
     Examples:
       rapport token create --role administrator
@@ -216,8 +218,8 @@ def create(
         )
     whose = principal or uuid4()
     expires = system_clock() + timedelta(days=days)
-    with _tokens() as tokens:
-        text = tokens.issue(whose, role, purpose, expires)
+    with open_service(settings_of_record(), progress=say) as service:
+        text = issue_token(service, whose, role, purpose, expires, "A token was made.")
     document = {
         "token": text,
         "id": str(_id_in(text)),
@@ -238,7 +240,7 @@ def revoke(
     principal: Annotated[UUID | None, typer.Option(help="All tokens of that principal.")] = None,
     format_: FormatOption = Format.TEXT,
 ) -> None:
-    """End tokens, from the next request on: one by its id, or all of a principal.
+    """End tokens, from the next request on: one by its id, or all of a principal, with their roles.
 
     \b
     Examples:
@@ -251,19 +253,22 @@ def revoke(
             "Name a token's id or a principal.",
             "rapport token list shows both.",
         )
-    with _tokens() as tokens:
+    with open_service(settings_of_record(), progress=say) as service:
         ended = [
-            known.id
-            for known in tokens.known()
+            known
+            for known in service.tokens.known()
             if known.revoked_at is None
             and (known.id == token or known.principal == principal)
             and role in (None, known.role)
-            and tokens.revoke(known.id)
+            and service.tokens.revoke(known.id)
         ]
+        if principal is not None:
+            for ending in {known.role for known in ended}:
+                revoke_role(service, principal, ending, "All its tokens were revoked.")
     if not ended:
         raise Failed(Exit.FOUND, "No such token is in force.", "See `rapport token list`.")
-    document = {"revoked": [str(id_) for id_ in ended]}
-    show(format_, document, "\n".join(f"revoked {id_}" for id_ in ended))
+    document = {"revoked": [str(known.id) for known in ended]}
+    show(format_, document, "\n".join(f"revoked {known.id}" for known in ended))
 
 
 @_token.command("list")

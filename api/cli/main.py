@@ -12,6 +12,8 @@ from api.cli import (
     backup,
     changing,
     demonstration,
+    erasing,
+    exporting,
     importing,
     keys,
     reading,
@@ -19,6 +21,7 @@ from api.cli import (
     recording,
     replay,
     rescoring,
+    roles,
     scoring,
     serving,
     terminal,
@@ -71,7 +74,10 @@ for part in (
     rescoring,
     analysing,
     changing,
+    exporting,
+    erasing,
     keys,
+    roles,
 ):
     part.add_to(app)
 

@@ -1,0 +1,169 @@
+"""Erasure behind the doors: held, retained, carried out, carried on after a crash or a restore."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from api.cli.erasing import carry_out, plan
+from api.composition import destroy_again
+from domain.access import Role
+from domain.erasure import (
+    DestroyKeys,
+    ErasureBasis,
+    KeyDestroyed,
+    LegalHoldStands,
+    RequestErasure,
+    StillRetained,
+    erasure_stream,
+)
+from domain.event import Erased
+from domain.hold import LiftLegalHold, PlaceLegalHold
+from domain.person import person_stream
+from domain.records import Author
+from domain.relationship import Constellation, OpenRelationship, relationship_stream
+from infra.keyring import open_keyring
+from tests.api.conftest import SECRET, House
+
+LAWFUL = ErasureBasis.LEGAL_OBLIGATION
+WHY = "By order of the court."
+
+
+def gone(house: House, relationship: UUID | None = None) -> bool:
+    """Whether nothing of the relationship can be read any more."""
+    stream = relationship_stream(relationship or house.relationship)
+    history = house.practice.clinic.log.history(stream)
+    return bool(history) and all(isinstance(entry.event, Erased) for entry in history)
+
+
+def erase(house: House, person: UUID, basis: ErasureBasis = LAWFUL) -> None:
+    service = house.practice.service
+    carry_out(service, plan(service, person, basis, WHY), basis, WHY)
+
+
+def test_an_erasure_is_noted_and_nothing_can_be_read(house: House) -> None:
+    """Rule 9, R25: the entry names every key; identity and record are gone, the log verifies."""
+    practice, log = house.practice, house.practice.clinic.log
+    practice.recorded(house.client, RequestErasure(person=house.client.person))
+    size = log.head_size()
+    erase(house, house.client.person)
+    assert gone(house)
+    (identity,) = log.history(person_stream(house.client.person))
+    assert isinstance(identity.event, Erased)
+    assert not gone(house, house.other)
+    (entry,) = log.read_log(size, 10)
+    assert isinstance(entry.event, KeyDestroyed)
+    assert set(entry.event.keys) == practice.clinic.keyring.destroyed(practice.clinic.id)
+    assert entry.event.relationships == (house.relationship,)
+    for who in (house.client, house.therapist, house.supervisor):
+        assert practice.get(who, f"/relationships/{house.relationship}").status_code == 404
+    shown = practice.get(house.officer, f"/relationships/{house.relationship}/entries")
+    assert shown.status_code == 200
+    assert SECRET not in shown.text
+    assert practice.clinic.check_record().size == log.head_size()
+
+
+def test_a_legal_hold_blocks_it_through_the_door(house: House) -> None:
+    """Rule 9: the officer places it, and no ground goes past it; lifted, the way is free."""
+    hold = PlaceLegalHold(
+        relationship=house.relationship, hold=uuid4(), matter="3 O 114/26", authority="Court"
+    )
+    house.practice.recorded(house.officer, hold)
+    planned = plan(house.practice.service, house.client.person, LAWFUL, WHY)
+    assert [type(each.blocked) for each in planned.affected] == [LegalHoldStands]
+    with pytest.raises(LegalHoldStands):
+        erase(house, house.client.person)
+    assert not gone(house)
+    lift = LiftLegalHold(relationship=house.relationship, hold=hold.hold, reason="Settled.")
+    house.practice.recorded(house.officer, lift)
+    erase(house, house.client.person)
+    assert gone(house)
+
+
+def test_a_record_within_its_time_is_kept(house: House) -> None:
+    """R5: no longer needed is no ground within six years; after them it is."""
+    basis = ErasureBasis.NO_LONGER_NEEDED
+    planned = plan(house.practice.service, house.client.person, basis, WHY)
+    assert [type(each.blocked) for each in planned.affected] == [StillRetained]
+    with pytest.raises(StillRetained):
+        erase(house, house.client.person, basis)
+    assert house.practice.clinic.keyring.destroyed(house.practice.clinic.id) == frozenset()
+    house.practice.later(days=7 * 366)
+    erase(house, house.client.person, basis)
+    assert gone(house)
+
+
+def test_what_is_joint_stays_until_the_last_client_is_erased(house: House) -> None:
+    """Rule 9: one partner's erasure takes what is theirs, not the other's record."""
+    practice, couple = house.practice, uuid4()
+    practice.recorded(
+        house.therapist,
+        OpenRelationship(
+            relationship=couple,
+            clients=(house.client.person, house.other_client.person),
+            therapists=(house.therapist.person,),
+            constellation=Constellation.COUPLE,
+            modality="systemic",
+            setting="outpatient",
+        ),
+    )
+    erase(house, house.client.person)
+    assert not gone(house, couple)
+    planned = plan(practice.service, house.other_client.person, LAWFUL, WHY)
+    assert {each.relationship: each.whole for each in planned.affected} == {
+        couple: True,
+        house.other: True,
+    }
+    erase(house, house.other_client.person)
+    assert gone(house, couple)
+
+
+def test_an_erasure_that_was_cut_short_is_completed_at_the_next_start(house: House) -> None:
+    """Rule 9: the entry comes first; whoever starts next destroys what it names."""
+    service, clinic = house.practice.service, house.practice.clinic
+    planned = plan(service, house.client.person, LAWFUL, WHY)
+    noted = DestroyKeys(
+        person=planned.person,
+        keys=planned.keys,
+        basis=LAWFUL,
+        reason=WHY,
+        relationships=planned.relationships,
+    )
+    service.records.record(noted, Author(uuid4()))
+    assert not gone(house)
+    destroy_again(clinic.log, clinic.keyring)
+    house.practice.later(seconds=1)
+    assert gone(house)
+    assert erasure_stream(house.client.person) in set(clinic.log.streams("erasure"))
+
+
+def test_a_restored_keyring_brings_nobody_back(house: House) -> None:
+    """Rule 9, R25: an older keyring opens no erased content once something is served."""
+    clinic, copy = house.practice.clinic, house.practice.clinic.home / "copy.db"
+    clinic.log.make_clinic_keys()
+    clinic.keyring.backup(copy)
+    erase(house, house.client.person)
+    older = clinic.home / "older"
+    older.mkdir(mode=0o700)
+    (older / "master.key").write_bytes((clinic.home / "keyring" / "master.key").read_bytes())
+    (older / "master.key").chmod(0o600)
+    with open_keyring(older, new_ring=True) as ring:
+        ring.restore(copy)
+        log = clinic.open_log(ring)
+        stream = relationship_stream(house.relationship)
+        assert not all(isinstance(entry.event, Erased) for entry in log.history(stream))
+        destroy_again(log, ring)
+        assert ring.destroyed(clinic.id) == clinic.keyring.destroyed(clinic.id)
+        fresh = clinic.open_log(ring)
+        assert all(isinstance(entry.event, Erased) for entry in fresh.history(stream))
+
+
+def test_only_the_client_or_the_officer_asks_for_an_erasure(house: House) -> None:
+    """R25: one's own, or what came on paper; nobody asks that somebody else be erased."""
+    practice = house.practice
+    theirs = RequestErasure(person=house.client.person)
+    for who in (house.other_client, house.therapist, house.administrator):
+        assert practice.send(who, theirs).status_code in (403, 404)
+    practice.recorded(house.officer, theirs)
+    assert practice.send(house.client, theirs).json()["code"] == "erasure-asked-already"
+    stranger = practice.somebody(Role.CLIENT)
+    practice.recorded(stranger, RequestErasure(person=stranger.person))
