@@ -22,6 +22,7 @@ from domain.clinic import AttestInstrumentLicence, DeclareImport, PublishConsent
 from domain.consent import consents_of
 from domain.consenting import GiveConsent
 from domain.event import Command, Erased, Event, History, RecordedEvent, Refusal, Source, Stream
+from domain.frame import frame_of
 from domain.goal import goals_of
 from domain.information import GiveInformation
 from domain.person import (
@@ -33,6 +34,7 @@ from domain.person import (
     practitioner_stream,
 )
 from domain.rating import ratings_of
+from domain.recording import RecordingStarted, recordings_of
 from domain.records import Author, Proposal
 from domain.relationship import (
     OpenRelationship,
@@ -40,6 +42,7 @@ from domain.relationship import (
     RelationshipUnknown,
     relationship_of,
     relationship_stream,
+    require_sound,
 )
 from domain.session import (
     Session,
@@ -66,6 +69,7 @@ class World:
     therapist: UUID = field(default_factory=uuid4)
     clients: tuple[UUID, UUID] = field(default_factory=lambda: (uuid4(), uuid4()))
     relationships: tuple[UUID, UUID] = field(default_factory=lambda: (uuid4(), uuid4()))
+    supervisors: tuple[UUID, UUID] = field(default_factory=lambda: (uuid4(), uuid4()))
     document: UUID = field(default_factory=uuid4)
     declaration: UUID = field(default_factory=uuid4)
     things: tuple[UUID, ...] = field(default_factory=lambda: tuple(uuid4() for _ in range(3)))
@@ -104,12 +108,15 @@ class World:
                 basis="Asked and granted.",
                 valid_from=date(2020, 1, 1),
             ),
-            RegisterPractitioner(
-                practitioner=self.therapist,
-                full_name="Dr. Jan Muster",
-                profession=Profession.THERAPIST,
-                scope=(Activity.THERAPY,),
-                valid_from=date(2020, 1, 1),
+            *(
+                RegisterPractitioner(
+                    practitioner=practitioner,
+                    full_name="Dr. Jan Muster",
+                    profession=Profession.THERAPIST,
+                    scope=(Activity.THERAPY, Activity.SUPERVISION),
+                    valid_from=date(2020, 1, 1),
+                )
+                for practitioner in (self.therapist, *self.supervisors)
             ),
         ]
         for client, relationship in zip(self.clients, self.relationships, strict=True):
@@ -235,13 +242,32 @@ def _rating(what: Try) -> Body:
     by_client = what.party == what.client
     return {
         "rating": what.other,
-        "instrument": "SWLS" if by_client else "WAI-36",
+        "instrument": "WAI-36",
         "perspective": "client" if by_client else "therapist",
         "rater": what.party,
         "session": what.one if what.number % 3 else None,
         "follow_up": what.number % 7 == 0,
-        "answers": [1 + what.number % 7] * (5 if by_client else 36),
+        "answers": [1 + what.number % 7] * 36,
     }
+
+
+def _outcome(what: Try) -> Body:
+    return {
+        **_rating(what),
+        "instrument": "SWLS",
+        "perspective": "client",
+        "rater": what.client,
+        "answers": [1 + what.number % 7] * 5,
+    }
+
+
+def _taking_part(what: Try) -> Body:
+    who = what.world.supervisors[what.number % 2]
+    return {"person": who, "part": "supervisor", "reason": "On leave."}
+
+
+def _frame(what: Try) -> Body:
+    return {"agreed_by": [what.client, what.world.therapist]}
 
 
 _BODIES: Mapping[str, Callable[[Try], Body]] = {
@@ -260,6 +286,31 @@ _BODIES: Mapping[str, Callable[[Try], Body]] = {
         "ends_at": w.at + timedelta(minutes=50),
     },
     "hold-session": _hour,
+    "abandon-session": lambda w: {**_hour(w), "who": w.client, "why": "Left early."},
+    "reschedule-session": lambda w: {
+        "session": w.one,
+        "starts_at": w.at + timedelta(hours=1),
+        "ends_at": w.at + timedelta(hours=2),
+        "who": w.party,
+        "why": "A child is ill.",
+    },
+    "start-recording": lambda w: {
+        "recording": w.other,
+        "session": w.one,
+        "kind": "audio",
+        "started_at": w.at + timedelta(minutes=w.number),
+        "agreed_by": [w.world.therapist],
+    },
+    "end-recording": lambda w: {
+        "recording": w.other,
+        "ended_at": w.at + timedelta(minutes=10 + w.number),
+        "why": "session_over",
+    },
+    "use-recording": lambda w: {
+        "recording": w.other,
+        "purpose": "recall",
+        "by": w.world.therapist,
+    },
     "miss-session": lambda w: {"session": w.one, "who": w.party, "why": "Overslept."},
     "cancel-session": lambda w: {"session": w.one, "who": w.party, "why": "Ill."},
     "propose-goal": lambda w: {"goal": w.one, "statement": "To ride the tram.", "by": w.party},
@@ -290,11 +341,28 @@ _BODIES: Mapping[str, Callable[[Try], Body]] = {
     "review-task": lambda w: {"task": w.one, "by": w.party, "done": "partly"},
     "retire-task": lambda w: {"task": w.one, "reason": "Done with."},
     "rate-alliance": _rating,
+    "rate-outcome": _outcome,
     "supersede-rating": lambda w: {
         "superseded": w.one,
         "rating": w.other,
         "reason": "Read again.",
         "answers": [1 + w.number % 7] * (5 if w.number % 2 else 36),
+    },
+    "join-relationship": _taking_part,
+    "leave-relationship": lambda w: {"person": _taking_part(w)["person"], "reason": "Back."},
+    "pause-relationship": lambda w: {"reason": "Away for work.", "initiated_by": "client"},
+    "resume-relationship": lambda w: {},
+    "agree-frame": lambda w: {
+        **_frame(w),
+        "items": [{"item": "length", "terms": "50 minutes."}],
+    },
+    "change-frame-item": lambda w: {
+        **_frame(w),
+        "item": "length",
+        "old": "50 minutes.",
+        "new": f"{50 + w.number} minutes.",
+        "reason": "Longer.",
+        "by": w.party,
     },
     "close-relationship": _closing,
     "reopen-relationship": lambda w: {"reason": "Came back."},
@@ -306,7 +374,15 @@ _BODIES: Mapping[str, Callable[[Try], Body]] = {
     "correct-entry": _corrected,
     "mark-entered-in-error": _amending,
 }
-_OF_NO_TIME = {"hold-session", "supersede-rating", "withdraw-consent", "correct-entry"}
+_OF_NO_TIME = {
+    "hold-session",
+    "abandon-session",
+    "start-recording",
+    "end-recording",
+    "supersede-rating",
+    "withdraw-consent",
+    "correct-entry",
+}
 _OFTEN = ("hold-session", "rate-alliance", "supersede-rating", "correct-entry", "give-consent")
 _BEGINNING = (
     "hold-session",
@@ -340,6 +416,17 @@ def command_of(name: str, what: Try) -> Command:
     if name not in _OF_NO_TIME and what.number % 4:
         body["occurred_at"] = what.at
     return kind.model_validate(body)
+
+
+FOLDS: Sequence[Callable[[History], object]] = (
+    goals_of,
+    tasks_of,
+    ratings_of,
+    consents_of,
+    sessions_of,
+    recordings_of,
+    frame_of,
+)
 
 
 class Machine(RuleBasedStateMachine):
@@ -426,7 +513,7 @@ class Machine(RuleBasedStateMachine):
         for relationship in self.world.relationships:
             stream = relationship_stream(relationship)
             history = self.clinic.log.history(stream)
-            for fold in (goals_of, tasks_of, ratings_of, consents_of, sessions_of):
+            for fold in FOLDS:
                 fold(history)
             noon = self.clinic.clock.now - timedelta(hours=12)
             dossier(stream, history, known_at=noon)
@@ -440,6 +527,8 @@ class Machine(RuleBasedStateMachine):
         ]
         for history in histories:
             nothing_lies_outside(history)
+            people_fit(history)
+            recordings_are_consented_to(history)
             ratings_are_one_each(history)
         if not any(isinstance(e.event, Erased) for history in histories for e in history):
             no_hour_is_given_twice(histories)
@@ -452,6 +541,30 @@ def nothing_lies_outside(history: History) -> None:
         since = {closure.since for closure in relationship.closures}
         outside = filter(relationship.is_outside, history.standing)
         assert [entry for entry in outside if entry.occurred_at not in since] == []
+
+
+def people_fit(history: History) -> None:
+    """Rule 10: at any time one client, one therapist and at most one supervisor."""
+    with suppress(RelationshipUnknown, RelationshipErased):
+        require_sound(relationship_of(history))
+
+
+def recordings_are_consented_to(history: History) -> None:
+    """Rule 22: none lasts longer than the consent it rests on, or lies outside its session."""
+    sessions, consents = sessions_of(history), consents_of(history)
+    for recording in recordings_of(history).values():
+        if recording.ended_at is None:
+            continue
+        started = recording.entry.event
+        assert isinstance(started, RecordingStarted)
+        for reliance in started.relies_on:
+            consent = consents.get(reliance.consent)
+            if consent is not None and consent.withdrawn_at is not None:
+                assert recording.ended_at <= consent.withdrawn_at
+        session = sessions.get(recording.session)
+        if session is not None and session.is_held and recording.is_ended:
+            assert session.started_at <= recording.started_at
+            assert recording.ended_at <= session.ended_at
 
 
 def ratings_are_one_each(history: History) -> None:
