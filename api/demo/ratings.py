@@ -11,6 +11,7 @@ from api.demo.stage import Find, Someone
 from domain.alliance import RateAlliance
 from domain.correction import MarkEnteredInError
 from domain.instrument import Perspective, load
+from domain.outcome import RateOutcome
 from domain.rating import SupersedeRating
 from domain.relationship import relationship_stream
 
@@ -161,7 +162,7 @@ class Ratings:
         """Satisfaction with life, between sessions."""
         scene = self._scene
         given = answers(load("SWLS"), {"whole": quality}, scene.rng)
-        rate = RateAlliance(
+        rate = RateOutcome(
             relationship=scene.relationship,
             rating=self._id(f"SWLS/{when}/{client.id}"),
             instrument="SWLS",
