@@ -137,7 +137,7 @@ def test_a_stale_version_is_refused(relationship: tuple[UUID, UUID, UUID]) -> No
 def test_a_person_comes_by_a_token_for_one_command(relationship: tuple[UUID, UUID, UUID]) -> None:
     """R31: what the operator records as a person is recorded as theirs, by a token that ends."""
     id_, _, therapist = relationship
-    shown = rapport("read", id_, "--format", "json").document
+    shown = rapport("read", str(id_), "--format", "json").document
     assert shown["items"][0]["actor"] == str(therapist)
     tokens = rapport("token", "list", "--format", "json").document["tokens"]
     made = [token for token in tokens if token["principal"] == str(therapist)]
@@ -155,7 +155,7 @@ def test_the_doors_are_the_same_as_over_http(relationship: tuple[UUID, UUID, UUI
     assert (stranger.status, stranger.document["code"]) == (1, "out-of-reach")
     operator = record("pause-relationship", paused)
     assert (operator.status, operator.document["code"]) == (1, "not-admitted")
-    read = rapport("read", id_, *coming_as(uuid4(), Role.CLIENT))
+    read = rapport("read", str(id_), *coming_as(uuid4(), Role.CLIENT))
     assert (read.status, read.out) == (1, "")
 
 
@@ -228,20 +228,20 @@ def test_what_is_used_wrongly_is_told(
 def test_reading_tells_entries_word_for_word(relationship: tuple[UUID, UUID, UUID]) -> None:
     """Rule 41: within reach, with its purpose on record, as text and as the document of the API."""
     id_, client, therapist = relationship
-    told = rapport("read", id_, "--purpose", "audit", *coming_as(client, Role.CLIENT))
+    told = rapport("read", str(id_), "--purpose", "audit", *coming_as(client, Role.CLIENT))
     assert told.status == 0, told
     assert "relationship.opened" in told.out
     assert "modality: systemic" in told.out
     officer = rapport(
-        "read", id_, *coming_as(uuid4(), Role.COMPLIANCE_OFFICER), "--format", "json"
+        "read", str(id_), *coming_as(uuid4(), Role.COMPLIANCE_OFFICER), "--format", "json"
     ).document
     assert all(entry["withheld"] for entry in officer["items"])
     assert "systemic" not in json.dumps(officer)
-    access = rapport("replay", id_, "--format", "json")
+    access = rapport("replay", str(id_), "--format", "json")
     assert access.status == 0
-    nothing = rapport("read", id_, "--known-at", "2020-01-01", "--format", "json").document
+    nothing = rapport("read", str(id_), "--known-at", "2020-01-01", "--format", "json").document
     assert nothing["items"] == []
     for what in ("ruptures", "analyses", "supervision", "process-notes"):
-        assert rapport("read", id_, what, *coming_as(therapist, Role.THERAPIST)).status == 0
-    assert rapport("read", id_, "holds").status == 0
-    assert rapport("read", id_, "process-notes").status == 1, "not even the operator"
+        assert rapport("read", str(id_), what, *coming_as(therapist, Role.THERAPIST)).status == 0
+    assert rapport("read", str(id_), "holds").status == 0
+    assert rapport("read", str(id_), "process-notes").status == 1, "not even the operator"
