@@ -192,14 +192,15 @@ class Scoring(Fact):
 class Scale(Fact):
     """A total or subscale: over items, or the sum of other scales.
 
-    Its metric is that of the instrument unless it names its own: where sources report the same
-    items both as a sum and as a mean, each stands as a scale.
+    Where sources report it both as a sum and as a mean, a second scale `restates` it in the other
+    metric: given beside it, on no axis. Otherwise its metric is that of the instrument.
     """
 
     items: tuple[int, ...] = ()
     sum_of: tuple[str, ...] = ()
     metric: Literal["sum", "mean"] | None = None
     multiplier: Annotated[int, Field(ge=1)] = 1
+    restates: str | None = None
     range: tuple[Decimal, Decimal]
 
 
@@ -343,12 +344,19 @@ class Definition(Model):
 
     def scale_verified(self, name: str) -> bool:
         """Whether every fact that the score of that scale rests on was read or recomputed."""
-        scale = self.scales[name]
-        parts = [self.scales[part] for part in scale.sum_of]
-        numbers = {number for part in (scale, *parts) for number in part.items}
+        scale, numbers = self.scales[name], set(self.items_of(name))
+        parts = [self.scales[part] for part in (*scale.sum_of, scale.restates) if part is not None]
         facts = [self.items, self.reverse, scale, *parts, *map(self.response_to, sorted(numbers))]
         facts += [asked for asked in self.asked if numbers & set(asked.items)]
         return all(fact.confidence.verified for fact in (*facts, self.scoring) if fact is not None)
+
+    def items_of(self, name: str) -> tuple[int, ...]:
+        """Numbers of all items that the scale rests on, by its parts or what it restates."""
+        scale = self.scales[name]
+        if scale.restates is not None:
+            return self.items_of(scale.restates)
+        parts = [self.scales[part].items for part in scale.sum_of] or [scale.items]
+        return tuple(number for items in parts for number in items)
 
     @property
     def metric(self) -> str:
@@ -364,6 +372,11 @@ class Definition(Model):
             return Metric(scale.metric, scale.multiplier)
         assert self.scoring is not None, "what has scales has a scoring"
         return Metric(self.scoring.metric, self.scoring.multiplier)
+
+    def factor(self, name: str) -> int:
+        """By how much the number of that scale is larger than the mean of its items."""
+        metric = self.metric_of(name)
+        return metric.times * (len(self.items_of(name)) if metric.of == "sum" else 1)
 
     @property
     def release(self) -> tuple[int, int]:

@@ -85,7 +85,8 @@ class _Said:
 
 def _said(scored: Score) -> Mapping[str, _Said]:
     """All that a score says, by what it says it of."""
-    said = {name: _Said(part.value, part.text, part.flags) for name, part in scored.scales.items()}
+    scales = {**scored.scales, **scored.restated}
+    said = {name: _Said(part.value, part.text, part.flags) for name, part in scales.items()}
     for reading in scored.cutoffs:
         where = reading.cutoff.scale or f"item {reading.item}"
         whom = f", {reading.cutoff.population}" if reading.cutoff.population else ""

@@ -108,7 +108,10 @@ def render_score(score: Score) -> dict[str, Any]:
         "metric": score.metric,
         "flags": [flag.value for flag in score.flags],
         "missing": list(score.missing),
-        "scales": {name: render_scale(part) for name, part in score.scales.items()},
+        "scales": {
+            name: render_scale(part)
+            for name, part in (*score.scales.items(), *score.restated.items())
+        },
         "cutoffs": [_render_cutoff(reading) for reading in score.cutoffs],
         "bands": [_render_band(reading) for reading in score.bands],
         "risk_items": [{"item": risk.item, **_render_threshold(risk)} for risk in score.risk_items],
@@ -121,6 +124,7 @@ def render_scale(part: ScaleScore) -> dict[str, Any]:
         "value": part.text,
         "exact": None if part.value is None else str(part.value),
         "metric": part.metric,
+        "restates": part.restates,
         "range": [str(part.low), str(part.high)],
         "missing": list(part.missing),
         "flags": [flag.value for flag in part.flags],

@@ -5,7 +5,7 @@ where a question was not answered. Scores are exact fractions; nothing here is a
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -184,6 +184,8 @@ class ScaleScore:
     """The value in decimals: whole units as they are, anything finer to two places."""
     metric: str = "sum"
     """How it is made of its items: `sum`, `mean`, `mean x 10`."""
+    restates: str | None = None
+    """The scale that this is in another metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +217,24 @@ class Score:
     perspective: Perspective | None
     metric: str
     scales: Mapping[str, ScaleScore]
-    """Empty where the key is not known."""
+    """What is followed over time; empty where the key is not known."""
     missing: tuple[int, ...]
     flags: tuple[Flag, ...]
     cutoffs: tuple[CutOffReading, ...]
     bands: tuple[BandReading, ...]
     risk_items: tuple[RiskItem, ...] = ()
     """Those above their threshold (rule 35)."""
+    restated: Mapping[str, ScaleScore] = field(default_factory=dict)
+    """The same scales in another metric that sources use: given beside them, on no axis."""
 
     @property
     def total(self) -> ScaleScore | None:
         """The scale called total, where the instrument has one."""
         return self.scales.get("total")
+
+    def of(self, scale: str) -> ScaleScore:
+        """The score of any scale of the definition, restated ones too."""
+        return self.scales[scale] if scale in self.scales else self.restated[scale]
 
 
 def score(
@@ -244,12 +252,18 @@ def score(
     check_items(definition, items)
     # A datetime is a date, but compares with none.
     at = at.date() if isinstance(at, datetime) else at
-    scored = {
-        name: _scored(definition, name, items, definition.missing_rule(at))
-        for name in definition.scales
+    scored: dict[str, ScaleScore] = {}
+    for name, scale in definition.scales.items():
+        if scale.restates is None:
+            scored[name] = _scored(definition, name, items, definition.missing_rule(at))
+    restated = {
+        name: _restated(definition, name, scored[scale.restates])
+        for name, scale in definition.scales.items()
+        if scale.restates is not None
     }
-    flags = {flag for part in scored.values() for flag in part.flags}
-    if not scored:
+    every = scored | restated
+    flags = {flag for part in every.values() for flag in part.flags}
+    if not every:
         flags |= {Flag.UNVERIFIED, Flag.RAW_ITEMS_ONLY}
     required = items[: definition.items.count]
     return Score(
@@ -265,9 +279,10 @@ def score(
             if item is None and definition.was_asked(number, items)
         ),
         flags=tuple(flag for flag in Flag if flag in flags),
-        cutoffs=tuple(_cutoff_readings(definition, items, scored, at)),
-        bands=tuple(_band_readings(definition, scored, at)),
+        cutoffs=tuple(_cutoff_readings(definition, items, every, at)),
+        bands=tuple(_band_readings(definition, every, at)),
         risk_items=definition.risk_items_raised(items, at),
+        restated=restated,
     )
 
 
@@ -310,6 +325,25 @@ def _scored(
     )
 
 
+def _restated(definition: Definition, name: str, of: ScaleScore) -> ScaleScore:
+    """The score of a scale in another metric: prorated and flagged as it is."""
+    times = Fraction(definition.factor(name), definition.factor(of.scale))
+    value = None if of.value is None else of.value * times
+    low, high = map(Fraction, definition.scales[name].range)
+    unverified = [] if definition.scale_verified(name) else [Flag.UNVERIFIED]
+    return ScaleScore(
+        scale=name,
+        value=value,
+        low=low,
+        high=high,
+        missing=of.missing,
+        flags=(*unverified, *(flag for flag in of.flags if flag is not Flag.UNVERIFIED)),
+        text=None if value is None else _text(value, definition.response),
+        metric=str(definition.metric_of(name)),
+        restates=of.scale,
+    )
+
+
 def _over_items(
     definition: Definition, name: str, items: Sequence[int | None], rule: MissingRule
 ) -> _Part:
@@ -322,15 +356,14 @@ def _over_items(
     missing = tuple(number for number in numbers if items[number - 1] is None)
     if len(missing) > rule.prorate_up_to[name]:
         return _Part(None, missing)
-    response, metric = definition.response_to(numbers[0]), definition.metric_of(name)
+    response = definition.response_to(numbers[0])
     answered = [
         response.low + response.high - item if number in definition.reverse.items else item
         for number in numbers
         if (item := items[number - 1]) is not None
     ]
     mean = Fraction(sum(answered), len(answered) * response.scale)
-    counted = len(numbers) if metric.of == "sum" else 1
-    return _Part(mean * counted * metric.times, missing)
+    return _Part(mean * definition.factor(name), missing)
 
 
 def _added(parts: Sequence[_Part], limit: int) -> Fraction | None:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from domain.answers import exact_number, normal_word
-from domain.definition import Definition, Response, Scale
+from domain.definition import Definition, Response
 
 Faults = Iterator[tuple[str, str]]
 """The field that does not fit, and what would."""
@@ -85,36 +85,37 @@ def _of_scales(definition: Definition) -> Faults:
         return
     for name, scale in scales.items():
         field = f"scales.{name}"
-        if bool(scale.items) == bool(scale.sum_of):
-            yield field, "give either items or sum_of"
+        if [bool(scale.items), bool(scale.sum_of), bool(scale.restates)].count(True) != 1:
+            yield field, "give either items or sum_of or restates"
             return
         if any(part not in scales or not scales[part].items for part in scale.sum_of):
             yield f"{field}.sum_of", "name scales of this file that have items of their own"
             return
-        metrics = {definition.metric_of(part) for part in (name, *scale.sum_of)}
-        if scale.sum_of and (len(metrics) > 1 or definition.metric_of(name).of != "sum"):
-            yield f"{field}.sum_of", "only sums of one kind add up; give items"
-        responses = _responses(definition, scale)
+        if scale.sum_of and definition.metric_of(name).of != "sum":
+            yield f"{field}.sum_of", "only sums add up; give items"
+        if scale.restates is not None and (
+            scale.restates not in scales or scales[scale.restates].restates is not None
+        ):
+            yield f"{field}.restates", "name a scale of this file that restates none itself"
+            return
+        if (scale.restates is None) != (scale.metric is None):
+            yield f"{field}.metric", "give it where a scale is restated in it, and nowhere else"
+    for name, scale in scales.items():
+        responses = [definition.response_to(number) for number in definition.items_of(name)]
         if len({(r.min, r.max, r.scale) for r in responses}) > 1:
-            yield f"{field}.items", "items of one scale take the same answers"
-        bounds = _bounds(definition, name, responses[0])
-        if tuple(map(Fraction, scale.range)) != bounds:
-            yield f"{field}.range", f"by items and answers it runs from {bounds[0]} to {bounds[1]}"
-
-
-def _responses(definition: Definition, scale: Scale) -> list[Response]:
-    parts = [definition.scales[part].items for part in scale.sum_of] or [scale.items]
-    return [definition.response_to(number) for items in parts for number in items]
+            yield f"scales.{name}.items", "items of one scale take the same answers"
+        low, high = _bounds(definition, name, responses[0])
+        if tuple(map(Fraction, scale.range)) != (low, high):
+            yield f"scales.{name}.range", f"by items and answers it runs from {low} to {high}"
 
 
 def _bounds(definition: Definition, name: str, response: Response) -> tuple[Fraction, Fraction]:
-    scale, metric = definition.scales[name], definition.metric_of(name)
-    parts = [definition.scales[part].items for part in scale.sum_of] or [scale.items]
-    times = metric.times * (sum(map(len, parts)) if metric.of == "sum" else 1)
+    times = definition.factor(name)
     return Fraction(response.min) * times, Fraction(response.max) * times
 
 
 def _of_missing(definition: Definition) -> Faults:
+    own = {name for name, scale in definition.scales.items() if scale.restates is None}
     begins = [rule.effective_from for rule in definition.missing]
     dates = [begin for begin in begins if begin != "publication"]
     if not definition.scales:
@@ -127,8 +128,8 @@ def _of_missing(definition: Definition) -> Faults:
         yield "missing", "put the rules in order of effective_from"
     for index, rule in enumerate(definition.missing):
         field = f"missing[{index}].prorate_up_to"
-        if rule.prorate_up_to.keys() != definition.scales.keys():
-            yield field, "name every scale, and nothing else"
+        if rule.prorate_up_to.keys() != own:
+            yield field, "name every scale that restates no other, and nothing else"
             return
         for name, limit in rule.prorate_up_to.items():
             items = definition.scales[name].items

@@ -79,6 +79,8 @@ class ScaleDocument(Model):
     """The score as a fraction, unrounded."""
     metric: str
     """`sum`, `mean`, `mean x 10`."""
+    restates: str | None
+    """The scale that this is in another metric."""
     range: list[str]
     missing: list[int]
     flags: list[str]

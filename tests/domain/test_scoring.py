@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.instrument import Definition, NotAQuestionnaire, catalogue, load
+from domain.instrument import Definition, NotAQuestionnaire, catalogue, load, versions
 from domain.score_report import report_text, score_report
 from domain.scoring import Flag, ItemOutOfRange, check_items, parse_items, score
 
@@ -52,11 +52,13 @@ def test_core_om_gives_each_domain_as_clinical_score_and_as_mean() -> None:
     best = [4 if number in positive else 0 for number in range(1, 35)]
     worst = [4 - answer for answer in best]
     om = load("CORE-OM")
-    assert {part.value for part in score(om, best).scales.values()} == {0}
-    assert {name: int(part.value or 0) for name, part in score(om, worst).scales.items()} == {
-        name: 4 if name.endswith("_mean") else 40 for name in om.scales
-    }
-    sizes = {name: len(om.scales[name].items) for name in list(om.scales)[:6]}
+    lowest, highest = score(om, best), score(om, worst)
+    assert {part.value for part in lowest.scales.values()} == {0}
+    assert {part.value for part in lowest.restated.values()} == {0}
+    assert {part.value for part in highest.scales.values()} == {40}
+    assert {part.value for part in highest.restated.values()} == {4}
+    sizes = {name: len(om.items_of(name)) for name in highest.scales}
+    assert set(highest.restated) == {f"{name}_mean" for name in sizes}
     assert sizes == {
         "total": 34,
         "non_risk": 28,
@@ -65,7 +67,8 @@ def test_core_om_gives_each_domain_as_clinical_score_and_as_mean() -> None:
         "functioning": 12,
         "risk": 6,
     }
-    scored = score(om, ALTERNATING).scales
+    found = score(om, ALTERNATING)
+    scored = {**found.scales, **found.restated}
     # Wellbeing: items 4, 31 reversed, 14 and 17: 4-1, 4-4, 1, 4 = 8; 8/4 x 10
     assert scored["wellbeing"].value == 20
     assert scored["wellbeing_mean"].value == 2
@@ -74,6 +77,27 @@ def test_core_om_gives_each_domain_as_clinical_score_and_as_mean() -> None:
     parts = [scored[f"{name}_mean"].value for name in ("wellbeing", "problems", "functioning")]
     weighed = sum((part or 0) * size for part, size in zip(parts, (4, 12, 12), strict=True))
     assert scored["non_risk_mean"].value == Fraction(weighed, 28)
+
+
+def test_a_scale_is_restated_beside_itself_and_prorated_alike() -> None:
+    """Rule 32: a sum and a mean of the same items share no axis; one is told beside the other."""
+    items = [5, 4, 4, 5, 3, 4, 5, 5, 4, 4, None, 4]
+    old, new = (score(key, items) for key in versions("WAI-SR"))
+    assert old.scales == new.scales
+    assert (old.restated, set(new.restated)) == (
+        {},
+        {"total_mean", "task_mean", "bond_mean", "goal_mean"},
+    )
+    goal, goal_mean = new.scales["goal"], new.restated["goal_mean"]
+    assert (goal.value, goal_mean.value) == (Fraction(56, 3), Fraction(14, 3))
+    assert goal.flags == goal_mean.flags == (Flag.PRORATED, Flag.MISSING_RULE_PRODUCT_DEFAULT)
+    assert (goal_mean.restates, goal_mean.metric, goal.restates) == ("goal", "mean", None)
+    total, total_mean = new.scales["total"].value, new.restated["total_mean"].value
+    assert total is not None
+    assert total_mean == total / 12
+    none = score(load("HAQ-II"), [None] * 19)
+    assert none.restated["total_mean"].value is None
+    assert Flag.INCOMPLETE in none.restated["total_mean"].flags
 
 
 @pytest.mark.parametrize("day,score_without_risk", [("2023-04-16", None), ("2023-04-17", 20)])
