@@ -487,7 +487,7 @@ class Importer:
         score = scoring.score(definition, items, perspective=ratings.perspective)
         self._report.compared += bool(ratings.claims)
         for scale, column in ratings.claims.items():
-            found = score.scales[scale]
+            found = score.of(scale)
             claimed = _claimed(row, column)
             if found.value != claimed:
                 difference = Difference(

@@ -402,7 +402,7 @@ class _Reader:
             )
         items = parse_items(definition, answers)
         form = perspective if perspective in definition.forms else None
-        value = score(definition, items, perspective=form).scales[self.measure.scale].value
+        value = score(definition, items, perspective=form).of(self.measure.scale).value
         if value is None:
             say(f"{option}: place {place}: too few answers for a score; it counts as not rated.")
             return None
