@@ -166,10 +166,6 @@ class Signature:
     fits: bool
     """Whether the entry it names stands in the log under the commitment it names."""
 
-    @property
-    def is_authors(self) -> bool:
-        return isinstance(self.signed, NoteSigned)
-
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -184,11 +180,19 @@ class Writing:
     @property
     def is_signed(self) -> bool:
         """By its author; a signature that does not fit counts for nothing."""
-        return any(signature.fits and signature.is_authors for signature in self.signatures)
+        return any(
+            signature.fits
+            and isinstance(signature.signed, NoteSigned)
+            and signature.signed.signer == self.written.author
+            for signature in self.signatures
+        )
 
     @property
     def is_cosigned(self) -> bool:
-        return any(signature.fits and not signature.is_authors for signature in self.signatures)
+        return any(
+            signature.fits and isinstance(signature.signed, NoteCosigned)
+            for signature in self.signatures
+        )
 
     @property
     def awaits_cosignature(self) -> bool:

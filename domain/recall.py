@@ -138,13 +138,12 @@ def recalls_scheduled(history: History) -> dict[UUID, RecallScheduled]:
 
 def moments_of(history: History, session: UUID) -> Mapping[UUID, tuple[MomentMarked, ...]]:
     """By party, the moments of a session; nobody's are mixed with anybody else's."""
-    moments: dict[UUID, tuple[MomentMarked, ...]] = {}
+    moments: dict[UUID, list[MomentMarked]] = {}
     for recall in recalls_of(history).values():
         if recall.held.session == session:
-            party = recall.held.party
-            marked = tuple(moment for _, moment in recall.moments)
-            moments[party] = (*moments.get(party, ()), *marked)
-    return moments
+            own = moments.setdefault(recall.held.party, [])
+            own.extend(moment for _, moment in recall.moments)
+    return {party: tuple(own) for party, own in moments.items()}
 
 
 # --- Refusals -------------------------------------------------------------------------------

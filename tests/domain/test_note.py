@@ -138,6 +138,7 @@ def cosign(record: Record, version: int | None = None, **changes: Any) -> Cosign
     return CosignNote(**_named(record, version) | changes)
 
 
+WRITINGS = {"note.written", "note.addended"}
 CLOSED = RelationshipClosed(
     reason="Done.",
     initiated_by=Initiator.BOTH,
@@ -336,6 +337,22 @@ def test_an_entry_of_another_kind_is_not_signed() -> None:
     assert [found.fits for found in signatures_of(forged.relationship)] == [False]
 
 
+def test_a_signature_under_another_name_is_not_the_authors() -> None:
+    """R20: stored as the author's though somebody else gave it, it leaves the note unsigned."""
+    forged = NOTED.and_given(
+        NoteSigned(
+            note=NOTE,
+            entry=AT,
+            commitment=commitment(NOTED),
+            signer=SUPERVISOR,
+            name="Dr. Jan Muster",
+            meaning=Meaning.AUTHORSHIP,
+        )
+    )
+    assert [found.fits for found in signatures_of(forged.relationship)] == [True]
+    assert [w.entry.version for w in unsigned_notes(forged.relationship)] == [AT]
+
+
 def test_a_signature_is_given_once_and_now() -> None:
     """R20: neither twice by the same person, nor dated back."""
     SIGNED.when(sign(SIGNED, AT), by=THERAPIST).refuses(SignedAlready, signer=THERAPIST, entry=AT)
@@ -397,6 +414,38 @@ def test_what_a_trainee_signs_waits_for_a_cosignature() -> None:
     assert notes_awaiting_cosign(record.relationship) == ()
     assert notes_of(record.relationship)[NOTE].body.is_cosigned
     assert notes_awaiting_cosign(SIGNED.relationship) == ()
+
+
+STEPS = st.sampled_from(["write", "add", "sign", "cosign", "strike"])
+
+
+@for_all(st.lists(st.tuples(STEPS, st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_whatever_is_tried_in_whatever_order(steps: list[tuple[str, int, int]]) -> None:
+    """R19, R20: no co-signature without the author's, no second one, none that does not fit."""
+    record = NOTED
+    for number, (step, which, whose) in enumerate(steps):
+        writings = [entry for entry in record.relationship if entry.topic in WRITINGS]
+        entry, other = writings[which % len(writings)], writings[whose % len(writings)]
+        written = entry.event
+        assert isinstance(written, ProgressNoteWritten | NoteAddended)
+        addendum = written.addendum if isinstance(written, NoteAddended) else None
+        commands = {
+            "write": write(named(f"note {number}")),
+            "add": add(named(f"addendum {number}"), note=written.note),
+            "sign": sign(record, other.version, note=written.note, addendum=addendum),
+            "cosign": cosign(record, other.version, note=written.note, addendum=addendum),
+            "strike": MarkEnteredInError(stream=HERE, entry=entry.version, reason=REASON),
+        }
+        by = SUPERVISOR if step == "cosign" else THERAPIST
+        outcome = record.when(commands[step], by=by)
+        if outcome.refusal is None:
+            record = outcome.recorded()
+    assert all(signature.fits for signature in signatures_of(record.relationship))
+    for note in notes_of(record.relationship).values():
+        for writing in (note.body, *note.addenda):
+            assert writing.is_signed or not writing.is_cosigned
+            signers = [signature.signed.signer for signature in writing.signatures]
+            assert len(set(signers)) == len(signers)
 
 
 # --- In error, erased, closed ---------------------------------------------------------------
