@@ -218,23 +218,21 @@ def _id_of(written: ProgressNoteWritten | NoteAddended) -> UUID:
     return written.note if isinstance(written, ProgressNoteWritten) else written.addendum
 
 
-def signatures_of(history: History) -> tuple[Signature, ...]:
-    """Every signature, each compared again with the entry that it names."""
-    signatures = []
-    for entry in history.standing:
-        if isinstance(entry.event, _Signed):
-            named = history.entry(entry.event.entry)
-            fits = named is not None and _fits(named, entry.event.commitment)
-            signatures.append(Signature(entry, entry.event, fits))
-    return tuple(signatures)
-
-
 _SIGNABLE = frozenset({ProgressNoteWritten.topic, NoteAddended.topic})
 
 
-def _fits(entry: RecordedEvent, commitment: str) -> bool:
-    """Whether that is the commitment of this entry; compared in constant time."""
-    return entry.topic in _SIGNABLE and hmac.compare_digest(entry.commitment, commitment)
+def signatures_of(history: History) -> tuple[Signature, ...]:
+    """Every signature, each compared again with the entry that it names."""
+    signable = {entry.version: entry for entry in history if entry.topic in _SIGNABLE}
+    signatures = []
+    for entry in history.standing:
+        if isinstance(entry.event, _Signed):
+            named = signable.get(entry.event.entry)
+            fits = named is not None and hmac.compare_digest(
+                named.commitment, entry.event.commitment
+            )
+            signatures.append(Signature(entry, entry.event, fits))
+    return tuple(signatures)
 
 
 def notes_of(history: History) -> dict[UUID, Note]:
@@ -446,7 +444,7 @@ class _Sign(Immediate, _NoteCommand):
             raise EntryUnknown(what="addendum")
         if writing.struck:
             raise NoteStruck(note=self.note)
-        if not _fits(writing.entry, self.commitment):
+        if not hmac.compare_digest(writing.entry.commitment, self.commitment):
             raise SignatureDoesNotFit(entry=writing.entry.version)
         if any(signature.signed.signer == given.actor for signature in writing.signatures):
             raise SignedAlready(signer=given.actor, entry=writing.entry.version)
