@@ -49,6 +49,8 @@ class EarlyAllianceReviewed(Event):
     """A therapist or the supervisor looked at how the alliance began, and what follows from it."""
 
     topic = "alliance.early_reviewed"
+    # Another judgement is another review, beside this one.
+    correctable = False
 
     by: UUID
     sessions: EarlySessions

@@ -32,6 +32,8 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.information import informed
+from domain.relationship import Entries, Part, relationship_in
 
 
 class Capacity(StrEnum):
@@ -327,7 +329,32 @@ def require_consent(
     return tuple(found[party] for party in parties if party in found)
 
 
+def require_informed_still(before: Entries, after: Entries) -> None:
+    """Rules 17 and 18, where an amendment changes how the standing entries of a relationship read:
+    no consent or assent is left without the information that it was given on."""
+    were, are = History(before), History(after)
+    relationship = relationship_in(before)
+    therapists = relationship.ever(Part.THERAPIST) if relationship else frozenset()
+    for entry in after:
+        match entry.event:
+            case ConsentGiven(signer=person) as said:
+                in_research = said.scope is Scope.RESEARCH_PARTICIPATION
+                people = therapists | {person} if in_research else {person}
+            case AssentGiven(party=person) as said:
+                people = {person}
+            case _:
+                continue
+        about = (said.document, said.version, entry.occurred_at)
+        if any(informed(were, one, *about) and not informed(are, one, *about) for one in people):
+            raise InformationReliedOn(entry=entry.version)
+
+
 # --- Refusals -------------------------------------------------------------------------------
+
+
+class InformationReliedOn(Refusal):
+    rule = 17
+    says = "Entry {entry} was given on that information: amend that one first."
 
 
 class ConsentMissing(Refusal):

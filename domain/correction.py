@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from domain.amendment import AmendmentEntry
 from domain.assent import AssentDissented
 from domain.clinic import ConsentDocumentPublished, ImportDeclared
-from domain.consent import ConsentScopeNarrowed, ConsentWithdrawn
+from domain.consent import ConsentScopeNarrowed, ConsentWithdrawn, require_informed_still
 from domain.event import (
     Amendment,
     Command,
@@ -41,6 +41,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.goal_rating import require_agreed_still
 from domain.note import NoteCosigned, NoteSigned
 from domain.participant import require_participation
 from domain.process_note import ProcessNoteShared, ProcessNoteWritten
@@ -320,12 +321,19 @@ def _standing(given: Given, stream: Stream, version: int) -> tuple[RecordedEvent
     raise AlreadyEnteredInError(entry=version)
 
 
-_WHOLE = (require_order, require_participation, require_sessions, require_recordings)
+_WHOLE = (
+    require_order,
+    require_participation,
+    require_sessions,
+    require_recordings,
+    require_informed_still,
+    require_agreed_still,
+)
 """What still holds in a relationship in which an entry reads otherwise, or not at all."""
 
 
 def _require_whole(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
-    """Rules 10, 13, 16 and 22: what stands beside an entry was judged by it."""
+    """Rules 10, 13, 16–18, 22 and 26: what stands beside an entry was judged by it."""
     if entry.stream.category == "relationship":
         before = given.history(entry.stream).standing
         at = before.index(entry)

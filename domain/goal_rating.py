@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.attainment import Attainment, attainment
-from domain.event import Given, History, New, Refusal
+from domain.event import Given, History, New, RecordedEvent, Refusal
 from domain.goal import (
     GoalCommand,
     GoalRated,
@@ -23,7 +23,7 @@ from domain.goal import (
 )
 from domain.instrument import Perspective
 from domain.person import require_voice
-from domain.relationship import require_participant
+from domain.relationship import Entries, relationship_in, require_participant
 
 # --- State ----------------------------------------------------------------------------------
 
@@ -66,7 +66,38 @@ def attained(history: History, by: UUID) -> Attained | None:
     return Attained(tuple(goals), attainment(levels, weights))
 
 
+def require_agreed_still(before: Entries, after: Entries) -> None:
+    """Rule 26, where an amendment changes how the standing entries of a relationship read: what
+    was rated stays agreed, and open, at the time of the rating."""
+    kept = {id(entry) for entry in after}
+    goals = {getattr(entry.event, "goal", None) for entry in before if id(entry) not in kept}
+    for entry in after:
+        event = entry.event
+        if not isinstance(event, GoalRated) or event.goal not in goals:
+            continue
+        if _was_agreed(before, entry, event) and not _was_agreed(after, entry, event):
+            raise GoalRatedByThen(goal=event.goal, entry=entry.version)
+
+
+def _was_agreed(entries: Entries, entry: RecordedEvent, rated: GoalRated) -> bool:
+    """Whether these entries let that rating be made when it was."""
+    relationship = relationship_in(entries)
+    goal = goals_of(History(entries).as_of(happened_by=entry.occurred_at)).get(rated.goal)
+    return (
+        relationship is not None
+        and goal is not None
+        and goal.status is GoalStatus.OPEN
+        and goal.current.number == rated.revision
+        and goal.current.agreed_by(relationship.at(entry.occurred_at).participants)
+    )
+
+
 # --- Refusals -------------------------------------------------------------------------------
+
+
+class GoalRatedByThen(Refusal):
+    rule = 26
+    says = "Entry {entry} rates goal {goal} as it was agreed by then: amend that one first."
 
 
 class GoalNotAgreed(Refusal):

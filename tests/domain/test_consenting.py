@@ -13,6 +13,7 @@ from domain.consent import (
     ConsentRenewed,
     ConsentUnknown,
     ConsentWithdrawnAlready,
+    InformationReliedOn,
     Sharing,
     consenting,
     consents_of,
@@ -27,14 +28,14 @@ from domain.consenting import (
     SharingTermsUnfit,
     WithdrawnSince,
 )
-from domain.correction import EnteredInError
+from domain.correction import EnteredInError, MarkEnteredInError
 from domain.information import (
     GiveInformation,
     NotInformed,
     TherapistNotInformedFirst,
 )
 from domain.person import PersonUnknown
-from domain.relationship import Constellation
+from domain.relationship import Constellation, relationship_stream
 from domain.withdrawal import NarrowConsent, WithdrawConsent
 from tests.kit import (
     CLIENT,
@@ -231,6 +232,27 @@ def test_nobody_unknown_is_informed() -> None:
     )
     given(*OPENED).when(inform).refuses(PersonUnknown, person=named("nobody"))
     given(*OPENED).when(inform.model_copy(update={"to": GUARDIAN})).then(informed(GUARDIAN))
+
+
+def test_information_that_consent_rests_on_stays() -> None:
+    """Rules 17 and 18: it is marked as entered in error only after the consent given on it; in
+    research also what the therapists were told. Whom nothing rests on is free to go."""
+    stream = relationship_stream(RELATIONSHIP)
+    record = given(
+        *OPENED,
+        published(Scope.RESEARCH_PARTICIPATION, version=2),
+        informed(THERAPIST, version=2),
+        informed(version=2),
+        informed(THERAPIST, version=1),
+        give_consent(Scope.RESEARCH_PARTICIPATION, version=2),
+    )
+    agreed = record.relationship.version
+    for version in (2, 3):
+        error = MarkEnteredInError(stream=stream, entry=version, reason="Of another client.")
+        record.when(error).refuses(InformationReliedOn, entry=agreed)
+        not_given = EnteredInError(entry=agreed, reason="Not signed.", about=CLIENT)
+        record.and_given(not_given).when(error).recorded()
+    record.when(MarkEnteredInError(stream=stream, entry=4, reason="Twice.")).recorded()
 
 
 # --- Renewal --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from domain.correction import CorrectEntry, EnteredInError, NotCorrectable
+from domain.correction import CorrectEntry, EnteredInError, MarkEnteredInError, NotCorrectable
 from domain.goal import (
     Attainment,
     GoalAssented,
@@ -20,7 +20,13 @@ from domain.goal import (
     Level,
     NotTheRevisionAtIssue,
 )
-from domain.goal_rating import GoalNotAgreed, LevelsNotDescribed, RateGoal, attained
+from domain.goal_rating import (
+    GoalNotAgreed,
+    GoalRatedByThen,
+    LevelsNotDescribed,
+    RateGoal,
+    attained,
+)
 from domain.instrument import Perspective
 from domain.relationship import (
     Constellation,
@@ -123,6 +129,34 @@ def test_no_amendment_changes_levels_or_weight() -> None:
             stream=relationship_stream(RELATIONSHIP), entry=version, reason="Typo.", content={}
         )
         record.when(correct).refuses(NotCorrectable, topic=topic)
+
+
+def test_what_was_rated_stays_agreed() -> None:
+    """Rules 25 and 26: neither the wording nor an assent of a goal that was rated is marked away
+    from under the rating, and no end of it is dated back before it."""
+    stream = relationship_stream(RELATIONSHIP)
+    record = given(*OPENED, *agreed(1), *agreed(2), rated(1, 0), GoalReached(goal=goal(1)))
+    by_topic: dict[str, list[int]] = {}
+    for entry in record.relationship:
+        by_topic.setdefault(entry.topic, []).append(entry.version)
+    (rating,) = by_topic["goal.rated"]
+    first, other = by_topic["goal.proposed"]
+    for version in (first, *by_topic["goal.assented"][:2]):
+        error = MarkEnteredInError(stream=stream, entry=version, reason="Of another client.")
+        record.when(error).refuses(GoalRatedByThen, goal=goal(1), entry=rating)
+        gone = EnteredInError(entry=rating, reason="Of another client.", about=CLIENT)
+        record.and_given(gone).when(error).recorded()
+    record.when(MarkEnteredInError(stream=stream, entry=other, reason="Twice.")).recorded()
+    (reached,) = by_topic["goal.reached"]
+    proposed_at = record.relationship[first - 1].occurred_at
+    earlier = CorrectEntry(
+        stream=stream,
+        entry=reached,
+        reason="Reached in spring.",
+        content={"goal": goal(1)},
+        occurred=proposed_at,
+    )
+    record.when(earlier).refuses(GoalRatedByThen, entry=rating)
 
 
 def test_who_takes_part_then_agrees_and_rates() -> None:
