@@ -14,7 +14,7 @@ from uuid import UUID
 
 from domain.amendment import amendments_of
 from domain.clinic import Scope
-from domain.consent import ConsentGiven, ConsentWithdrawn
+from domain.consent import ConsentWithdrawn, consents_of
 from domain.emergency import emergencies_unreviewed
 from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
 from domain.goal import Goal, GoalStatus, goals_of
@@ -55,6 +55,7 @@ class Missing(StrEnum):
     NOTE_UNSIGNED = "note_unsigned"
     COSIGNATURE = "cosignature"
     RUPTURE_OPEN = "rupture_open"
+    ASSENT = "assent"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     CONSENT_LAPSING = "consent_lapsing"
     RATING = "rating"
@@ -91,10 +92,13 @@ class Consented(Model):
     valid_from: Moment
     valid_to: Moment | None
     withdrawn_at: Moment | None
+    lacks_assent: bool = False
+    """A guardian gave it, and the minor was not asked or does not agree (rule 23)."""
 
     def holds(self, at: datetime) -> bool:
         return (
-            self.valid_from <= at
+            not self.lacks_assent
+            and self.valid_from <= at
             and (self.valid_to is None or at < self.valid_to)
             and (self.withdrawn_at is None or at < self.withdrawn_at)
         )
@@ -149,6 +153,7 @@ _FAMILIES = frozenset(
         "outcome",
         "goal",
         "consent",
+        "assent",
         "rupture",
         "risk",
         "note",
@@ -320,17 +325,20 @@ def _consents(history: History) -> Iterator[Cell[Consented]]:
         for entry, withdrawn in history.of(ConsentWithdrawn)
         for ended in (withdrawn.consent, *withdrawn.also_ends)
     }
-    newest = {(given.party, given.scope): (e, given) for e, given in history.of(ConsentGiven)}
-    for entry, given in newest.values():
-        ending = ended_by.get(given.consent)
+    newest = {(c.given.party, c.given.scope): c for c in consents_of(history).values()}
+    for consent in newest.values():
+        given, own_say = consent.given, consent.own_say
+        entry = ended_by.get(given.consent) or history.entry(consent.entry)
+        assert entry is not None, "it is told from this history"
         yield cell(
-            ending or entry,
+            entry,
             Consented(
                 scope=given.scope,
                 party=given.party,
                 valid_from=given.valid_from,
-                valid_to=given.valid_to,
-                withdrawn_at=ending.occurred_at if ending else None,
+                valid_to=consent.ends_at,
+                withdrawn_at=consent.withdrawn_at,
+                lacks_assent=own_say is not None and not own_say.allows(_ALWAYS),
             ),
         )
 
@@ -415,6 +423,8 @@ def _missing_consent(
             yield Finding(Missing.TREATMENT_CONSENT, scope=Scope.TREATMENT, party=client)
     for consent in consents:
         withdrawn, end = consent.withdrawn_at, consent.valid_to
+        if consent.lacks_assent:
+            yield Finding(Missing.ASSENT, scope=consent.scope, party=consent.party)
         if withdrawn is not None and withdrawn <= now:
             yield Finding(Missing.CONSENT_WITHDRAWN, withdrawn, consent.scope, consent.party)
         elif end is not None and now < end <= now + lapse_within:

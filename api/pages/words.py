@@ -165,6 +165,7 @@ _MISSING = {
     Missing.NOTE_UNSIGNED: "note of {day} not signed",
     Missing.COSIGNATURE: "note of {day} awaits its co-signature",
     Missing.RUPTURE_OPEN: "rupture open, marked on {day}",
+    Missing.ASSENT: "{scope}: the minor was not asked, or dissents",
     Missing.CONSENT_WITHDRAWN: "{scope} withdrawn on {day}",
     Missing.CONSENT_LAPSING: "{scope} lapses on {day}",
     Missing.RATING: "not rated by a client since {day}",
