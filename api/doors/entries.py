@@ -24,6 +24,7 @@ from api.doors.visit import (
     Visit,
     enter,
 )
+from domain.access import Basis
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import Erased, History, RecordedEvent, Stream
 from domain.process_note import ProcessNoteShared, ProcessNoteWritten, process_notes_of
@@ -133,11 +134,14 @@ def _first_written(history: History) -> Iterator[RecordedEvent]:
 
 
 def _supervision(visit: Visit, history: History) -> Shows:
-    """All of it; countertransference notes for their author and the supervisor alone."""
+    """All of it; countertransference notes for their author and the supervisor alone, and for
+    nobody whom an emergency let in."""
+    in_emergency = visit.basis is not None and visit.basis.basis is Basis.BREAK_GLASS
+    supervises = visit.reach is Reach.SUPERVISED and not in_emergency
 
     def shows(entry: RecordedEvent) -> RecordedEvent | None:
         own = isinstance(entry.event, Erased) or entry.event.subject() in (None, visit.who.person)
-        return entry if own or visit.reach is Reach.SUPERVISED else None
+        return entry if own or supervises else None
 
     return shows
 

@@ -352,6 +352,19 @@ def test_a_colleague_does_not_read_countertransference(house: House) -> None:
     assert len(practice.shown(house.therapist, path)["items"]) == 1
 
 
+def test_an_emergency_opens_neither_process_notes_nor_countertransference(house: House) -> None:
+    """Rules 40, 41: whoever breaks the glass is shown what was recorded in care, and no more."""
+    tell(house, house.therapist, "note-countertransference", text="Not for the night shift.")
+    tell(house, house.therapist, "write-process-note", text="Not for the night shift.")
+    for role in (Role.THERAPIST, Role.SUPERVISOR):
+        on_call = house.practice.somebody(role, house.other_therapist.person)
+        tell(house, on_call, "break-glass", reason="She called and is not safe.")
+        assert read(house, on_call)["items"]
+        assert read(house, on_call, "supervision")["items"] == []
+        assert read(house, on_call, "process-notes")["items"] == []
+        house.practice.later(hours=2)
+
+
 def test_holds_are_read_by_those_who_place_them(house: House) -> None:
     """R25: whoever answers for a hold reads what it is for; those in the relationship do not."""
     tell(
