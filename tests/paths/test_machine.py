@@ -132,7 +132,7 @@ class World:
                 *(self.information(relationship, to) for to in (self.therapist, client)),
                 *(
                     self.consent(relationship, client, scope)
-                    for scope in (Scope.TREATMENT, Scope.OUTCOME_MEASURES)
+                    for scope in (Scope.TREATMENT, Scope.OUTCOME_MEASURES, Scope.RECORDING)
                 ),
             ]
         return commands
@@ -184,8 +184,12 @@ class Try:
         return relationship_stream(self.relationship)
 
     @property
+    def history(self) -> History:
+        return self.world.clinic.log.history(self.stream)
+
+    @property
     def entry(self) -> RecordedEvent | None:
-        return self.world.clinic.log.history(self.stream).entry(self.number)
+        return self.history.entry(self.number)
 
 
 Body = Mapping[str, Any]
@@ -261,6 +265,12 @@ def _outcome(what: Try) -> Body:
     }
 
 
+def _in_the_session(what: Try) -> datetime:
+    """When the session that is tried began, if it did."""
+    session = sessions_of(what.history).get(what.one)
+    return what.at if session is None else session.started_at
+
+
 def _taking_part(what: Try) -> Body:
     who = what.world.supervisors[what.number % 2]
     return {"person": who, "part": "supervisor", "reason": "On leave."}
@@ -298,12 +308,12 @@ _BODIES: Mapping[str, Callable[[Try], Body]] = {
         "recording": w.other,
         "session": w.one,
         "kind": "audio",
-        "started_at": w.at + timedelta(minutes=w.number),
+        "started_at": _in_the_session(w) + timedelta(minutes=w.number % 5),
         "agreed_by": [w.world.therapist],
     },
     "end-recording": lambda w: {
         "recording": w.other,
-        "ended_at": w.at + timedelta(minutes=10 + w.number),
+        "ended_at": _in_the_session(w) + timedelta(minutes=10 + 2 * w.number),
         "why": "session_over",
     },
     "use-recording": lambda w: {
@@ -383,7 +393,15 @@ _OF_NO_TIME = {
     "withdraw-consent",
     "correct-entry",
 }
-_OFTEN = ("hold-session", "rate-alliance", "supersede-rating", "correct-entry", "give-consent")
+_OFTEN = (
+    "hold-session",
+    "start-recording",
+    "end-recording",
+    "rate-alliance",
+    "supersede-rating",
+    "correct-entry",
+    "give-consent",
+)
 _BEGINNING = (
     "hold-session",
     "rate-alliance",
