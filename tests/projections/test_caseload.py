@@ -7,8 +7,9 @@ from uuid import UUID
 
 from domain.alliance import AllianceRated
 from domain.amendment import AmendmentDenied, AmendmentRequested, DenialGround
+from domain.assent import AssentDissented, AssentGiven
 from domain.clinic import Scope
-from domain.consent import ConsentWithdrawn
+from domain.consent import Capacity, ConsentWithdrawn
 from domain.emergency import EmergencyReviewed
 from domain.event import Event, Policy, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
@@ -43,6 +44,8 @@ from tests.kit import (
     CONSENTED,
     COTHERAPIST,
     DAY,
+    DOCUMENT,
+    GUARDIAN,
     NOW,
     OFFICE,
     OPENED,
@@ -158,6 +161,31 @@ def test_consent_is_asked_for_at_the_moment_of_asking() -> None:
     assert what(missing(case_of(record), NOW)) == [
         Missing.TREATMENT_CONSENT,
         Missing.CONSENT_WITHDRAWN,
+    ]
+
+
+def test_a_minor_is_asked_beside_the_guardian() -> None:
+    """Rule 23: a guardian's consent alone is shown as lacking the minor's say; a dissent stays
+    shown, and treatment goes on under it."""
+    for_minor = [
+        consent(scope).model_copy(update={"signer": GUARDIAN, "capacity": Capacity.GUARDIAN})
+        for scope in (Scope.TREATMENT, Scope.RECORDING)
+    ]
+    record = given(*OPENED, *for_minor, *AGREED)
+    assert what(missing(case_of(record), NOW)) == [
+        Missing.TREATMENT_CONSENT,
+        Missing.ASSENT,
+        Missing.ASSENT,
+    ]
+    asked = [
+        AssentGiven(scope=scope, party=CLIENT, document=DOCUMENT, version=1)
+        for scope in (Scope.TREATMENT, Scope.RECORDING)
+    ]
+    agreeing = record.and_given(*asked)
+    assert what(missing(case_of(agreeing), NOW)) == []
+    dissenting = agreeing.and_given(AssentDissented(scope=Scope.TREATMENT, party=CLIENT))
+    assert list(missing(case_of(dissenting), NOW)) == [
+        Finding(Missing.ASSENT, None, Scope.RECORDING, CLIENT)
     ]
 
 
