@@ -147,6 +147,7 @@ _READING: Mapping[str, Door] = {
     "goals": Door(_READERS),
     "readers": Door(_READERS),
     "incidents": Door(_READERS),
+    "amendments": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "disclosures": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "export": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
@@ -191,6 +192,7 @@ _RECORDING: Mapping[str, Door] = {
     "withdraw-consent": Door(_TAKING_PART, _who_takes_back),
     "give-assent": Door(_TAKING_PART, _named("party")),
     "dissent-as-minor": Door(_TAKING_PART, _named("party")),
+    "waive-assent": Door(_THERAPIST, _named("by")),
     "record-majority": Door(_THERAPIST | _MACHINE),
     # Sessions
     "schedule-session": Door(_THERAPIST),

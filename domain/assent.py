@@ -1,8 +1,9 @@
 """Assent: what a minor says to what a guardian consents to, until the minor comes of age.
 
 A guardian consents for a minor, and the minor is asked too. Without the minor's own assent nothing
-is in force; a dissent blocks every use but treatment from its moment on, and is shown. At majority
-a guardian's consents lapse, and the now adult is asked anew (rule 23).
+is in force; a dissent blocks every use but treatment from its moment on, and is shown. Whoever is
+too young to be asked is not, and a therapist says so (45 CFR 46.408(a)). At majority a guardian's
+consents lapse, and the now adult is asked anew (rule 23).
 """
 
 from collections.abc import Iterable, Iterator
@@ -61,6 +62,21 @@ class AssentDissented(Event):
         return True
 
 
+class AssentWaived(Event):
+    """A minor cannot be asked about one scope yet; it counts for as long as the minor is silent."""
+
+    topic = "assent.waived"
+    correctable = False
+
+    scope: Scope
+    party: UUID
+    by: UUID
+    reason: Text
+
+    def subject(self) -> UUID:
+        return self.party
+
+
 class MajorityReached(Event):
     """A client has come of age: what a guardian consented to has lapsed."""
 
@@ -83,16 +99,22 @@ class MajorityReached(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnSay:
-    """What a minor has said to one scope: the entries of assents and dissents that count for it."""
+    """What a minor has said to one scope: the entries that count for it."""
 
     scope: Scope
     said: tuple[RecordedEvent, ...] = ()
+    """Assents, dissents, and that the minor cannot be asked."""
 
     def last(self, at: datetime) -> RecordedEvent | None:
-        """What was said last by then; of an assent and a dissent at one time, the dissent."""
+        """What counts by then: what was said last; at one time, the dissent."""
         return max(
             (entry for entry in self.said if entry.occurred_at <= at),
-            key=lambda entry: (entry.occurred_at, isinstance(entry.event, AssentDissented)),
+            # Who has once spoken can be asked: no waiver stands in the place of that.
+            key=lambda entry: (
+                not isinstance(entry.event, AssentWaived),
+                entry.occurred_at,
+                isinstance(entry.event, AssentDissented),
+            ),
             default=None,
         )
 
@@ -101,7 +123,7 @@ class OwnSay:
         last = self.last(at)
         if last is None:
             return False
-        return self.scope is Scope.TREATMENT or isinstance(last.event, AssentGiven)
+        return self.scope is Scope.TREATMENT or not isinstance(last.event, AssentDissented)
 
 
 def own_say(entries: Iterable[RecordedEvent], party: UUID, scope: Scope) -> OwnSay:
@@ -112,7 +134,7 @@ def own_say(entries: Iterable[RecordedEvent], party: UUID, scope: Scope) -> OwnS
 
     def counts(event: Event | Erased) -> bool:
         match event:
-            case AssentGiven():
+            case AssentGiven() | AssentWaived():
                 return (event.party, event.scope) == (party, scope)
             case AssentDissented():
                 return event.party == party and event.scope in (scope, Scope.TREATMENT)
@@ -160,6 +182,11 @@ class NotAMinor(Refusal):
     says = "{person} is of age: an adult consents, or does not."
 
 
+class MinorHasSpoken(Refusal):
+    rule = 23
+    says = "{party} has said what counts: ask again instead."
+
+
 class NotOfAge(Refusal):
     rule = 23
     says = "{person} had not come of age by then."
@@ -192,10 +219,7 @@ class GiveAssent(Command):
         require_open(relationship, given)
         require_participant(relationship, self.party)
         require_voice(self.party, given)
-        if majority_day(given, self.party) is None:
-            raise BirthDateUnknown(person=self.party)
-        if not is_minor(given, self.party):
-            raise NotAMinor(person=self.party)
+        _require_minor(given, self.party)
         require_published(given, self.document, self.version, scope=self.scope)
         require_newest(given, self.document, self.version)
         require_informed(given, history, self.party, self.document, self.version)
@@ -205,6 +229,42 @@ class GiveAssent(Command):
                 scope=self.scope, party=self.party, document=self.document, version=self.version
             ),
         )
+
+
+class WaiveAssent(Command):
+    """Record that a minor is too young, or not able, to be asked about one scope."""
+
+    name = "waive-assent"
+
+    relationship: UUID
+    scope: Scope
+    party: UUID
+    by: UUID
+    reason: Text
+
+    def decide(self, given: Given) -> Iterator[New]:
+        stream = relationship_stream(self.relationship)
+        history = given.history(stream)
+        relationship = relationship_of(history).at(given.at)
+        require_open(relationship, given)
+        require_participant(relationship, self.party)
+        if self.by not in relationship.therapists:
+            raise NotAParticipant(person=self.by)
+        require_voice(self.by, given)
+        _require_minor(given, self.party)
+        if own_say(history.standing, self.party, self.scope).said:
+            raise MinorHasSpoken(party=self.party)
+        yield New(
+            stream,
+            AssentWaived(scope=self.scope, party=self.party, by=self.by, reason=self.reason),
+        )
+
+
+def _require_minor(given: Given, person: UUID) -> None:
+    if majority_day(given, person) is None:
+        raise BirthDateUnknown(person=person)
+    if not is_minor(given, person):
+        raise NotAMinor(person=person)
 
 
 class DissentAsMinor(Command):

@@ -16,6 +16,7 @@ from pydantic import Field
 from domain.assent import (
     AssentDissented,
     AssentGiven,
+    AssentWaived,
     MajorityReached,
     OwnSay,
     own_say,
@@ -258,7 +259,7 @@ def consents_of(history: History) -> dict[UUID, Consent]:
             case MajorityReached(party=party, on=day):
                 begins = datetime.combine(day, time(), entry.occurred_at.tzinfo)
                 of_age[party] = (entry, begins)
-            case AssentGiven() | AssentDissented():
+            case AssentGiven() | AssentDissented() | AssentWaived():
                 said.append(entry)
     found: dict[UUID, Consent] = {}
     for version, consent in given:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from domain.assent import AssentDissented, AssentGiven, MajorityReached
+from domain.assent import AssentDissented, AssentGiven, AssentWaived, MajorityReached
 from domain.clinic import Scope
 from domain.consent import (
     Capacity,
@@ -37,6 +37,7 @@ class Step(StrEnum):
     DECLINED = "declined"
     ASSENTED = "assented"
     DISSENTED = "dissented"
+    WAIVED = "assent_waived"
 
 
 _STEPS = {
@@ -46,11 +47,12 @@ _STEPS = {
     ConsentDeclined.topic: Step.DECLINED,
     AssentGiven.topic: Step.ASSENTED,
     AssentDissented.topic: Step.DISSENTED,
+    AssentWaived.topic: Step.WAIVED,
 }
 
 
 class Said(Model):
-    """What a minor said to a scope, and when."""
+    """What a minor said to a scope, and when; or that the minor cannot be asked."""
 
     at: Moment
     agrees: bool
@@ -95,7 +97,7 @@ class ConsentRow(Row):
     said: tuple[Cell[Said], ...] = ()
     """Where a guardian gave it: what the minor has said to that scope (rule 23)."""
     reason: Cell[Text | None] | None = None
-    """Why a minor dissents, where that was said."""
+    """Why a minor dissents, where that was said, or cannot be asked."""
 
     def holds(self, at: datetime) -> bool:
         """Whether this is a consent in force at that time."""
@@ -144,7 +146,7 @@ class ConsentRegister(Gathering[ConsentRow]):
                     yield entry.version, _became(row, consents[given.consent], endings)
                 case ConsentDeclined() as declined:
                     yield entry.version, _answered(entry, declined, said)
-                case AssentGiven() | AssentDissented() as said_by_minor:
+                case AssentGiven() | AssentDissented() | AssentWaived() as said_by_minor:
                     yield entry.version, _assented(entry, said_by_minor)
                 case Erased() if entry.topic in _STEPS:
                     yield entry.version, ConsentRow.erased(entry, **_envelope(entry))
@@ -255,7 +257,7 @@ def _became(
         ),
         of_age_at=None if consent.of_age is None else cell(*consent.of_age),
         said=tuple(
-            cell(entry, Said(at=entry.occurred_at, agrees=isinstance(entry.event, AssentGiven)))
+            cell(entry, Said(at=entry.occurred_at, agrees=entry.topic != AssentDissented.topic))
             for entry in said
         ),
     )
@@ -269,7 +271,9 @@ def _became(
     )
 
 
-def _assented(entry: RecordedEvent, said: AssentGiven | AssentDissented) -> ConsentRow:
+def _assented(
+    entry: RecordedEvent, said: AssentGiven | AssentDissented | AssentWaived
+) -> ConsentRow:
     here = Cells(entry)
     row = ConsentRow(
         step=here(_STEPS[entry.topic]),
@@ -279,9 +283,9 @@ def _assented(entry: RecordedEvent, said: AssentGiven | AssentDissented) -> Cons
         reported=here(said.reported),
         scope=here(said.scope),
     )
-    if isinstance(said, AssentDissented):
-        return replace(row, reason=here(said.reason))
-    return replace(row, document=here(said.document), document_version=here(said.version))
+    if isinstance(said, AssentGiven):
+        return replace(row, document=here(said.document), document_version=here(said.version))
+    return replace(row, reason=here(said.reason))
 
 
 def _last_before(entry: RecordedEvent, earlier: Iterable[RecordedEvent]) -> Cell[Moment] | None:

@@ -162,7 +162,7 @@ def _consents(rows: Mapping[int, ConsentRow], people: People, now: datetime) -> 
     for version, row in sorted(rows.items()):
         scope, party = known(row.scope), known(row.party)
         if scope is not None and party is not None:
-            by_minor = known(row.step) in (Step.ASSENTED, Step.DISSENTED)
+            by_minor = known(row.step) in (Step.ASSENTED, Step.DISSENTED, Step.WAIVED)
             newest[scope, party, by_minor] = (version, row)
     order = list(Scope)
     for (scope, party, by_minor), (version, row) in sorted(
@@ -196,9 +196,10 @@ def _standing(row: ConsentRow, now: datetime) -> tuple[str, str, str]:
         return "declined", "", f"{document}, {on}"
     if step is Step.ASSENTED:
         return "the minor assents", "good", f"{document}, {on}"
-    if step is Step.DISSENTED:
-        reason = known(row.reason)
-        return "the minor dissents", "alarm", on + (f": {reason}" if reason else "")
+    if step in (Step.DISSENTED, Step.WAIVED):
+        dissents, reason = step is Step.DISSENTED, known(row.reason)
+        state = "the minor dissents" if dissents else "the minor cannot be asked yet"
+        return state, "alarm" if dissents else "", on + (f": {reason}" if reason else "")
     begins, ends, withdrawn = known(row.valid_from), row.ends_at, known(row.withdrawn_at)
     since = "" if begins is None else f"since {words.day(begins)}"
     if withdrawn is not None and withdrawn <= now:

@@ -46,6 +46,7 @@ TOPICS = {
     "consent.withdrawn": "Consent withdrawn",
     "assent.given": "Assent given",
     "assent.dissented": "Minor dissented",
+    "assent.waived": "Minor not able to be asked",
     "assent.majority_reached": "Came of age",
     "session.scheduled": "Session scheduled",
     "session.rescheduled": "Session moved",
@@ -140,6 +141,7 @@ DOORS = {
     "goals": "the goals",
     "readers": "who read it",
     "incidents": "emergencies and denials",
+    "amendments": "amendments and what waits for them",
     "disclosures": "to whom it was disclosed",
     "export": "a copy of the record",
 }

@@ -7,7 +7,7 @@ from fastapi import Depends, Response
 from api.doors import Reads, Visit
 from api.routes.command import accept, concept
 from api.routes.rows import page_document_of, page_of
-from domain.assent import DissentAsMinor, GiveAssent, RecordMajority
+from domain.assent import DissentAsMinor, GiveAssent, RecordMajority, WaiveAssent
 from domain.consenting import DeclineConsent, GiveConsent, RenewConsent
 from domain.information import AddressQuestions, GiveInformation
 from domain.withdrawal import NarrowConsent, WithdrawConsent
@@ -16,7 +16,7 @@ from projections.consent_register import ConsentRow
 router = concept("consents")
 accept(router, GiveInformation, AddressQuestions)
 accept(router, GiveConsent, RenewConsent, DeclineConsent, NarrowConsent, WithdrawConsent)
-accept(router, GiveAssent, DissentAsMinor, RecordMajority)
+accept(router, GiveAssent, DissentAsMinor, WaiveAssent, RecordMajority)
 
 
 @router.get("/relationships/{relationship}/consents", response_model=page_document_of(ConsentRow))

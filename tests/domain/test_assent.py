@@ -12,14 +12,17 @@ from pydantic import ValidationError
 from domain.assent import (
     AssentDissented,
     AssentGiven,
+    AssentWaived,
     BirthDateUnknown,
     DissentAsMinor,
     GiveAssent,
     MajorityKnown,
     MajorityReached,
+    MinorHasSpoken,
     NotAMinor,
     NotOfAge,
     RecordMajority,
+    WaiveAssent,
 )
 from domain.clinic import Scope
 from domain.consent import Capacity, ConsentGiven, ConsentMissing, Reliance, in_force, relied_on
@@ -48,6 +51,7 @@ from tests.kit import (
     OPENED_FOR_A_MINOR,
     PARTNER,
     RELATIONSHIP,
+    SUPERVISOR,
     THERAPIST,
     Record,
     consent_id,
@@ -156,6 +160,41 @@ def test_nobody_assents_in_a_minors_name() -> None:
         GUARDED.when(command, by=THERAPIST, on_behalf_of=CLIENT).recorded()
     GUARDED.when(assent(party=PARTNER), by=PARTNER).refuses(NotAParticipant)
     GUARDED.when(dissent(party=PARTNER), by=PARTNER).refuses(NotAParticipant)
+
+
+def waive(scope: Scope = Scope.TREATMENT, by: UUID = THERAPIST, **changes: Any) -> WaiveAssent:
+    return WaiveAssent(
+        relationship=RELATIONSHIP, scope=scope, party=CLIENT, by=by, reason="Two years old."
+    ).model_copy(update=changes)
+
+
+def test_who_is_too_young_is_not_asked() -> None:
+    """Rule 23: a therapist says why, scope by scope; as soon as the minor speaks, that counts
+    (45 CFR 46.408(a))."""
+    waived = AssentWaived(
+        scope=Scope.TREATMENT, party=CLIENT, by=THERAPIST, reason="Two years old."
+    )
+    assert waived.subject() == CLIENT
+    record = GUARDED.when(waive()).then(waived)
+    assert holds(record, Scope.TREATMENT, NOW + HOUR)
+    assert not holds(record, Scope.RECORDING, NOW + HOUR)
+    filmed = record.when(waive(Scope.RECORDING), at=NOW).recorded()
+    assert holds(filmed, Scope.RECORDING, NOW + HOUR)
+    refused = filmed.when(dissent(Scope.RECORDING), by=CLIENT, at=NOW + HOUR).recorded()
+    assert not holds(refused, Scope.RECORDING, NOW + DAY)
+    refused.when(waive(Scope.RECORDING), at=NOW + DAY).refuses(MinorHasSpoken, party=CLIENT)
+    dissenting = GUARDED.when(dissent(), by=CLIENT).recorded()
+    dissenting.when(waive(Scope.RECORDING)).refuses(MinorHasSpoken)
+
+
+def test_only_a_therapist_waives_and_only_for_a_minor() -> None:
+    """Rule 23: not the guardian, not the supervisor, and nobody in a therapist's name."""
+    for by in (GUARDIAN, CLIENT, SUPERVISOR):
+        GUARDED.when(waive(by=by), by=by).refuses(NotAParticipant, person=by)
+    GUARDED.when(waive(), by=GUARDIAN).refuses(NotInTheirName, person=THERAPIST)
+    given(*OPENED).when(waive()).refuses(NotAMinor)
+    GUARDED.and_given((CLOSED, NOW - HOUR)).when(waive()).refuses(RelationshipNotOpen)
+    GUARDED.when(waive(party=PARTNER)).refuses(NotAParticipant, person=PARTNER)
 
 
 # --- Who signs at which age -----------------------------------------------------------------
