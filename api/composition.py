@@ -214,6 +214,7 @@ def house(service: Service) -> House:
         views=Views.under(service.log.policy),
         reader=ViewReader(service.views),
         clock=service.clock,
+        policy=service.log.policy,
         authenticate=lambda text: authenticated(service, text),
         commit=committed,
         log_status=lambda: _log_status(service),

@@ -150,8 +150,7 @@ def erase(
     \b
     Examples:
       rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis objected --dry-run
-      rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful \\
-        --reason 'Recorded for somebody else.' --format json
+      rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful
     """
     _TEXT.validate_python(reason)
     with open_service(settings_of_record(), progress=say) as service:

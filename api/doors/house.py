@@ -17,7 +17,7 @@ from api import access
 from api.access import DOORS, Principal
 from api.problems import CrossSiteRequest, Fault, NotAuthenticated, TooManyDenials
 from domain.access import NoteDenial, Role
-from domain.event import RecordedEvent
+from domain.event import Policy, RecordedEvent
 from domain.person import (
     PersonRegistered,
     PractitionerRegistered,
@@ -94,6 +94,7 @@ class House:
     views: Views
     reader: ViewReader
     clock: Clock
+    policy: Policy
     authenticate: Callable[[str], Principal | None]
     """The principal of a token's text; None if it is none in force, or its role is revoked."""
     commit: Callable[[Any], Commitment]

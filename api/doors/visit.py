@@ -29,9 +29,11 @@ from domain.disclosure import (
     ExportMade,
     NoteExport,
     RecordDisclosed,
+    ToInform,
     ViewVersion,
     disclosure_stream,
     suspended,
+    to_inform,
 )
 from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
@@ -202,6 +204,19 @@ class Visit:
                 isinstance(entry.event, RecordDisclosed) and entry.event.recipient.kind in untold
             )
         }
+
+    def amendments(self) -> tuple[History, tuple[ToInform, ...]]:
+        """The entries that amendments are told from, and who is to be told of an accepted one.
+
+        By ids and versions they are structure, so whoever sees that sees all of them; a client
+        sees the own ones.
+        """
+        assert self.relationship is not None
+        history = self.history()
+        if self.reach in (Reach.STRUCTURE, Reach.ALL):
+            history = self.house.records.history(self.stream)
+        disclosures = self.house.records.history(disclosure_stream(self.relationship))
+        return history, () if self.reach is Reach.OWN else to_inform(history, disclosures)
 
     def as_copied(self) -> "Visit":
         """The same visit with both times stated: a copy tells as of when it is (rule 43)."""

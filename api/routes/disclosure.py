@@ -1,17 +1,18 @@
 """Disclosure: what left a record, and the copy of it that somebody takes along."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Response
 
 from api.doors import Copies, Reads, Visit
 from api.doors.entries import entries_of
+from api.routes.amendment import AmendmentDocument
 from api.routes.command import accept, concept
 from api.routes.entries import RecordEntryDocument
 from api.routes.relationship import DossierDocument, dossier
-from domain.amendment import Amending, DenialGround, amendments_of
+from domain.amendment import amendments_of
 from domain.disclosure import (
     REDISCLOSURE_NOTICE,
     DiscloseRecord,
@@ -44,33 +45,6 @@ def disclosures(visit: Annotated[Visit, Depends(Reads("disclosures"))]) -> Discl
 
 
 # --- A copy ---------------------------------------------------------------------------------
-
-
-class AmendmentDocument(Model):
-    """An amendment and the entries that belong to it, by version; they travel with the copy."""
-
-    amendment: UUID
-    entry: int
-    """The contested one."""
-    requested: int
-    accepted: bool
-    denied: DenialGround | None
-    disagreement: int | None
-    rebuttal: int | None
-    steps: list[int]
-
-    @classmethod
-    def of(cls, amending: Amending) -> Self:
-        return cls(
-            amendment=amending.requested.amendment,
-            entry=amending.requested.entry,
-            requested=amending.entry,
-            accepted=amending.accepted is not None,
-            denied=amending.denied.ground if amending.denied else None,
-            disagreement=amending.disagreement,
-            rebuttal=amending.rebuttal,
-            steps=amending.steps,
-        )
 
 
 class ExportedView(Model):

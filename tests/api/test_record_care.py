@@ -20,12 +20,14 @@ from domain.access import (
     access_stream,
 )
 from domain.amendment import (
+    AcceptAmendment,
     DenialGround,
     DenyAmendment,
     RebutDisagreement,
     RequestAmendment,
     StateDisagreement,
 )
+from domain.correction import CorrectEntry
 from domain.disclosure import (
     DiscloseRecord,
     ExportMade,
@@ -34,8 +36,16 @@ from domain.disclosure import (
     SuspendAccounting,
     disclosure_stream,
 )
+from domain.goal import ProposeGoal
+from domain.participant import LeaveRelationship
+from domain.person import RegisterPerson
 from domain.process_note import WriteProcessNote
-from domain.relationship import relationship_stream
+from domain.relationship import (
+    Constellation,
+    OpenRelationship,
+    RelationshipOpened,
+    relationship_stream,
+)
 from domain.restriction import (
     Against,
     AgreeRestriction,
@@ -440,3 +450,82 @@ def test_a_client_is_told_who_received_what(house: House) -> None:
     assert recipients(house, house.client) == ["provider", "health_oversight"]
     other = practice.get(house.other_client, path(house, "/disclosures"))
     assert code(other) == (404, "out-of-reach")
+
+
+# --- Amendments that wait -------------------------------------------------------------------
+
+
+def test_what_waits_for_an_answer_is_shown_with_its_time(house: House) -> None:
+    """R7, R24: until when it is due, that it is overdue, and who is still to be told of it."""
+    practice, amendment = house.practice, uuid4()
+    about: dict[str, Any] = {"relationship": house.relationship, "amendment": amendment}
+    practice.recorded(house.officer, disclosed(house, RecipientKind.PROVIDER))
+    party = house.client.person
+    practice.recorded(
+        house.client,
+        RequestAmendment(**about, entry=1, party=party, wants="Day clinic.", reason="I know."),
+    )
+    for who in (house.client, house.therapist, house.officer):
+        told = practice.shown(who, path(house, "/amendments"))
+        (due,) = told["due"]
+        assert (due["amendment"], due["overdue"]) == (str(amendment), False)
+    practice.later(days=61)
+    (due,) = practice.shown(house.officer, path(house, "/amendments"))["due"]
+    assert due["overdue"]
+    log = practice.clinic.log
+    opening = log.history(relationship_stream(house.relationship))[0].event
+    assert isinstance(opening, RelationshipOpened)
+    correct = CorrectEntry(
+        stream=relationship_stream(house.relationship),
+        entry=1,
+        reason="As it was.",
+        content=opening.model_dump(mode="json", exclude={"reported"}, exclude_none=True)
+        | {"setting": "day clinic"},
+    )
+    version = practice.recorded(house.therapist, correct)["entries"][0]["version"]
+    practice.recorded(house.therapist, AcceptAmendment(**about, correction=version))
+    told = practice.shown(house.officer, path(house, "/amendments"))
+    assert told["due"] == []
+    assert [each["recipient"] for each in told["to_inform"]] == ["Inspectorate"]
+    assert practice.shown(house.client, path(house, "/amendments"))["to_inform"] == []
+
+
+# --- Who has left ---------------------------------------------------------------------------
+
+
+def test_who_has_left_a_group_reads_what_was_until_then(house: House) -> None:
+    """R23: it stays their record, as far as it tells of the time in which they were there."""
+    practice, group = house.practice, uuid4()
+    others = [practice.somebody(Role.CLIENT) for _ in range(2)]
+    for other in others:
+        register = RegisterPerson(person=other.person, full_name="Kim Beispiel")
+        practice.recorded(house.administrator, register)
+    practice.recorded(
+        house.therapist,
+        OpenRelationship(
+            relationship=group,
+            clients=(house.client.person, *(other.person for other in others)),
+            therapists=(house.therapist.person,),
+            constellation=Constellation.GROUP,
+            modality="group analysis",
+            setting="outpatient",
+        ),
+    )
+
+    def agree_on(statement: str) -> None:
+        goal = ProposeGoal(relationship=group, statement=statement, by=house.therapist.person)
+        practice.recorded(house.therapist, goal)
+
+    agree_on("While she was there.")
+    practice.later(hours=1)
+    leave = LeaveRelationship(relationship=group, person=house.client.person, reason="Moves away.")
+    practice.recorded(house.therapist, leave)
+    practice.later(hours=1)
+    agree_on("After she had left.")
+    for door in ("", "/entries"):
+        left = practice.get(house.client, f"/relationships/{group}{door}").text
+        assert "While she was there." in left
+        assert "After she had left." not in left
+        assert (
+            "After she had left." in practice.get(others[0], f"/relationships/{group}{door}").text
+        )
