@@ -405,7 +405,7 @@ def api() -> str:
     for router in ROUTERS:
         application.include_router(router)
     through = {
-        (method, path): doors for router in ROUTERS for method, path, doors in _routes(router)
+        (method, path): doors for router in ROUTERS for method, path, doors in routes_of(router)
     }
     reads = [
         (
@@ -425,7 +425,7 @@ def api() -> str:
     ]
     doors = [(f"`{name}`", _who(name)) for name in DOORS if name not in COMMANDS]
     shown = [
-        (f"`{method} {path}`", _code(by) or "open") for method, path, by in _routes(pages.router)
+        (f"`{method} {path}`", _code(by) or "open") for method, path, by in routes_of(pages.router)
     ]
     introduction = f"""
 Bodies, answers and their fields are in the contract that each server gives at `/openapi.json`.
@@ -461,7 +461,7 @@ def _who(door: str) -> str:
     return "; ".join(f"{role.value}: {reach.value}" for role, reach in DOORS[door].who.items())
 
 
-def _routes(router: APIRouter) -> Iterator[tuple[str, str, list[str]]]:
+def routes_of(router: APIRouter) -> Iterator[tuple[str, str, list[str]]]:
     """The routes of one router: method, path, and the doors they lead through."""
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(router)

@@ -815,6 +815,8 @@ def treat_a_minor(year: Year) -> None:
         capacity="guardian",
     )
     own = {**here, "party": year["minor"]}
+    waived = {"by": year["therapist"], "reason": "Not able to take it in at that time."}
+    year.tell(therapist, "waive-assent", **own, scope="outcome_measures", **waived)
     year.tell(minor, "give-assent", **own, **document, scope="treatment")
     year.tell(minor, "dissent-as-minor", **own, scope="recording", reason="No camera.")
     year.practice.later(days=30)
