@@ -20,8 +20,8 @@ from api.demo.plot import plots
 from api.demo.stage import Act, Stage
 from api.demo.story import tell
 from domain.access import Role
-from domain.event import Refusal
-from domain.records import Proposal, Receipt, ReceiptEntry
+from domain.event import History, RecordedEvent, Refusal, Stream
+from domain.records import Proposal, Receipt
 
 SEED, RELATIONSHIPS = 1, 24
 """What is told where nobody asks for something else."""
@@ -54,6 +54,8 @@ class Log(Protocol):
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]: ...
     def receipt(self, command_id: UUID) -> Receipt | None: ...
+    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]: ...
+    def history(self, stream: Stream) -> History: ...
     def keyed_id(self, *natural_key: str) -> UUID: ...
     def head_size(self) -> int: ...
 
@@ -163,10 +165,7 @@ def _record(log: Log, clock: RunningClock, stage: Stage, progress: Progress | No
     acts = sorted(stage.acts, key=lambda act: act.at)
     batches = _batches(acts)
 
-    def find(key: str) -> ReceiptEntry:
-        receipt = log.receipt(_command_id(stage, key))
-        assert receipt is not None, f"{key} comes before what refers to it"
-        return receipt.entries[0]
+    find = _Find(log, stage)
 
     def is_recorded(batch: Sequence[Act]) -> bool:
         return log.receipt(_command_id(stage, batch[-1].key)) is not None
@@ -196,12 +195,32 @@ def _record(log: Log, clock: RunningClock, stage: Stage, progress: Progress | No
             progress("demonstration", count, len(acts))
 
 
+class _Find:
+    """Looks up what was recorded in earlier batches."""
+
+    def __init__(self, log: Log, stage: Stage) -> None:
+        self._log, self._stage = log, stage
+
+    def __call__(self, key: str) -> RecordedEvent:
+        receipt = self._log.receipt(_command_id(self._stage, key))
+        assert receipt is not None, f"{key} comes before what refers to it"
+        (entry,) = self._log.read_log(receipt.entries[0].position - 1, 1)
+        return entry
+
+    def history(self, stream: Stream) -> History:
+        return self._log.history(stream)
+
+
 def _batches(acts: Sequence[Act]) -> list[list[Act]]:
-    """Acts that are recorded shortly after each other, and do not refer to each other."""
+    """Acts that are recorded shortly after each other, and do not refer to each other.
+
+    What refers to earlier acts stands in batches with its like: those acts are recorded by then.
+    """
     batches: list[list[Act]] = []
     for act in acts:
         refers = callable(act.command)
-        if batches and not refers and act.at - batches[-1][0].at <= _BATCH:
+        alike = batches and refers is callable(batches[-1][0].command)
+        if alike and act.at - batches[-1][0].at <= _BATCH:
             batches[-1].append(act)
         else:
             batches.append([act])

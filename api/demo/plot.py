@@ -10,6 +10,7 @@ from domain.person import Activity
 from domain.relationship import Constellation
 
 DAYS = 730
+MINOR = 9
 LAST_BEGIN = 600
 
 
@@ -50,6 +51,15 @@ class Plot:
     telehealth: bool
     twists: frozenset[Twist]
     course: Course
+
+    @property
+    def minor(self) -> bool:
+        """The client is fifteen, and comes with a guardian."""
+        return self.number % 24 == MINOR
+
+    @property
+    def consents_to_recording(self) -> bool:
+        return Twist.RECORDING_WITHDRAWN in self.twists or self.number % 3 == 0
 
 
 _CYCLE: tuple[tuple[str, Ending, frozenset[Twist]], ...] = (

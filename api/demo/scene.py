@@ -35,6 +35,8 @@ class Scene:
     clients: tuple[Someone, ...]
     therapists: tuple[Someone, ...]
     supervisor: Someone | None
+    guardian: Someone | None = None
+    """Who consents for a minor."""
 
     @property
     def relationship(self) -> UUID:

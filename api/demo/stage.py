@@ -5,16 +5,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from random import Random
+from typing import Protocol
 from uuid import UUID
 
 from api.demo import words
 from domain.clinic import AttestInstrumentLicence, FoundClinic, PublishConsentDocument, Scope
-from domain.event import Command
-from domain.person import Activity, Profession, RegisterPerson, RegisterPractitioner
-from domain.records import Author, ReceiptEntry
+from domain.event import Command, History, RecordedEvent, Stream
+from domain.person import (
+    Activity,
+    AttestRaterTraining,
+    Profession,
+    RegisterPerson,
+    RegisterPractitioner,
+)
+from domain.records import Author
+from domain.rupture import Method
 
-Find = Callable[[str], ReceiptEntry]
-"""Where the first entry of the act with that key stands."""
+
+class Find(Protocol):
+    """What an act may look up when its turn comes."""
+
+    def __call__(self, key: str) -> RecordedEvent:
+        """The first entry of the act with that key."""
+        ...
+
+    def history(self, stream: Stream) -> History: ...
+
 
 HOURS = (8, 9, 10, 11, 13, 14, 15, 16, 17, 18)
 WEEKDAYS = 5
@@ -82,6 +98,7 @@ class Stage:
         self.coach = self.someone("coach")
         count = max(6, -(-self.relationships // 16))
         self.therapists = [self.someone("therapist", str(n)) for n in range(count)]
+        self.trainee = self.therapists[3]
         self._reworded = wall_clock(self.begin + timedelta(days=365), 8)
         self._found()
 
@@ -140,7 +157,7 @@ class Stage:
             )
             self.act(at + timedelta(minutes=5), f"licence/{instrument}", office, licence)
         staff: list[tuple[Someone, Profession, tuple[Activity, ...]]] = [
-            *((one, Profession.THERAPIST, (Activity.THERAPY,)) for one in self.therapists),
+            *((one, self._profession(one), (Activity.THERAPY,)) for one in self.therapists),
             *(
                 (one, Profession.SUPERVISOR, (Activity.SUPERVISION, Activity.THERAPY))
                 for one in self.supervisors
@@ -156,10 +173,23 @@ class Stage:
                 valid_from=self.begin,
             )
             self.act(at + timedelta(minutes=9), f"staff/{one.id}", office, registered)
+        for rater in self.supervisors:
+            trained = AttestRaterTraining(
+                practitioner=rater.id,
+                system=Method.CODED_3RS,
+                trained_by="Rater training of the institute, four days and twelve coded sessions",
+                basis="Agreement with the reference codings, as the institute certifies.",
+                valid_from=self.begin,
+            )
+            self.act(at + timedelta(minutes=12), f"trained/{rater.id}", office, trained)
 
-    def register(self, at: datetime, one: Someone, rng: Random) -> None:
-        """A client is registered at the desk."""
-        born = date(self.begin.year - rng.randint(19, 74), rng.randint(1, 12), rng.randint(1, 28))
+    def _profession(self, one: Someone) -> Profession:
+        return Profession.TRAINEE if one == self.trainee else Profession.THERAPIST
+
+    def register(self, at: datetime, one: Someone, rng: Random, *, minor: bool = False) -> None:
+        """A client, or whoever answers for one, is registered at the desk."""
+        age = 15 if minor else rng.randint(19, 74)
+        born = date(self.begin.year - age, rng.randint(1, 12), rng.randint(1, 28))
         command = RegisterPerson(
             person=one.id,
             full_name=one.name,

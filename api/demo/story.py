@@ -3,18 +3,27 @@
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from random import Random
+from typing import Any
 from uuid import UUID
 
 from api.demo import words
 from api.demo.agreements import Goals, Tasks
+from api.demo.noting import Notes
+from api.demo.office import Office
+from api.demo.outcomes import Outcomes
 from api.demo.plot import Ending, Plot, Twist
 from api.demo.ratings import Ratings
+from api.demo.room import RECORDED, STOPPED_AFTER, Room
 from api.demo.scene import Hour, Scene
 from api.demo.stage import Find, Someone, Stage, holidays, wall_clock, workday
+from api.demo.strains import Strains
+from api.demo.supervising import Supervising
 from domain.access import ReadRecord, Role
 from domain.appointment import CancelSession, MissSession, ScheduleSession
+from domain.assent import DissentAsMinor, GiveAssent
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
+from domain.consent import Capacity
 from domain.consenting import DeclineConsent, GiveConsent
 from domain.correction import CorrectEntry
 from domain.information import AddressQuestions, GiveInformation
@@ -54,11 +63,14 @@ def tell(stage: Stage, plot: Plot) -> None:
         clients=tuple(clients),
         therapists=(stage.coach,) if coached else (first, second) if both else (first,),
         supervisor=None if coached else stage.supervisors[number % 2],
+        guardian=stage.someone("guardian", str(number)) if plot.minor else None,
     )
     story = Story(scene)
     begins = workday(plot.begins)
     for client in clients:
-        stage.register(wall_clock(begins, 9), client, rng)
+        stage.register(wall_clock(begins, 9), client, rng, minor=plot.minor)
+    if scene.guardian is not None:
+        stage.register(wall_clock(begins, 9, 5), scene.guardian, rng)
     story.open(wall_clock(begins, 10))
     story.intake(wall_clock(begins, 10, 20))
     ended = story.go_on(begins + timedelta(days=5))
@@ -83,6 +95,12 @@ class Story:
         self._goals = Goals(scene)
         self._tasks = Tasks(scene, self._goals)
         self._ratings = Ratings(scene)
+        self._outcomes = Outcomes(scene)
+        self._notes = Notes(scene)
+        self._room = Room(scene)
+        self._strains = Strains(scene)
+        self._supervising = Supervising(scene)
+        self._office = Office(scene)
         self._slot = scene.stage.slot(*(therapist.id for therapist in scene.therapists))
         self._appointments = 0
         self._held = 0
@@ -136,10 +154,17 @@ class Story:
             if self._scene.plot.telehealth:
                 self._inform(at, client, "telehealth")
                 self._consent(at, client, "telehealth", Scope.TELEHEALTH)
+        self._room.agree(at + timedelta(minutes=20))
         self._ratings.before_the_first(at + timedelta(minutes=30))
         self._contact = at + timedelta(minutes=35)
 
     def _inform(self, at: datetime, client: Someone, paper: str) -> None:
+        """The client; for a minor the guardian too, who will sign."""
+        guardian = self._scene.guardian
+        for whom in (client,) if guardian is None else (client, guardian):
+            self._inform_one(at, whom, paper)
+
+    def _inform_one(self, at: datetime, client: Someone, paper: str) -> None:
         scene, document = self._scene, self._scene.stage.paper(paper, at)
         scene.act(
             at,
@@ -177,9 +202,29 @@ class Story:
             document=document.id,
             version=document.version,
             sha256=document.sha256,
-            signer=client.id,
+            signer=(scene.guardian or client).id,
+            capacity=Capacity.GUARDIAN if scene.guardian else Capacity.OWN,
         )
-        scene.act(at, f"consent/{scope}/{client.id}", client, give)
+        scene.act(at, f"consent/{scope}/{client.id}", scene.guardian or client, give)
+        if scene.guardian is not None:
+            self._own_say(at, client, paper, scope)
+
+    def _own_say(self, at: datetime, client: Someone, paper: str, scope: Scope) -> None:
+        """A minor is asked too, and says no to being recorded."""
+        scene, document = self._scene, self._scene.stage.paper(paper, at)
+        about: dict[str, Any] = {
+            "relationship": scene.relationship,
+            "scope": scope,
+            "party": client.id,
+        }
+        says = (
+            DissentAsMinor(reason=words.MINOR_SAYS_NO, **about)
+            if scope is Scope.RECORDING
+            else GiveAssent(document=document.id, version=document.version, **about)
+        )
+        if scene.act(at, f"own-say/{scope}/{client.id}", client, says):
+            kind = "dissent_of_a_minor" if scope is Scope.RECORDING else "assent"
+            scene.plant(kind, key=f"own-say/{scope}/{client.id}", detail=scope)
 
     def _decline(self, at: datetime, client: Someone, paper: str, scope: Scope) -> None:
         scene, document = self._scene, self._scene.stage.paper(paper, at)
@@ -274,6 +319,10 @@ class Story:
                 recorded_at=self._contact + days,
                 late_reason=scene.rng.choice(words.LATE_REASONS),
             )
+        stopped = Twist.RECORDING_WITHDRAWN in scene.plot.twists and self._held == WITHDRAWN_AFTER
+        if stopped:
+            self._room.begin(hour)
+            self._withdraw(hour.started_at + STOPPED_AFTER, Scope.RECORDING)
         hold = HoldSession(
             relationship=scene.relationship,
             session=session,
@@ -289,10 +338,32 @@ class Story:
         self._counts["held"] += 1
         if hour.late_reason:
             scene.plant("late_entry", session=session, key=f"{name}/held")
+        if stopped:
+            self._room.stopped(hour)
         self._ratings.after(hour)
         self._goals.after(hour)
         self._tasks.after(hour)
+        self._beside(hour)
         self._look_back(name, hour, hold)
+
+    def _beside(self, hour: Hour) -> None:
+        """What else is noted, rated, recorded and seen after a session that came in on time."""
+        if hour.late_reason:
+            return
+        self._outcomes.after(hour)
+        self._notes.after(hour)
+        self._room.after(hour)
+        self._strains.after(hour)
+        self._office.after(hour)
+        if self._supervised:
+            self._supervising.after(hour)
+        recording = self._room.record(hour)
+        if recording is None or self._scene.supervisor is None:
+            return
+        if self._supervised:
+            self._strains.observe(hour, recording, self._scene.supervisor)
+        if self._scene.name == "0" and hour.number != RECORDED[0]:
+            self._room.recall(hour, recording)
 
     def _comes_late(self) -> bool:
         return Twist.LATE in self._scene.plot.twists or self._scene.rng.random() < 0.15
@@ -307,12 +378,10 @@ class Story:
             self._read(at, scene.supervisor, Role.SUPERVISOR)
         if Twist.TIMES_CORRECTED in twists and hour.number == CORRECTED_SESSION:
             self._correct_times(name, hour, hold)
-        if hour.number == WITHDRAWN_AFTER:
-            if Twist.SUPERVISION_WITHDRAWN in twists:
-                self._withdraw(hour, Scope.SUPERVISION_DISCLOSURE)
-                self._supervised = False
-            if Twist.RECORDING_WITHDRAWN in twists:
-                self._withdraw(hour, Scope.RECORDING)
+        if hour.number == WITHDRAWN_AFTER and Twist.SUPERVISION_WITHDRAWN in twists:
+            after = hour.recorded_at + timedelta(days=3)
+            self._withdraw(after, Scope.SUPERVISION_DISCLOSURE)
+            self._supervised = False
 
     def _read(self, at: datetime, reader: Someone, role: Role) -> None:
         scene = self._scene
@@ -339,8 +408,8 @@ class Story:
         if scene.act(at, f"{name}/corrected", scene.therapist, correct):
             scene.plant("correction", session=hour.id, key=f"{name}/corrected", detail="ended_at")
 
-    def _withdraw(self, hour: Hour, scope: Scope) -> None:
-        scene, at = self._scene, hour.recorded_at + timedelta(days=3)
+    def _withdraw(self, at: datetime, scope: Scope) -> None:
+        scene = self._scene
         for client in scene.clients:
             withdraw = WithdrawConsent(
                 relationship=scene.relationship, consent=self._consent_id(scope, client)
@@ -436,7 +505,7 @@ class Story:
         return f"{left} still open." if left else "None is open."
 
     def _ruptures_in_words(self) -> str | None:
-        left = sum(rupture.repaired is None for rupture in self._scene.plot.course.ruptures)
+        left = self._strains.open
         return f"{left} talked about, and left." if left else None
 
     # --- Ground truth ------------------------------------------------------------------------

@@ -250,8 +250,7 @@ def _seen(history: History, found: Sequence[Possible], people: People) -> Iterat
     for rupture in ruptures_of(history).values():
         mark = rupture.marked
         if mark.session in numbers:
-            source = people.part(mark.raised_by) or mark.perspective.value
-            by_session.setdefault(mark.session, {})[source] = words.plain(mark.kind)
+            by_session.setdefault(mark.session, {})[_source(rupture, people)] = words.plain(mark.kind)
     for each in found:
         session = each.point.session_id
         if session in numbers:
@@ -260,6 +259,13 @@ def _seen(history: History, found: Sequence[Possible], people: People) -> Iterat
             by_session[session][METHODS] = "possible" if known == "possible" else told
     for session in sorted(by_session, key=lambda id_: numbers[id_]):
         yield Seen(f"session {numbers[session]}", sessions[session].started_at, by_session[session])
+
+
+def _source(rupture: Rupture, people: People) -> str:
+    """Who said so: `client 2`, or from where, for whoever looks from outside."""
+    mark = rupture.marked
+    inside = mark.perspective in (Perspective.CLIENT, Perspective.THERAPIST)
+    return (inside and people.part(mark.raised_by)) or mark.perspective.value
 
 
 # --- On the chart ---------------------------------------------------------------------------
@@ -272,7 +278,7 @@ def strip(
     marks: list[Mark] = []
     spans: list[Span] = []
     for rupture in ruptures_of(history).values():
-        row = people.part(rupture.marked.raised_by) or rupture.marked.perspective.value
+        row = _source(rupture, people)
         begins = _began(rupture, history)
         said = f"{words.day(begins)}, rupture marked by the {row}: {rupture.marked.kind}"
         marks.append(Mark(row, begins, Shape.RUPTURE, said, words.plain(rupture.marked.kind)))
