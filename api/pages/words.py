@@ -6,7 +6,7 @@ from functools import cache
 from uuid import UUID
 
 from api.doors import Withheld
-from domain.access import Role
+from domain.access import Basis, Role
 from domain.clinic import Scope
 from domain.consent import ConsentDeclined, ConsentGiven
 from domain.event import Erased, Event, Refusal
@@ -125,6 +125,15 @@ SEES = {
     Role.SYSTEM: "Holds the machine.",
 }
 
+BASES = {
+    Basis.OWN: "own record",
+    Basis.TREATING: "treating",
+    Basis.CONSENT: "consent",
+    Basis.BREAK_GLASS: "emergency",
+    Basis.STRUCTURE: "structure only",
+    Basis.OPERATION: "operation",
+}
+
 DOORS = {
     "caseload": "the list of relationships",
     "dossier": "the relationship",
@@ -174,6 +183,11 @@ _MISSING = {
     Missing.GOALS: "no open goal",
     Missing.AGREEMENT: "goals not agreed by all",
 }
+
+
+def door(name: str) -> str:
+    """What is behind a door; of one where something is recorded, its name."""
+    return DOORS.get(name, plain(name))
 
 
 def topic(code: str) -> str:

@@ -452,6 +452,33 @@ def test_a_client_is_told_who_received_what(house: House) -> None:
     assert code(other) == (404, "out-of-reach")
 
 
+def test_the_page_of_readers_tells_it_all_in_words(house: House) -> None:
+    """R23: readings with their basis, emergencies, denials, disclosures; a supervisor sees no
+    account of what left the record."""
+    practice = house.practice
+    practice.get(house.other_therapist, path(house))
+    practice.recorded(house.other_therapist, break_glass(house))
+    practice.get(house.other_therapist, path(house))
+    practice.recorded(house.officer, disclosed(house, RecipientKind.PROVIDER))
+
+    def page(who: Somebody) -> str:
+        accepts = {"Accept": "text/html"}
+        answer = practice.client.get(path(house, "/readers"), headers=who.headers | accepts)
+        assert answer.status_code == 200
+        text: str = answer.text
+        return text
+
+    told = page(house.client)
+    for words in (
+        "was turned away at the relationship: out of reach",
+        "She is not safe tonight.",
+        "emergency</td>",
+        "disclosed to Inspectorate, for oversight: Attendance.",
+    ):
+        assert words in told
+    assert "What left the record" not in page(house.supervisor)
+
+
 # --- Amendments that wait -------------------------------------------------------------------
 
 
