@@ -6,6 +6,7 @@ different perspectives stay apart (rule 32).
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -28,7 +29,14 @@ from domain.goal import (
     goals_of,
 )
 from domain.instrument import Perspective
-from domain.relationship import RelationshipOpened
+from domain.relationship import (
+    ParticipantJoined,
+    ParticipantLeft,
+    RelationshipErased,
+    RelationshipOpened,
+    RelationshipUnknown,
+    relationship_of,
+)
 from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred, told
 
 
@@ -81,11 +89,14 @@ class GoalRow(Row):
 
 class GoalCourse(Gathering[GoalRow]):
     name = "goal_course"
+    version = 2
     row = GoalRow
     clear = ("kind", "at", "source")
     topics = frozenset(
         {
             RelationshipOpened.topic,
+            ParticipantJoined.topic,
+            ParticipantLeft.topic,
             GoalAssented.topic,
             GoalDissented.topic,
             GoalReached.topic,
@@ -117,9 +128,10 @@ class GoalCourse(Gathering[GoalRow]):
 
 
 def _participants(history: History) -> Collection[UUID]:
-    """Everybody whose assent counts; nobody where the opening is erased."""
-    opening = next(history.of(RelationshipOpened), None)
-    return () if opening is None else (*opening[1].clients, *opening[1].therapists)
+    """Everybody whose assent counts today; nobody where the opening is erased."""
+    with suppress(RelationshipUnknown, RelationshipErased):
+        return relationship_of(history).participants
+    return ()
 
 
 def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> GoalRow:

@@ -17,10 +17,23 @@ from domain.goal import (
     Level,
 )
 from domain.instrument import Perspective
+from domain.relationship import Constellation, Part, ParticipantJoined
 from projections.dossier import VIEWS
 from projections.goal_course import GoalRow, Kind, current, not_agreed, series
 from projections.view import known
-from tests.kit import CLIENT, CONSENTED, RELATIONSHIP, THERAPIST, Record, given, named
+from tests.kit import (
+    CLIENT,
+    CONSENTED,
+    FOUNDED,
+    GUARDIAN,
+    PARTNER,
+    RELATIONSHIP,
+    THERAPIST,
+    Record,
+    given,
+    named,
+    opened,
+)
 
 STREAM = Stream("relationship", RELATIONSHIP)
 GOAL = named("goal")
@@ -59,6 +72,18 @@ def test_a_wording_is_agreed_by_the_last_assent() -> None:
     assert row.agreed_at is not None
     assert row.agreed_at.ref.version == whole.relationship.version
     assert list(not_agreed(rows_of(whole))) == []
+
+
+def test_who_joins_is_asked_too() -> None:
+    """Rules 10 and 25: what was agreed by all is agreed again once the new client assents."""
+    family = opened(CLIENT, PARTNER, constellation=Constellation.FAMILY)
+    joined = ParticipantJoined(person=GUARDIAN, part=Part.CLIENT, reason="Now he wants to.")
+    record = given(*FOUNDED, family, *AGREED, assented(PARTNER))
+    assert not [*not_agreed(rows_of(record))]
+    record = record.and_given(joined)
+    (row,) = not_agreed(rows_of(record))
+    assert row.agreed_at is None
+    assert not [*not_agreed(rows_of(record.and_given(assented(GUARDIAN))))]
 
 
 def test_another_wording_starts_without_assents() -> None:
