@@ -135,15 +135,15 @@ RESPONSE_QUALITY = Method[Forms](
     asks="Do the raw answers show that a form may not have been read?",
     sources=(
         "Curran 2016, Journal of Experimental Social Psychology 66, 4-19: long strings of one "
-        "answer, half of the items as a first threshold; attention items",
+        "answer (half of the items as a first threshold), attention items",
     ),
     judge=_judge,
     specs=(
         Spec(
             "share",
-            Fraction(1, 2),
+            Fraction(1),
             "what share of the answers a run of one answer must reach",
-            "Curran 2016",
+            "product: one answer throughout; short one-sided scales reach half of it in earnest",
             operator=">=",
             above=Fraction(0),
             most=Fraction(1),
