@@ -27,9 +27,10 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
-from infra import arrays, canonical
+from infra import canonical
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier, leaf_hash
+from infra.packed import RowType
 from infra.sealing import Envelope
 
 # The library silences psycopg when it is imported; an operator wants to hear of lost connections.
@@ -139,7 +140,7 @@ class ClinicDatastore(PostgresDatastore):
         self._conninfo = make_conninfo(
             pinned(conninfo, clinic), connect_timeout=_CONNECTION_SECONDS
         )
-        self._writer: Connection[DictRow] | None = None
+        self._writer: Writer | None = None
         self.pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection[DictRow],
@@ -163,17 +164,14 @@ class ClinicDatastore(PostgresDatastore):
             raise StoreUnavailable from error
 
     @contextmanager
-    def writer(self) -> Iterator[Connection[DictRow]]:
+    def writer(self) -> Iterator["Writer"]:
         """The one connection that appends, for one thread at a time; StoreUnavailable as above.
 
         It is not asked whether it lives before each append: that would double the round trips.
         """
         try:
-            if self._writer is None or self._writer.closed:
-                self._writer = Connection[DictRow].connect(
-                    self._conninfo, row_factory=dict_row, autocommit=True
-                )
-                arrays.take_packed(self._writer)
+            if self._writer is None or self._writer.connection.closed:
+                self._writer = Writer(self._conninfo)
             yield self._writer
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close_writer()
@@ -186,17 +184,55 @@ class ClinicDatastore(PostgresDatastore):
 
     def _close_writer(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            self._writer.connection.close()
             self._writer = None
 
     def register_type_adapters(self) -> None:
         """Nothing: this schema has no composite types."""
 
 
+class Writer:
+    """A connection that appends batches, and what it knows of the tables it appends to."""
+
+    def __init__(self, conninfo: str) -> None:
+        # The statement is always the same: planning it anew would take as long as running it.
+        generic = _with_option(conninfo, "plan_cache_mode=force_generic_plan")
+        self.connection = Connection[DictRow].connect(
+            generic, row_factory=dict_row, autocommit=True
+        )
+        self._entries = RowType(self.connection, "rapport.entries", _ENTRY)
+        self._commands = RowType(self.connection, "rapport.commands", _COMMAND)
+
+    def append(self, batch: Batch, after: Head, entries: Sequence[SealedEntry]) -> bool:
+        """Appends the batch; False where the head is no longer what the batch stands on."""
+        (clinic,) = {entry.envelope.clinic for entry in entries}
+        old = batch.head
+        commands = (
+            (clinic, c.command_id, c.body_mac, old.size + 1 + c.first, c.entries, after.size)
+            for c in batch.commands
+        )
+        parameters = {
+            "clinic": clinic,
+            "old_size": old.size,
+            "old_root": old.frontier.root(),
+            "size": after.size,
+            "root": after.frontier.root(),
+            "frontier": after.frontier.to_bytes(),
+            "recorded_at": after.recorded_at,
+            "commands": self._commands.pack(commands),
+            "entries": self._entries.pack(map(_entry_row, entries)),
+        }
+        return self.connection.execute(_APPEND, parameters, prepare=True).fetchone() is not None
+
+
 def pinned(conninfo: str, clinic: UUID) -> str:
     """`conninfo` with its sessions limited to one clinic by row-level security."""
+    return _with_option(conninfo, f"rapport.clinic={clinic}")
+
+
+def _with_option(conninfo: str, setting: str) -> str:
     options = conninfo_to_dict(conninfo).get("options") or ""
-    return make_conninfo(conninfo, options=f"{options} -c rapport.clinic={clinic}".strip())
+    return make_conninfo(conninfo, options=f"{options} -c {setting}".strip())
 
 
 class EntryRecorder(PostgresApplicationRecorder):
@@ -211,15 +247,14 @@ class EntryRecorder(PostgresApplicationRecorder):
         entries = cast(Sequence[SealedEntry], stored_events)
         hashes = tuple(leaf_hash(entry.leaf_input) for entry in entries)
         after = Head(head.frontier.append(hashes), batch.recorded_at)
-        parameters = _parameters(self.datastore.clinic, batch, after, entries)
         try:
-            with self.datastore.writer() as conn:
-                row = conn.execute(_APPEND, parameters, prepare=True).fetchone()
+            with self.datastore.writer() as writer:
+                appended = writer.append(batch, after, entries)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.table_name and error.diag.table_name.startswith("commands"):
                 raise CommandSeen from None
             raise LostRace from None
-        if row is None:
+        if not appended:
             raise LostRace
         commitments = tuple(entry.commitment for entry in entries)
         kwargs["outcome"].append(Appended(after, hashes, commitments))
@@ -340,7 +375,8 @@ def _cap(bound: int | None) -> int:
     return 2**53 if bound is None else bound
 
 
-_COLUMN_TYPES = {
+_ENTRY = {
+    "clinic": "uuid",
     "position": "bigint",
     "stream": "text",
     "version": "bigint",
@@ -359,75 +395,59 @@ _COLUMN_TYPES = {
     "ciphertext": "bytea",
     "leaf_input": "bytea",
 }
-COLUMNS = ", ".join(["clinic", *_COLUMN_TYPES])
-
-
-def _parameters(
-    clinic: UUID, batch: Batch, after: Head, entries: Sequence[SealedEntry]
-) -> dict[str, Any]:
-    envelopes = [entry.envelope for entry in entries]
-    first = batch.head.size + 1
-    return {
-        "clinic": clinic,
-        "old_size": batch.head.size,
-        "old_root": batch.head.frontier.root(),
-        "size": after.size,
-        "root": after.frontier.root(),
-        "frontier": after.frontier.to_bytes(),
-        "recorded_at": after.recorded_at,
-        "command_ids": arrays.uuids([command.command_id for command in batch.commands]),
-        "body_macs": arrays.byteas([command.body_mac for command in batch.commands]),
-        "firsts": arrays.bigints([first + command.first for command in batch.commands]),
-        "counts": arrays.integers([command.entries for command in batch.commands]),
-        "all_position": arrays.bigints(range(first, after.size + 1)),
-        "all_stream": arrays.texts([envelope.stream for envelope in envelopes]),
-        "all_version": arrays.bigints([envelope.stream_version for envelope in envelopes]),
-        "all_topic": arrays.texts([envelope.topic for envelope in envelopes]),
-        "all_schema_version": arrays.integers([envelope.schema_version for envelope in envelopes]),
-        "all_occurred_at": arrays.moments([envelope.occurred_at for envelope in envelopes]),
-        "all_occurred_offset": arrays.texts(
-            [canonical.offset_text(envelope.occurred_at) for envelope in envelopes]
-        ),
-        "all_actor": arrays.uuids([envelope.actor for envelope in envelopes]),
-        "all_on_behalf_of": arrays.uuids([envelope.on_behalf_of for envelope in envelopes]),
-        "all_source": arrays.texts([envelope.source for envelope in envelopes]),
-        "all_command_id": arrays.uuids([envelope.command_id for envelope in envelopes]),
-        "all_command_index": arrays.integers([envelope.command_index for envelope in envelopes]),
-        "all_key_id": arrays.uuids([envelope.key_id for envelope in envelopes]),
-        "all_commitment": arrays.byteas([entry.commitment for entry in entries]),
-        "all_ciphertext": arrays.byteas([entry.state for entry in entries]),
-        "all_leaf_input": arrays.byteas([entry.leaf_input for entry in entries]),
-    }
-
-
-# Position and time of recording come with the batch: what is left differs from entry to entry.
-_OWN = {
-    name: kind for name, kind in _COLUMN_TYPES.items() if name not in ("position", "recorded_at")
+_COMMAND = {
+    "clinic": "uuid",
+    "command_id": "uuid",
+    "body_mac": "bytea",
+    "first_position": "bigint",
+    "entries": "integer",
+    "tree_size": "bigint",
 }
-_UNNEST = ", ".join(f"%(all_{name})s::{kind}[]" for name, kind in _OWN.items())
+COLUMNS = ", ".join(_ENTRY)
 
-_APPEND = f"""
+
+def _entry_row(entry: SealedEntry) -> tuple[object, ...]:
+    envelope = entry.envelope
+    return (
+        envelope.clinic,
+        envelope.position,
+        envelope.stream,
+        envelope.stream_version,
+        envelope.topic,
+        envelope.schema_version,
+        envelope.occurred_at,
+        canonical.offset_text(envelope.occurred_at),
+        envelope.recorded_at,
+        envelope.actor,
+        envelope.on_behalf_of,
+        envelope.source,
+        envelope.command_id,
+        envelope.command_index,
+        envelope.key_id,
+        entry.commitment,
+        entry.state,
+        entry.leaf_input,
+    )
+
+
+# One statement, and one parameter for all rows of a table: what dominates an append is round trips
+# and the bookkeeping of parameters, not what is in them.
+_APPEND = """
 WITH head AS (
     UPDATE rapport.heads
     SET size = %(size)s, root = %(root)s, frontier = %(frontier)s, recorded_at = %(recorded_at)s
     WHERE clinic = %(clinic)s AND size = %(old_size)s AND root = %(old_root)s
-    RETURNING clinic, recorded_at
+    RETURNING clinic
 ), batch AS (
     INSERT INTO rapport.batches (clinic, size, root, recorded_at)
-    SELECT clinic, %(size)s, %(root)s, recorded_at FROM head
+    SELECT clinic, %(size)s, %(root)s, %(recorded_at)s FROM head
 ), command AS (
-    INSERT INTO rapport.commands
-        (clinic, command_id, body_mac, first_position, entries, tree_size)
-    SELECT head.clinic, c.*, %(size)s FROM head,
-        unnest(%(command_ids)s::uuid[], %(body_macs)s::bytea[], %(firsts)s::bigint[],
-               %(counts)s::integer[]) AS c
+    INSERT INTO rapport.commands SELECT c.* FROM head, unnest(%(commands)s::rapport.commands[]) AS c
 ), entry AS (
-    INSERT INTO rapport.entries (clinic, recorded_at, {", ".join(_OWN)}, position)
-    SELECT head.clinic, head.recorded_at, e.* FROM head,
-        unnest({_UNNEST}, %(all_position)s::bigint[]) AS e
+    INSERT INTO rapport.entries SELECT e.* FROM head, unnest(%(entries)s::rapport.entries[]) AS e
 )
 SELECT pg_notify('rapport_log', clinic::text) FROM head
-"""  # noqa: S608  built from constants
+"""
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 

@@ -1,0 +1,70 @@
+"""Rows of a batch as one parameter: an array of a table's rows in PostgreSQL's binary format.
+
+psycopg would look at each value's type and pack it by itself, and a statement with a parameter for
+each column would have to weave seventeen arrays into rows again. Here the types are known: a row is
+packed in one go, and `unnest` of one array gives the rows as they are.
+
+Source: src/backend/utils/adt/arrayfuncs.c, `array_recv`; rowtypes.c, `record_recv`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any, Final
+
+from psycopg import Connection
+from psycopg.types.string import BytesBinaryDumper
+
+_ARRAY: Final = Struct("!iiIii").pack
+_COUNT: Final = Struct("!i").pack
+_FIELD: Final = Struct("!Ii").pack
+_BIGINT: Final = Struct("!Iiq").pack
+_INTEGER: Final = Struct("!Iii").pack
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_UUID: Final = _FIELD(2950, 16)
+_NO_UUID: Final = _FIELD(2950, -1)
+
+# Types by their ids in pg_type.dat, which never change.
+_FIELDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "uuid": lambda value: _NO_UUID if value is None else _UUID + value.bytes,
+    "bytea": lambda value: _FIELD(17, len(value)) + value,
+    "bigint": lambda value: _BIGINT(20, 8, value),
+    "integer": lambda value: _INTEGER(23, 4, value),
+    "text": lambda value: _FIELD(25, len(encoded := value.encode())) + encoded,
+    "timestamptz": lambda value: _BIGINT(1184, 8, (value - _EPOCH) // _MICROSECOND),
+}
+
+
+class Packed(bytes):
+    """A parameter that is packed already; a cast in the statement says of what type it is."""
+
+
+class _PackedDumper(BytesBinaryDumper):
+    oid = 0  # of no type: the cast decides
+
+
+class RowType:
+    """How the rows of one table are packed, for one connection."""
+
+    def __init__(self, connection: Connection[Any], table: str, columns: Mapping[str, str]) -> None:
+        """`columns`: name → type of every column of the table, in its order."""
+        connection.adapters.register_dumper(Packed, _PackedDumper)
+        with connection.cursor(row_factory=lambda cursor: tuple) as cursor:
+            found = cursor.execute("SELECT %s::regtype::oid", (table,)).fetchone()
+        assert found is not None, "a cast gives a type or fails"
+        self._oid: int = found[0]
+        self._head = _COUNT(len(columns))
+        self._fields: Sequence[Callable[[Any], bytes]] = [_FIELDS[k] for k in columns.values()]
+
+    def pack(self, rows: Iterable[Iterable[object]]) -> Packed:
+        """The rows, their values in the order of the table's columns, as an array of its type."""
+        elements = [self._packed(row) for row in rows]
+        array = [_ARRAY(1, 0, self._oid, len(elements), 1)]
+        for element in elements:
+            array += _COUNT(len(element)), element
+        return Packed(b"".join(array))
+
+    def _packed(self, row: Iterable[object]) -> bytes:
+        fields = [pack(value) for pack, value in zip(self._fields, row, strict=True)]
+        return self._head + b"".join(fields)
