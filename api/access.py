@@ -176,7 +176,7 @@ _RECORDING: Mapping[str, Door] = {
     "resume-relationship": Door(_THERAPIST),
     "declare-phase": Door(_THERAPIST, _named("by")),
     "agree-frame": Door(_THERAPIST),
-    "change-frame-item": Door(_THERAPIST),
+    "change-frame-item": Door(_THERAPIST, _named("by")),
     "record-frame-departure": Door(_TAKING_PART, _named("by")),
     "record-context-event": Door(_TAKING_PART, _named("about")),
     "transfer-relationship": Door(_THERAPIST),

@@ -63,7 +63,8 @@ def test_whose_words_a_command_carries_is_in_the_table() -> None:
     speaking = {name for name, kind in COMMANDS.items() if names & kind.model_fields.keys()}
     nobody = DOORS["hold-session"].voice
     assert speaking
-    assert [name for name in sorted(speaking) if DOORS[name].voice is nobody] == []
+    # Coming of age is said by nobody: it happens.
+    assert [n for n in sorted(speaking) if DOORS[n].voice is nobody] == ["record-majority"]
 
 
 def test_only_the_machine_reaches_everything() -> None:

@@ -251,6 +251,28 @@ def test_a_signature_is_shown_with_name_time_meaning_and_whether_it_fits(house: 
         assert all(each["at"] for each in signatures[1:])
 
 
+def test_a_note_is_read_whole(house: House) -> None:
+    """R20, rule 1: with its addenda and signatures; struck, it stays with what was signed."""
+    id_, entry = note(house)
+    addendum = {"note": id_, "text": "It rained.", "author": str(house.therapist.person)}
+    tell(house, house.therapist, "add-to-note", **addendum)
+    tell(house, house.therapist, "sign-note", note=id_, commitment=entry["commitment"])
+    (shown,) = read(house, house.client, "notes")["items"]
+    assert (shown["body"]["signed"], shown["body"]["struck"]) == (True, False)
+    (signature,) = shown["body"]["signatures"]
+    assert signature["signature"]["fits"]
+    (added,) = shown["addenda"]
+    assert (added["written"]["content"]["text"], added["signed"]) == ("It rained.", False)
+    error = {"stream": str(relationship_stream(house.relationship)), "entry": entry["version"]}
+    struck = send(
+        house.practice, house.therapist, "mark-entered-in-error", **error, reason="Of another."
+    )
+    assert struck.status_code == 201, struck.text
+    (shown,) = read(house, house.client, "notes")["items"]
+    assert shown["body"]["struck"]
+    assert shown["body"]["signatures"][0]["signature"]["fits"]
+
+
 def test_the_commitment_of_another_note_signs_nothing(house: House) -> None:
     """R18: over HTTP too, a signature holds for one entry, however alike another reads."""
     (first, _), (_, second) = note(house), note(house)
