@@ -31,6 +31,7 @@ class Views:
     caseload: Caseload
     actions: Actions
     break_glass: Breaks
+    policy: Policy
 
     @classmethod
     def under(cls, policy: Policy) -> "Views":
@@ -43,6 +44,7 @@ class Views:
             Caseload(policy),
             Actions(),
             Breaks(),
+            policy,
         )
 
     def all(self) -> tuple[View[Any, Any], ...]:

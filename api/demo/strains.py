@@ -53,6 +53,8 @@ class Strains:
         self._scene = scene
         self.open = 0
         """How many stand open by what was said."""
+        self._coded = False
+        """Whether a rater has coded the planted one."""
 
     def after(self, hour: Hour) -> None:
         number = self._scene.plot.number
@@ -80,7 +82,9 @@ class Strains:
             for by in dict.fromkeys((*seen_by, scene.client)):
                 for whose in seen_by:
                     self._resolve(hour, str(whose.id), by)
-            self.open -= len(seen_by)
+            if self._coded:
+                self._resolve(hour, "observed", scene.therapist)
+            self.open -= len(seen_by) + self._coded
 
     def _noticed(self) -> tuple[Someone, ...]:
         """The client, the therapist, or both."""
@@ -207,4 +211,6 @@ class Strains:
             )
             coded = at + timedelta(minutes=40)
             if scene.act(coded, "rupture/observed/marked", rater, mark):
+                self._coded = True
+                self.open += 1
                 scene.plant("rupture_coded", session=hour.id, key="rupture/observed/marked")

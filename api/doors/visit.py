@@ -4,7 +4,7 @@ Without the access entry there are no data, because there is no `Visit`.
 """
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
@@ -39,8 +39,10 @@ from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
 from domain.relationship import relationship_of, relationship_stream
 from domain.restriction import RecipientKind, Use
+from domain.supervision import supervision_stream
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
+from projections.triage import Beside, accesses_waiting, actions_waiting
 from projections.view import Cell, Number, Row, View, up_to
 from projections.view import Reading as Rows
 
@@ -252,11 +254,26 @@ class Visit:
         start = max(self.after or 0, self._start())
         return {entry.position: entry for entry in self.house.log.read_log(start, self.limit + 1)}
 
-    def findings(self, case: Case) -> tuple[Finding, ...] | None:
+    def findings(self, case: Case, beside: Iterable[Finding] = ()) -> tuple[Finding, ...] | None:
         """What is missing in a case; None for whom not all is shown that it is told from."""
         if self.reach not in (Reach.TREATED, Reach.SUPERVISED):
             return None
-        return tuple(missing(case, self.house.clock()))
+        return (*beside, *missing(case, self.house.clock()))
+
+    def beside(self) -> Beside:
+        """What waits beside the relationships, by their ids: overdue actions of supervision, for
+        those who treat and supervise; emergency accesses, for those who review them."""
+        reader, views, now = self.house.reader, self.house.views, self.house.clock()
+        about = self.relationship
+        if self.reach in (Reach.TREATED, Reach.SUPERVISED):
+            stream = None if about is None else supervision_stream(about)
+            actions = reader.read(views.actions, stream).rows
+            return {one.id: tuple(actions_waiting(rows, now)) for one, rows in actions.items()}
+        if self.reach is Reach.STRUCTURE:
+            stream = None if about is None else access_stream(about)
+            accesses, policy = reader.read(views.break_glass, stream).rows, views.policy
+            return {one.id: tuple(accesses_waiting(rows, policy)) for one, rows in accesses.items()}
+        return {}
 
     def name_of(self, person: UUID) -> str | None:
         """What somebody is called; None where that is withheld, erased or not known."""

@@ -6,7 +6,7 @@ on, and who has looked at what.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from itertools import zip_longest
 from uuid import UUID
 
@@ -166,8 +166,12 @@ def _turns(history: History, people: People) -> Iterator[tuple[datetime, Said]]:
         yield at, Said(f"{_period(event.began, event.ended)}: {told}", entry.version)
 
 
-def _period(began: object, ended: object) -> str:
-    return f"{began} on" if ended is None else f"{began} to {ended}"
+def _period(began: date, ended: date | None) -> str:
+    return (
+        f"from {words.day(began)} on"
+        if ended is None
+        else f"{words.day(began)} to {words.day(ended)}"
+    )
 
 
 def _recording(one: Recording, numbers: dict[UUID, int], people: People) -> RecordingShown:

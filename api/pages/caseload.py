@@ -13,7 +13,7 @@ from api.pages import words
 from api.pages.people import People
 from api.pages.site import page
 from domain.event import Stream
-from projections.caseload import Case, CaseState
+from projections.caseload import Case, CaseState, Finding
 from projections.triage import triage
 from projections.view import known
 
@@ -48,12 +48,12 @@ def caseload(
     number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
 ) -> Response:
     """The relationships that the reader may know of, a page at a time."""
-    found = visit.cases()
+    found, beside = visit.cases(), visit.beside()
     cases = {stream: case for stream, rows in found.rows.items() for case in rows.values()}
     counts = {"all": len(cases), **{kind: _count(cases, kind) for kind in ("open", "closed")}}
     chosen = [
         (triaged.relationship, triaged.case)
-        for triaged in triage(cases, visit.house.clock())
+        for triaged in triage(cases, visit.house.clock(), beside)
         if state in ("all", known(triaged.case.state))
     ]
     pages = max(1, -(-len(chosen) // PER_PAGE))
@@ -63,7 +63,7 @@ def caseload(
         request,
         "caseload.html",
         visit.who,
-        lines=[_line(visit, stream, case) for stream, case in shown],
+        lines=[_line(visit, stream, case, beside.get(stream.id, ())) for stream, case in shown],
         parked=[(stream.id, code) for stream, (_, code) in found.parked.items()],
         withholds=visit.withholds,
         triaged=any(visit.findings(case) is not None for case in cases.values()),
@@ -79,9 +79,9 @@ def _count(cases: Mapping[Stream, Case], state: str) -> int:
     return sum(known(case.state) == state for case in cases.values())
 
 
-def _line(visit: Visit, stream: Stream, case: Case) -> Line:
+def _line(visit: Visit, stream: Stream, case: Case, beside: Sequence[Finding]) -> Line:
     people = People(visit, case)
-    findings = visit.findings(case)
+    findings = beside if visit.withholds else visit.findings(case, beside)
     state = known(case.state)
     return Line(
         path=f"/relationships/{stream.id}",

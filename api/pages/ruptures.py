@@ -250,7 +250,9 @@ def _seen(history: History, found: Sequence[Possible], people: People) -> Iterat
     for rupture in ruptures_of(history).values():
         mark = rupture.marked
         if mark.session in numbers:
-            by_session.setdefault(mark.session, {})[_source(rupture, people)] = words.plain(mark.kind)
+            by_session.setdefault(mark.session, {})[_source(rupture, people)] = words.plain(
+                mark.kind
+            )
     for each in found:
         session = each.point.session_id
         if session in numbers:

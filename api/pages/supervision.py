@@ -140,7 +140,7 @@ def _action(
         tone=tone,
         reviews=tuple(
             f"{words.day(entry.occurred_at)}, {people.name(review.by)}: {review.outcome}"
-            + (f", now due {review.due}" if review.due else "")
+            + (f", now due {words.day(review.due)}" if review.due else "")
             + (f". {review.remark}" if review.remark else "")
             for entry in action.reviews
             if isinstance(review := entry.event, SupervisionActionReviewed)
@@ -154,8 +154,8 @@ def _state(action: Action, today: date) -> tuple[str, str]:
     if not action.is_open and action.last is not None:
         return str(action.last.outcome), "good" if action.last.outcome == "done" else ""
     if action.due < today:
-        return f"overdue since {action.due}", "alarm"
-    return f"due {action.due}", ""
+        return f"overdue since {words.day(action.due)}", "alarm"
+    return f"due {words.day(action.due)}", ""
 
 
 # --- What the next rating showed ------------------------------------------------------------

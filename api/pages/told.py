@@ -3,7 +3,7 @@
 Every statement names the entry that establishes it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -29,7 +29,7 @@ from domain.session import (
     sessions_of,
 )
 from domain.task import Task, TaskRetired, TaskReviewed, tasks_of
-from projections.caseload import missing
+from projections.caseload import Finding, missing
 from projections.consent_register import ConsentRow, Step, unanswered
 from projections.dossier import Dossier
 from projections.goal_course import GoalRow, Kind, series
@@ -127,7 +127,10 @@ def told(
     """All of it, as of the two times of the visit."""
     now = visit.known_at or visit.house.clock()
     case = dossier.case
-    lacks = () if case is None or visit.findings(case) is None else missing(case, now)
+    lacks: Iterable[Finding] = ()
+    if case is not None and visit.findings(case) is not None:
+        waits = visit.beside().get(visit.stream.id, ()) if visit.known_at is None else ()
+        lacks = (*waits, *missing(case, now))
     return Told(
         missing=tuple(map(words.finding, lacks)),
         ratings=course.ratings(dossier, people),

@@ -1,7 +1,7 @@
 """The record's codes, times and ids in words for people."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from uuid import UUID
 
@@ -278,7 +278,7 @@ def series(of: SeriesId) -> str:
 # --- Times ----------------------------------------------------------------------------------
 
 
-def day(at: datetime) -> str:
+def day(at: date) -> str:
     """The day where it happened: `3 Mar 2026`."""
     return f"{at.day} {at:%b %Y}"
 

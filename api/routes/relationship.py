@@ -1,6 +1,6 @@
 """Relationships: who takes part, their turns to the last; and what there is to read of one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -76,14 +76,14 @@ CaseloadDocument = create_model(
 @router.get("/relationships", response_model=CaseloadDocument)
 def caseload(visit: Annotated[Visit, Depends(ReadsList("caseload"))]) -> dict[str, Any]:
     """The relationships within reach, and what is missing in each."""
-    cases = visit.cases()
+    cases, beside = visit.cases(), visit.beside()
     page = visit.page({stream.id.int: (stream, rows) for stream, rows in cases.rows.items()})
     return {
         "view": cases.view,
         "view_version": cases.version,
         "position": cases.position,
         "items": [
-            _case(visit, stream, version, case)
+            _case(visit, stream, version, case, beside.get(stream.id, ()))
             for stream, rows in page.items
             for version, case in rows.items()
         ],
@@ -92,8 +92,10 @@ def caseload(visit: Annotated[Visit, Depends(ReadsList("caseload"))]) -> dict[st
     }
 
 
-def _case(visit: Visit, stream: Stream, version: int, case: Case) -> dict[str, Any]:
-    findings = visit.findings(case)
+def _case(
+    visit: Visit, stream: Stream, version: int, case: Case, beside: Sequence[Finding]
+) -> dict[str, Any]:
+    findings = visit.findings(case, beside)
     return {
         "relationship": stream.id,
         "case": shown(version, case),
