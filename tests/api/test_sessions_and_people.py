@@ -155,7 +155,7 @@ def test_a_supervisor_comes_and_goes_with_what_they_see(house: House) -> None:
     practice.recorded(house.therapist, back)
     assert practice.get(house.supervisor, path).status_code == 200
     second = back.model_copy(update={"person": house.other_therapist.person})
-    refused(house, house.therapist, second, 409, "out-of-scope")
+    refused(house, house.therapist, second, 409, "supervised-already")
     client = back.model_copy(update={"person": house.other_client.person, "part": Part.CLIENT})
     refused(house, house.therapist, client, 422, "constellation-differs")
 
