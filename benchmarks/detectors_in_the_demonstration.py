@@ -49,22 +49,28 @@ def relationships(service: Service) -> Iterator[Told]:
 
 
 def table(told: Sequence[Told]) -> str:
-    """How many relationships each method flags, with those that it declines on."""
+    """How many relationships each method flags, those with a planted rupture apart."""
     rows = [
         f"{sum(one.planted for one in told)} of {len(told)} relationships hold a planted rupture.",
         "",
-        "| method | by | relationships flagged | declined |",
-        "|---|---|---|---|",
+        "| method | by | flagged | of those with one | of those without | declined |",
+        "|---|---|---|---|---|---|",
     ]
     for question in asked(300, WOBBLES["calm"]):
-        flagged, declined = Share(), 0
+        shares = {True: Share(), False: Share()}
+        declined = 0
         for one in told:
             outcomes = {question.card(series).outcome for series in one.series}
             if outcomes <= {Outcome.REFUSED}:
                 declined += 1
             else:
-                flagged.add(Outcome.FLAGGED in outcomes)
-        rows.append(f"| {question.method} | {question.how} | {flagged} | {declined} |")
+                shares[one.planted].add(Outcome.FLAGGED in outcomes)
+        both = [*shares.values()]
+        every = Share(sum(one.hits for one in both), sum(one.of for one in both))
+        rows.append(
+            f"| {question.method} | {question.how} | {every} | {shares[True]} | {shares[False]} | "
+            f"{declined} |"
+        )
     return "\n".join(rows)
 
 

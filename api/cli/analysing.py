@@ -41,6 +41,15 @@ DirectionOption = Annotated[
 ]
 
 _EXAMPLE = "Give a JSON list with a place for each session, as in --values '[36, 34.5, null, 38]'."
+_VALUES = (
+    "A JSON list, a place for each session: a score, or the answers of a form as a list; null"
+    " where there is no rating."
+)
+_THERAPIST = "The therapist's values beside the client's (congruence)."
+_INSTRUMENT = "The instrument: its scale, its cut-offs, and its key for answers."
+_TIMES = "When each session was: a JSON list of dates or times."
+_RECORDED = "When each rating was recorded. Default: the same times."
+_RESOLVED = "Sessions after which a person recorded a resolution: a JSON list."
 _NOMINAL = datetime(2000, 1, 3, tzinfo=UTC)
 """Where no times are given, session n stands n weeks after this day; it is never shown."""
 
@@ -53,42 +62,22 @@ def analyse(
     name: Annotated[
         str | None, typer.Argument(metavar="METHOD", help="Its name; --list shows them all.")
     ] = None,
-    values: Annotated[
-        str | None,
-        typer.Option(
-            help="A JSON list, a place for each session: a score, or the answers of a form as a"
-            " list; null where there is no rating."
-        ),
-    ] = None,
+    values: Annotated[str | None, typer.Option(help=_VALUES)] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter, as in k=1.5; more than one may be given.")
     ] = None,
-    therapist: Annotated[
-        str | None, typer.Option(help="The therapist's values beside the client's (congruence).")
-    ] = None,
-    instrument: Annotated[
-        str | None,
-        typer.Option(help="The instrument: its scale, its cut-offs, and its key for answers."),
-    ] = None,
-    scale: Annotated[
-        str | None, typer.Option(help="Which scale of the instrument. Default: its total.")
-    ] = None,
+    therapist: Annotated[str | None, typer.Option(help=_THERAPIST)] = None,
+    instrument: Annotated[str | None, typer.Option(help=_INSTRUMENT)] = None,
+    scale: Annotated[str | None, typer.Option(help="Its scale. Default: the total.")] = None,
     low: Annotated[str | None, typer.Option(help="The least a value can be.")] = None,
     high: Annotated[str | None, typer.Option(help="The most a value can be.")] = None,
     direction: DirectionOption = None,
-    times: Annotated[
-        str | None, typer.Option(help="When each session was: a JSON list of dates or times.")
-    ] = None,
-    recorded: Annotated[
-        str | None, typer.Option(help="When each rating was recorded. Default: the same times.")
-    ] = None,
+    times: Annotated[str | None, typer.Option(help=_TIMES)] = None,
+    recorded: Annotated[str | None, typer.Option(help=_RECORDED)] = None,
     known_at: Annotated[
         str | None, typer.Option(help="Answer as it was known at that date or time.")
     ] = None,
-    resolved: Annotated[
-        str | None,
-        typer.Option(help="Sessions after which a person recorded a resolution: a JSON list."),
-    ] = None,
+    resolved: Annotated[str | None, typer.Option(help=_RESOLVED)] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the methods.")] = False,
     format_: FormatOption = Format.TEXT,
 ) -> None:
