@@ -78,6 +78,10 @@ class Sharing(Model):
     expires: Text
     """The date, event or condition upon which it ends, as the document words it."""
 
+    def names(self) -> frozenset[str]:
+        """The recipients, however they are spelled in capitals."""
+        return frozenset(map(str.casefold, self.recipients))
+
 
 REST_ON_TREATMENT = frozenset({Scope.RECORDING, Scope.RESEARCH_PARTICIPATION})
 """The scopes whose consent ends with that to treatment, unless stated otherwise (rule 21)."""
@@ -307,8 +311,7 @@ def consenting(
 
 
 def _names(sharing: Sharing | None, recipient: str) -> bool:
-    wanted = recipient.casefold()
-    return sharing is not None and wanted in map(str.casefold, sharing.recipients)
+    return sharing is not None and recipient.casefold() in sharing.names()
 
 
 def in_force(history: History, scope: Scope, party: UUID, at: datetime) -> Reliance | None:

@@ -306,7 +306,9 @@ class DiscloseRecord(Command):
         relies_on: tuple[Reliance, ...] = ()
         if self.legal_basis is LegalBasis.CONSENT:
             scope = Scope.INFORMATION_SHARING
-            relies_on = require_consent(given, history, scope, *relationship.clients)
+            relies_on = require_consent(
+                given, history, scope, *relationship.clients, recipient=self.recipient.name
+            )
         if self.legal_basis in (LegalBasis.CONSENT, LegalBasis.EMERGENCY) and not self.notice_given:
             raise NoticeMissing
         links = linked(history)

@@ -166,7 +166,12 @@ class NarrowConsent(_TakeBack):
 
 
 def _is_same(consent: ConsentGiven, other: ConsentGiven) -> bool:
-    """Whether one would do in the other's place: consent to another study would not."""
+    """Whether one would do in the other's place.
+
+    Consent to another study would not, nor consent to share with somebody else.
+    """
     if (other.party, other.scope) != (consent.party, consent.scope):
         return False
+    if consent.sharing is not None and other.sharing is not None:
+        return bool(consent.sharing.names() & other.sharing.names())
     return consent.scope is Scope.TREATMENT or other.document == consent.document

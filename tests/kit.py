@@ -23,7 +23,7 @@ from domain.clinic import (
     Scope,
     clinic_stream,
 )
-from domain.consent import Capacity, ConsentGiven, Reliance
+from domain.consent import Capacity, ConsentGiven, Reliance, Sharing
 from domain.consenting import GiveConsent
 from domain.event import (
     ERASED,
@@ -354,6 +354,16 @@ def informed(to: UUID = CLIENT, *, document: UUID = DOCUMENT, version: int = 1) 
     return InformationGiven(document=document, version=version, sha256=SHA256, to=to, by=THERAPIST)
 
 
+SHARING = Sharing(
+    discloser="Practice at the Park",
+    recipients=("Dr. Nowak", "Health plan"),
+    description="Diagnosis and course of treatment; no notes.",
+    purpose="To agree on medication.",
+    revocation="At any time, in writing or by word of mouth.",
+    expires="When the treatment ends.",
+)
+
+
 def consent_id(scope: Scope, party: UUID) -> UUID:
     return named(f"{scope} {party}")
 
@@ -375,6 +385,7 @@ def consent(
         sha256=SHA256,
         signer=party,
         capacity=Capacity.OWN,
+        sharing=SHARING if scope is Scope.INFORMATION_SHARING else None,
         valid_from=valid_from,
         valid_to=valid_to,
     )

@@ -51,6 +51,7 @@ from tests.kit import (
     PARTNER,
     RELATIONSHIP,
     SHA256,
+    SHARING,
     SUPERVISOR,
     THERAPIST,
     Record,
@@ -64,14 +65,6 @@ from tests.kit import (
     published,
 )
 
-SHARING = Sharing(
-    discloser="Praxis am Park",
-    recipients=("Dr. Ada Hausarzt", "Klinik Süd"),
-    description="Diagnosis and course of treatment; no notes.",
-    purpose="To agree on medication.",
-    revocation="At any time, in writing or by word of mouth.",
-    expires="When the treatment ends.",
-)
 TREATMENT = consent_id(Scope.TREATMENT, CLIENT)
 AGAIN = named("again")
 
@@ -148,12 +141,12 @@ def test_sharing_is_consented_to_recipient_by_recipient() -> None:
                 history, Scope.INFORMATION_SHARING, NOW, recipient=recipient
             ).values()
         ]
-        for recipient in ("KLINIK SÜD", "Amtsgericht Mitte", "Dr. Ada")
+        for recipient in ("DR. NOWAK", "Amtsgericht Mitte", "Dr. No")
     }
     assert cited == {
-        "KLINIK SÜD": [consent_id(Scope.INFORMATION_SHARING, CLIENT)],
+        "DR. NOWAK": [consent_id(Scope.INFORMATION_SHARING, CLIENT)],
         "Amtsgericht Mitte": [AGAIN],
-        "Dr. Ada": [],
+        "Dr. No": [],
     }
 
 

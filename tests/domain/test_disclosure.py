@@ -119,6 +119,15 @@ def test_without_consent_nothing_is_disclosed_by_it() -> None:
     given(*CONSENTED).when(disclose(legal_basis=LegalBasis.REQUIRED_BY_LAW)).recorded()
 
 
+def test_consent_to_share_with_one_is_none_to_share_with_another() -> None:
+    """Rules 19 and 41, R14: the consent that is relied on names this recipient."""
+    to_another = Recipient(kind=RecipientKind.PROVIDER, name="Dr. Kowalska")
+    record = given(*SHARED)
+    record.when(disclose(recipient=to_another)).refuses(ConsentMissing, party=CLIENT)
+    in_capitals = PROVIDER.model_copy(update={"name": "DR. NOWAK"})
+    record.when(disclose(recipient=in_capitals)).recorded()
+
+
 @pytest.mark.parametrize("basis", [LegalBasis.CONSENT, LegalBasis.EMERGENCY])
 def test_the_notice_on_passing_it_on_goes_along(basis: LegalBasis) -> None:
     """R13, R16: by consent and in an emergency the recipient is told not to pass it on."""
@@ -309,7 +318,7 @@ def test_the_account_is_what_was_disclosed_in_that_time(
     for number, (kind, purpose, day) in enumerate(made):
         command = disclose(
             disclosure=named(str(number)),
-            recipient=Recipient(kind=kind, name="Somebody"),
+            recipient=Recipient(kind=kind, name=PROVIDER.name),
             purpose=purpose,
             occurred_at=at(day),
             late_reason="Noted later.",

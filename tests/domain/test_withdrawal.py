@@ -12,6 +12,7 @@ from domain.consent import (
     Capacity,
     ConsentScopeNarrowed,
     ConsentUnknown,
+    ConsentWithdrawn,
     ConsentWithdrawnAlready,
     consents_of,
     in_force,
@@ -33,6 +34,7 @@ from tests.kit import (
     OPENED,
     PARTNER,
     RELATIONSHIP,
+    SHARING,
     THERAPIST,
     Record,
     consent,
@@ -41,6 +43,7 @@ from tests.kit import (
     given,
     informed,
     named,
+    published,
 )
 
 TREATMENT = consent_id(Scope.TREATMENT, CLIENT)
@@ -102,6 +105,34 @@ def test_no_other_consent_is_fallen_back_on() -> None:
     )
     assert holds(after)
     assert not holds(after, days=2)
+
+
+def test_sharing_with_somebody_else_goes_on() -> None:
+    """Rule 20: who takes back consent to share with the doctor still shares with the school; any
+    other consent that names the doctor ends as well, whatever its document."""
+    school = SHARING.model_copy(update={"recipients": ("School",)})
+    doctor_too = SHARING.model_copy(update={"recipients": ("dr. nowak", "Court")})
+    record = given(
+        *OPENED,
+        published(Scope.INFORMATION_SHARING, document=named("other form")),
+        informed(),
+        informed(document=named("other form")),
+        give_consent(Scope.INFORMATION_SHARING, consent=named("doctor"), sharing=SHARING),
+        give_consent(Scope.INFORMATION_SHARING, consent=named("school"), sharing=school),
+        give_consent(
+            Scope.INFORMATION_SHARING,
+            consent=named("court"),
+            sharing=doctor_too,
+            document=named("other form"),
+        ),
+    )
+    withdraw = WithdrawConsent(relationship=RELATIONSHIP, consent=named("doctor"))
+    ended = record.when(withdraw).event
+    assert isinstance(ended, ConsentWithdrawn)
+    assert ended.also_ends == (named("court"),)
+    narrowing = record.when(narrow(consent=named("school"))).event
+    assert isinstance(narrowing, ConsentScopeNarrowed)
+    assert narrowing.also_narrows == ()
 
 
 def test_narrowing_is_as_easy_as_withdrawing() -> None:
