@@ -378,6 +378,8 @@ class Policy:
     """For how long, at most, an emergency opens a record."""
     review_within: timedelta = timedelta(days=3)
     """In which time such an access is reviewed."""
+    emergency_review: timedelta = timedelta(days=30)
+    """In which time, at the latest, a session that was held without consent is reviewed."""
     retention_years: int = 6
     """For how long a record is kept after its last entry (45 CFR 164.316(b)(2)(i))."""
     majority_age: int = 18

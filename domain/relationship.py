@@ -360,7 +360,8 @@ def _participations(
     ]
     if opened.supervisor is not None:
         found.append(Participation(opened.supervisor, Part.SUPERVISOR, always))
-    for entry in sorted(entries, key=lambda entry: entry.occurred_at):
+    turns = (e for e in entries if isinstance(e.event, ParticipantJoined | ParticipantLeft))
+    for entry in sorted(turns, key=lambda entry: entry.occurred_at):
         match entry.event:
             case ParticipantJoined(person=person, part=part):
                 found.append(Participation(person, part, Span(entry.occurred_at, None)))

@@ -298,6 +298,14 @@ class ReviewBeforeSession(Refusal):
     says = "What was done in an emergency is reviewed afterwards: give a later review_by."
 
 
+class ReviewTooFarOff(Refusal):
+    rule = 12
+    status = 422
+    says = (
+        "What was done in an emergency is reviewed within {days} days: give an earlier review_by."
+    )
+
+
 class ReviewPostponed(Refusal):
     rule = 12
     says = "The day by which an emergency is reviewed is not put off by a correction."
@@ -346,6 +354,9 @@ class HoldSession(Command):
             raise LocationUnconfirmed
         if self.emergency and self.emergency.review_by < self.started_at.date():
             raise ReviewBeforeSession
+        last = (self.started_at + given.policy.emergency_review).date()
+        if self.emergency and self.emergency.review_by > last:
+            raise ReviewTooFarOff(days=given.policy.emergency_review.days)
         clients = [client for client in relationship.clients if client in self.present]
         therapists = [one for one in relationship.therapists if one in self.present]
         if not clients or not therapists:

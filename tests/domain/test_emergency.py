@@ -17,7 +17,7 @@ from domain.emergency import (
 )
 from domain.person import NotInTheirName, OutOfScope
 from domain.relationship import Initiator, RelationshipClosed, relationship_stream
-from domain.session import Emergency, ReviewPostponed, SessionHeld, SessionUnknown
+from domain.session import Emergency, ReviewPostponed, ReviewTooFarOff, SessionHeld, SessionUnknown
 from tests.kit import (
     CLIENT,
     CONSENTED,
@@ -84,6 +84,15 @@ def test_a_practitioner_reviews_it_in_their_own_name() -> None:
     for person in (CLIENT, COTHERAPIST):
         HELD.when(review(by=person), by=person).refuses(OutOfScope, practitioner=person)
     HELD.when(review()).refuses(NotInTheirName, person=SUPERVISOR)
+
+
+def test_the_review_is_not_put_off_for_ever() -> None:
+    """Rule 12: it is due within the time that the clinic sets, and the day itself is in time."""
+    last = NOW.date() + 30 * DAY
+    in_time = Emergency(reason="Acute danger.", review_by=last)
+    given(*OPENED).when(hold_session(emergency=in_time)).recorded()
+    never = Emergency(reason="Acute danger.", review_by=last + DAY)
+    given(*OPENED).when(hold_session(emergency=never)).refuses(ReviewTooFarOff, days=30)
 
 
 def test_the_review_is_owed_after_the_end_too() -> None:

@@ -22,7 +22,9 @@ from domain.clinic import (
     licence_in_force,
 )
 from domain.consent import ConsentMissing, consents_of, in_force
+from domain.context import context_events
 from domain.correction import EnteredInError, EntryCorrected
+from domain.emergency import emergencies_unreviewed
 from domain.event import (
     ERASED,
     Command,
@@ -38,6 +40,7 @@ from domain.event import (
     Source,
     Stream,
 )
+from domain.frame import frame_of
 from domain.goal import goals_of
 from domain.information import informed
 from domain.note import notes_awaiting_cosign, unsigned_notes
@@ -46,6 +49,7 @@ from domain.phase import phases_of
 from domain.process_note import process_notes_of
 from domain.rating import ratings_of, score_of, series_of
 from domain.recall import moments_of, recalls_scheduled
+from domain.recording import recordings_of
 from domain.records import Author, Proposal, Receipt, ReceiptEntry, StaleVersion
 from domain.relationship import (
     RelationshipErased,
@@ -372,6 +376,10 @@ FOLDS: Sequence[Callable[[History], object]] = (
     tasks_of,
     session_numbers,
     phases_of,
+    frame_of,
+    context_events,
+    recordings_of,
+    lambda history: emergencies_unreviewed(history, NOW),
     consents_of,
     _score_everything,
     lambda history: [goal.current.agreed_by([_CLIENT]) for goal in goals_of(history).values()],
