@@ -17,7 +17,18 @@ from pydantic import Field
 
 from domain.clinic import EachOnce, Scope
 from domain.consent import Reliance, consenting, consents_of
-from domain.event import Command, Event, Given, History, Moment, New, RecordedEvent, Refusal, Text
+from domain.event import (
+    Command,
+    Erased,
+    Event,
+    Given,
+    History,
+    Moment,
+    New,
+    RecordedEvent,
+    Refusal,
+    Text,
+)
 from domain.hold import held, hold_stream
 from domain.person import require_voice
 from domain.relationship import (
@@ -235,12 +246,16 @@ def recording_of(history: History, recording: UUID) -> Recording | None:
 
 def require_recordings(before: Entries, after: Entries) -> None:
     """Rule 22, where an amendment changes how the standing entries of a relationship read: each
-    recording still lies inside its session, and none that was used reads as never made."""
-    read, was = History(after), recordings_of(History(before))
+    recording still lies inside its session, and none of which others tell, by a use of it or a
+    segment, reads as never made."""
+    read, were = History(after), recordings_of(History(before))
     recordings, sessions = recordings_of(read), sessions_of(read)
-    for id_, recording in was.items():
-        if id_ not in recordings and recording.uses:
-            raise RecordingReliedOn(recording=id_, entry=recording.uses[0].version)
+    for id_ in were.keys() - recordings.keys():
+        for entry in after:
+            if isinstance(entry.event, Erased | RecordingEnded | RecordingDestroyed):
+                continue
+            if str(id_) in entry.event.model_dump_json():
+                raise RecordingReliedOn(recording=id_, entry=entry.version)
     for recording in recordings.values():
         session = sessions.get(recording.session)
         if recording.is_ended and session is not None:
@@ -314,7 +329,7 @@ class UseNotConsented(Refusal):
 
 class RecordingReliedOn(Refusal):
     rule = 22
-    says = "Entry {entry} tells of a use of recording {recording}: it was made."
+    says = "Entry {entry} tells of recording {recording} as it was then: amend that one first."
 
 
 class RecordingHeld(Refusal):

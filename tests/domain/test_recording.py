@@ -9,8 +9,9 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from domain.appointment import CancelSession, ScheduleSession
+from domain.assent import AssentDissented, AssentGiven
 from domain.clinic import Scope
-from domain.consent import ConsentWithdrawn, Reliance
+from domain.consent import Capacity, ConsentWithdrawn, Reliance
 from domain.correction import CorrectEntry, MarkEnteredInError, NotCorrectable, StaysAsRecorded
 from domain.event import New, OccursInTheFuture
 from domain.hold import LegalHoldPlaced, hold_stream
@@ -58,10 +59,13 @@ from tests.kit import (
     CONSENTED,
     COTHERAPIST,
     DAY,
+    DOCUMENT,
     FOUNDED,
+    GUARDIAN,
     HOUR,
     NOW,
     OFFICE,
+    OPENED_FOR_A_MINOR,
     PARTNER,
     RELATIONSHIP,
     SESSION,
@@ -306,6 +310,25 @@ def test_a_term_that_ends_in_mid_session_ends_the_recording() -> None:
     assert tape(running).ended_at == until
     running.when(end()).refuses(RecordingOutlastsConsent, ended_at=until.isoformat())
     running.when(end(until)).recorded()
+
+
+def test_a_minors_dissent_in_mid_session_ends_the_recording() -> None:
+    """Rules 22 and 23: the guardian's consent stands, and is not enough from then on."""
+    moment = AN_HOUR_AGO + 20 * MINUTE
+    agreed = (
+        consent(scope).model_copy(update={"signer": GUARDIAN, "capacity": Capacity.GUARDIAN})
+        for scope in (Scope.TREATMENT, Scope.RECORDING)
+    )
+    assented = (
+        AssentGiven(scope=scope, party=CLIENT, document=DOCUMENT, version=1)
+        for scope in (Scope.TREATMENT, Scope.RECORDING)
+    )
+    met = given(*OPENED_FOR_A_MINOR, *agreed, *assented).when(hold_session()).recorded()
+    dissented = AssentDissented(scope=Scope.RECORDING, party=CLIENT)
+    running = met.when(start()).recorded().and_given((dissented, moment))
+    assert tape(running).ended_at == moment
+    running.when(end()).refuses(RecordingOutlastsConsent, ended_at=moment.isoformat())
+    running.when(end(moment)).recorded()
 
 
 @for_all(st.integers(1, 49), st.integers(1, 50))
