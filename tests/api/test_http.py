@@ -33,8 +33,9 @@ def test_a_process_that_lives_says_so(practice: Practice) -> None:
 def test_readiness_names_what_it_depends_on(practice: Practice) -> None:
     """API: database, migrations, acknowledged head, and how far the views are behind."""
     assert checks(practice)["views"] == (True, "not built yet")
+    officer = practice.somebody(Role.COMPLIANCE_OFFICER)
     practice.worker.catch_up()
-    practice.shown(practice.somebody(Role.COMPLIANCE_OFFICER), "/log")
+    practice.shown(officer, "/log")
     answer = practice.client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert checks(practice) == {
