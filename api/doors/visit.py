@@ -39,7 +39,6 @@ from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
 from domain.relationship import relationship_of, relationship_stream
 from domain.restriction import RecipientKind, Use
-from domain.supervision import supervision_stream
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
 from projections.triage import Beside, accesses_waiting, actions_waiting
@@ -263,17 +262,24 @@ class Visit:
     def beside(self) -> Beside:
         """What waits beside the relationships, by their ids: overdue actions of supervision, for
         those who treat and supervise; emergency accesses, for those who review them."""
-        reader, views, now = self.house.reader, self.house.views, self.house.clock()
-        about = self.relationship
+        views, now = self.house.views, self.house.clock()
         if self.reach in (Reach.TREATED, Reach.SUPERVISED):
-            stream = None if about is None else supervision_stream(about)
-            actions = reader.read(views.actions, stream).rows
-            return {one.id: tuple(actions_waiting(rows, now)) for one, rows in actions.items()}
+            actions = self._beside(views.actions)
+            return {id_: tuple(actions_waiting(rows, now)) for id_, rows in actions.items()}
         if self.reach is Reach.STRUCTURE:
-            stream = None if about is None else access_stream(about)
-            accesses, policy = reader.read(views.break_glass, stream).rows, views.policy
-            return {one.id: tuple(accesses_waiting(rows, policy)) for one, rows in accesses.items()}
+            accesses = self._beside(views.break_glass)
+            return {
+                id_: tuple(accesses_waiting(rows, views.policy)) for id_, rows in accesses.items()
+            }
         return {}
+
+    def _beside(self, view: View[S, R]) -> Mapping[UUID, Mapping[int, R]]:
+        """The view's rows by relationship: of one from its log, of all from the table."""
+        if self.relationship is None:
+            found = self.house.reader.read(view).rows
+            return {stream.id: rows for stream, rows in found.items()}
+        stream = Stream(view.category, self.relationship)
+        return {self.relationship: view.of(stream, self.house.records.history(stream))}
 
     def name_of(self, person: UUID) -> str | None:
         """What somebody is called; None where that is withheld, erased or not known."""
