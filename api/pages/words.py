@@ -9,12 +9,17 @@ from api.doors import Withheld
 from domain.access import Basis, Role
 from domain.clinic import Scope
 from domain.consent import ConsentDeclined, ConsentGiven
+from domain.context import ContextEventRecorded
 from domain.event import Erased, Event, Refusal
+from domain.frame import FrameDepartureRecorded, FrameItemChanged
 from domain.goal import GoalProposed, GoalRated, GoalRevised
 from domain.instrument import load as load_instrument
 from domain.note import NoteCosigned, NoteSigned, ProgressNoteWritten
+from domain.phase import PhaseDeclared
 from domain.possible_rupture import PossibleRuptureDismissed
 from domain.rating import Rating
+from domain.recording import RecordingStarted, RecordingUsed
+from domain.relationship import ParticipantJoined
 from domain.rupture import RepairAttempted, RuptureLeftOpen, RuptureMarked, RuptureResolved
 from domain.scoring import Flag, SeriesId
 from domain.session import SessionHeld
@@ -223,6 +228,16 @@ def gist(event: Event | Erased) -> str:
             return shortened(text, 60)
         case SessionHeld(medium=medium):
             return plain(medium)
+        case ParticipantJoined(part=part):
+            return plain(part)
+        case PhaseDeclared(phase=phase):
+            return phase
+        case FrameItemChanged(item=item) | FrameDepartureRecorded(item=item):
+            return plain(item)
+        case RecordingUsed(purpose=purpose):
+            return plain(purpose)
+        case ContextEventRecorded(kind=kind) | RecordingStarted(kind=kind):
+            return plain(kind)
         case ProgressNoteWritten(kind=kind):
             return plain(kind)
         case NoteSigned(name=name, meaning=meaning) | NoteCosigned(name=name, meaning=meaning):
