@@ -25,7 +25,7 @@ from domain.consent import (
     Sharing,
     consents_of,
 )
-from domain.event import Command, Given, History, Moment, New, Refusal, Text
+from domain.event import Command, Given, History, Moment, New, Refusal, Source, Text
 from domain.information import require_informed, require_published, require_therapists_informed
 from domain.person import require_person
 from domain.relationship import (
@@ -61,7 +61,12 @@ class CapacityUnfitForAge(Refusal):
 class CapacityBasisMissing(Refusal):
     rule = 23
     status = 422
-    says = "Say on what it rests that {party} is mature enough: capacity_basis."
+    says = "Say on what it rests that {party} is mature enough, or represented: capacity_basis."
+
+
+class CapacityNotAttested(Refusal):
+    rule = 19
+    says = "That {signer} may sign like this is recorded by a therapist of the relationship."
 
 
 class SharingTermsUnfit(Refusal):
@@ -168,9 +173,15 @@ class _Agree(Command):
             raise CapacityUnclear(party=party)
         if signs_for_other:
             require_person(given, self.signer)
+        # Whoever claims to speak for somebody, or to be mature enough, does not attest it too.
+        is_attested = given.actor in relationship.therapists or given.source is Source.IMPORT
+        if self.capacity is not Capacity.OWN and not is_attested:
+            raise CapacityNotAttested(signer=self.signer)
 
     def _require_age(self, given: Given, party: UUID) -> datetime | None:
         """Rule 23: who may sign for a party of that age; gives when the party comes of age."""
+        if self.capacity in _ON_A_BASIS and self.capacity_basis is None:
+            raise CapacityBasisMissing(party=party)
         day = majority_day(given, party)
         if day is None:
             if self.capacity in _FOR_A_MINOR:
@@ -178,8 +189,6 @@ class _Agree(Command):
             return None
         if (given.at.date() < day) != (self.capacity in _FOR_A_MINOR):
             raise CapacityUnfitForAge(party=party, capacity=self.capacity)
-        if self.capacity is Capacity.MATURE_MINOR and self.capacity_basis is None:
-            raise CapacityBasisMissing(party=party)
         return datetime.combine(day, time(), given.at.tzinfo)
 
     def _require_informed(
@@ -285,6 +294,7 @@ class DeclineConsent(Command):
 
 _FOR_ONESELF = frozenset({Capacity.OWN, Capacity.MATURE_MINOR})
 _FOR_A_MINOR = frozenset({Capacity.GUARDIAN, Capacity.MATURE_MINOR})
+_ON_A_BASIS = frozenset({Capacity.MATURE_MINOR, Capacity.LEGAL_REPRESENTATIVE})
 
 
 def _recorded(history: History) -> dict[UUID, ConsentGiven]:

@@ -26,12 +26,18 @@ from domain.assent import (
 )
 from domain.clinic import Scope
 from domain.consent import Capacity, ConsentGiven, ConsentMissing, Reliance, in_force, relied_on
-from domain.consenting import CapacityBasisMissing, CapacityUnfitForAge, GiveConsent
+from domain.consenting import (
+    CapacityBasisMissing,
+    CapacityNotAttested,
+    CapacityUnfitForAge,
+    GiveConsent,
+)
 from domain.correction import MarkEnteredInError, StaysAsRecorded
 from domain.event import Policy
 from domain.information import DocumentOutdated, DocumentUnknown, NotInformed, ScopeNotInDocument
 from domain.person import NotInTheirName
 from domain.relationship import (
+    Constellation,
     Initiator,
     NotAParticipant,
     RelationshipClosed,
@@ -44,6 +50,7 @@ from tests.kit import (
     CLIENT,
     DAY,
     DOCUMENT,
+    FOUNDED,
     GUARDIAN,
     HOUR,
     NOW,
@@ -61,6 +68,7 @@ from tests.kit import (
     hold_session,
     informed,
     named,
+    opened,
     published,
     registered,
     taken,
@@ -206,7 +214,7 @@ def test_only_a_therapist_waives_and_only_for_a_minor() -> None:
 )
 def test_a_minor_does_not_sign_as_an_adult_would(capacity: Capacity, signer: UUID) -> None:
     """Rule 23: an own consent, or one without assent beside it, is not to be had for a minor."""
-    command = give_consent(signer=signer, capacity=capacity)
+    command = give_consent(signer=signer, capacity=capacity, capacity_basis="Said so.")
     INFORMED.when(command).refuses(CapacityUnfitForAge, party=CLIENT, capacity=capacity)
     INFORMED.when(command, imported=True).refuses(CapacityUnfitForAge)
 
@@ -225,7 +233,10 @@ def test_nobody_signs_for_an_adult_as_for_a_minor(capacity: Capacity, signer: UU
             outcome.refuses(CapacityUnfitForAge)
         else:
             outcome.recorded()
-    adult.when(give_consent(signer=GUARDIAN, capacity=Capacity.LEGAL_REPRESENTATIVE)).recorded()
+    represented = give_consent(signer=GUARDIAN, capacity=Capacity.LEGAL_REPRESENTATIVE)
+    adult.when(represented).refuses(CapacityBasisMissing, party=CLIENT)
+    appointed = represented.model_copy(update={"capacity_basis": "Appointed by court in 2024."})
+    adult.when(appointed).recorded()
 
 
 def test_without_a_birth_date_nobody_is_a_minor() -> None:
@@ -250,6 +261,22 @@ def test_a_mature_minor_consents_alone_on_a_stated_basis() -> None:
     record = INFORMED.when(found, at=NOW).recorded()
     assert holds(record, Scope.TREATMENT)
     assert holds(record, Scope.TREATMENT, OF_AGE + DAY)
+
+
+def test_nobody_attests_the_own_capacity() -> None:
+    """Rules 19 and 23: a therapist records that somebody is a guardian, represents, or is mature;
+    neither the minor, nor a partner who claims to speak for the other, records that alone."""
+    mature = give_consent(capacity=Capacity.MATURE_MINOR, capacity_basis="I am.")
+    INFORMED.when(mature, by=CLIENT).refuses(CapacityNotAttested, signer=CLIENT)
+    INFORMED.when(by_guardian(), by=GUARDIAN).refuses(CapacityNotAttested, signer=GUARDIAN)
+    INFORMED.when(by_guardian(), by=THERAPIST, on_behalf_of=GUARDIAN).recorded()
+    couple = given(
+        *FOUNDED, opened(CLIENT, PARTNER, constellation=Constellation.COUPLE), informed(PARTNER)
+    )
+    claims = give_consent(
+        signer=PARTNER, capacity=Capacity.LEGAL_REPRESENTATIVE, capacity_basis="I am her husband."
+    )
+    couple.when(claims, by=PARTNER).refuses(CapacityNotAttested, signer=PARTNER)
 
 
 # --- Dissent --------------------------------------------------------------------------------

@@ -181,7 +181,12 @@ def test_nobody_else_takes_a_consent_back() -> None:
         record.when(command.model_copy(update={"by": CLIENT})).recorded()
     represented = record.and_given(
         informed(GUARDIAN),
-        give_consent(Scope.RECORDING, signer=GUARDIAN, capacity=Capacity.LEGAL_REPRESENTATIVE),
+        give_consent(
+            Scope.RECORDING,
+            signer=GUARDIAN,
+            capacity=Capacity.LEGAL_REPRESENTATIVE,
+            capacity_basis="Appointed by court.",
+        ),
     )
     by_representative = WithdrawConsent(relationship=RELATIONSHIP, consent=TREATMENT, by=GUARDIAN)
     assert not holds(represented.when(by_representative, at=NOW + DAY).recorded(), days=2)
