@@ -12,7 +12,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from domain.clinic import Day, DocumentVersion, Scope
-from domain.event import Command, Erased, Event, Given, New, RecordedEvent, Refusal, Text
+from domain.event import Command, Erased, Event, Given, Immediate, New, RecordedEvent, Refusal, Text
 from domain.information import require_informed, require_newest, require_published
 from domain.person import PersonRegistered, person_stream, require_voice
 from domain.relationship import (
@@ -267,13 +267,13 @@ def _require_minor(given: Given, person: UUID) -> None:
         raise NotAMinor(person=person)
 
 
-class DissentAsMinor(Command):
-    """Record that a minor says no to one scope. It needs no information before, and no reason."""
+class DissentAsMinor(Immediate):
+    """Record that a minor says no to one scope: from now on, as with a withdrawal (rule 20).
+
+    It needs no information before, and no reason.
+    """
 
     name = "dissent-as-minor"
-
-    occurred_at: None = None
-    """Stays out: as a withdrawal does, it takes effect when it is made (rule 20)."""
 
     relationship: UUID
     scope: Scope

@@ -20,7 +20,7 @@ from domain.consent import (
     ConsentWithdrawnAlready,
     consents_of,
 )
-from domain.event import Command, Given, Moment, New, Refusal, Text
+from domain.event import Command, Given, Immediate, Moment, New, Refusal, Text
 from domain.relationship import relationship_of, relationship_stream
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -129,13 +129,10 @@ class WithdrawConsent(_TakeBack):
         return treated and other.party == consent.party and other.scope in ended
 
 
-class NarrowConsent(_TakeBack):
+class NarrowConsent(Immediate, _TakeBack):
     """Take a part of a consent back: what it no longer covers, and where it ends earlier."""
 
     name = "narrow-consent"
-
-    occurred_at: None = None
-    """Stays out: like a withdrawal it takes effect when it is made."""
 
     excludes: Text
     valid_to: Moment | None = None
