@@ -150,6 +150,12 @@ _READING: Mapping[str, Door] = {
     "amendments": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "disclosures": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "export": Door(_TAKING_PART | _OFFICER | _MACHINE),
+    "aggregates": Door(
+        dict.fromkeys(
+            (Role.SUPERVISOR, Role.COMPLIANCE_OFFICER, Role.ADMINISTRATOR), Reach.CLINIC
+        )
+        | _MACHINE
+    ),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
     "log-entries": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
     "receipt": Door(dict.fromkeys(Role, Reach.AUTHORED) | _OFFICER | _MACHINE),

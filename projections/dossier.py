@@ -16,6 +16,7 @@ from projections.break_glass import Breaks
 from projections.caseload import Case, Caseload
 from projections.consent_register import ConsentRegister, ConsentRow
 from projections.goal_course import GoalCourse, GoalRow
+from projections.ruptures import Ruptures
 from projections.timeline import Line, Timeline
 from projections.view import View
 
@@ -31,6 +32,7 @@ class Views:
     caseload: Caseload
     actions: Actions
     break_glass: Breaks
+    ruptures: Ruptures
     policy: Policy
 
     @classmethod
@@ -44,6 +46,7 @@ class Views:
             Caseload(policy),
             Actions(),
             Breaks(),
+            Ruptures(),
             policy,
         )
 
@@ -56,6 +59,7 @@ class Views:
             self.caseload,
             self.actions,
             self.break_glass,
+            self.ruptures,
         )
 
 

@@ -95,20 +95,18 @@ class Room:
 
     def _context(self, hour: Hour, kind: ContextKind, reaches: Reaches, note: str) -> None:
         scene = self._scene
-        began = hour.started_at.date() - timedelta(days=3)
+        began = hour.started_at.date() - timedelta(days=24)
         event = RecordContextEvent(
             relationship=scene.relationship,
             context=scene.id("context", kind),
             kind=kind,
             scope=reaches,
             began=began,
-            ended=None if reaches is Reaches.WORLD else began + timedelta(days=40),
+            ended=None if reaches is Reaches.WORLD else began + timedelta(days=19),
             about=scene.client.id if reaches is Reaches.PERSON else None,
             note=note,
         )
         at = max(hour.recorded_at, hour.started_at) + timedelta(minutes=32)
-        if event.ended and at.date() < event.ended:
-            event = event.model_copy(update={"ended": None})
         scene.act(at, f"context/{kind}", scene.therapist, event)
 
     # --- Recordings --------------------------------------------------------------------------

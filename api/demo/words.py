@@ -136,7 +136,7 @@ DEPARTURES = {
 
 PHASES = (
     (1, "assessment", "Getting to know each other and what it is about."),
-    (6, "working through", "The goals are clear, and the work is on them."),
+    (7, "working through", "The goals are clear, and the work is on them."),
     (18, "ending", "The last sessions are for parting and for what comes after."),
 )
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import Response
 
 from api.pages import (
+    aggregates,
     caseload,
     charts,
     forms,
@@ -46,6 +47,7 @@ _PARTS = (
     supervision,
     timeline,
     readers,
+    aggregates,
     log,
     forms,
 )

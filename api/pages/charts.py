@@ -569,7 +569,7 @@ _MEANS = {
     Tone.FIRM: "in force, or agreed by all",
     Tone.ASKED: "proposed, not agreed",
     Tone.RUPTURE: "rupture open, as people said",
-    Tone.POSSIBLE: "possible rupture, by a method",
+    Tone.POSSIBLE: "until a possible repair, by a method",
     Tone.CONTEXT: "what reached into the room",
     Tone.PAUSE: "paused",
 }

@@ -367,7 +367,12 @@ def description(
         f"{statuses.count(status)} {status}" for status in Status if status in statuses
     )
     told.append(f"Sessions: {counted or 'none'}.")
-    told += [mark.said + "." for strip in strips for mark in strip.marks if mark.word]
+    told += [
+        f"{mark.said}."
+        for strip in strips
+        for mark in strip.marks
+        if mark.word or mark.shape is Shape.RUPTURE
+    ]
     return " ".join(told)
 
 

@@ -283,7 +283,7 @@ def strip(
         row = _source(rupture, people)
         begins = _began(rupture, history)
         said = f"{words.day(begins)}, rupture marked by the {row}: {rupture.marked.kind}"
-        marks.append(Mark(row, begins, Shape.RUPTURE, said, words.plain(rupture.marked.kind)))
+        marks.append(Mark(row, begins, Shape.RUPTURE, said))
         spans.append(Span(row, begins, _ended(rupture) or ends, said, Tone.RUPTURE))
         marks += [
             Mark(row, entry.occurred_at, Shape.REPAIR, _step(entry, {}, people).text)

@@ -69,7 +69,11 @@ class Place:
     door: str
 
 
-PLACES: Final = (Place("/", "Relationships", "caseload"), Place("/log", "Log", "log"))
+PLACES: Final = (
+    Place("/", "Relationships", "caseload"),
+    Place("/base-rates", "Base rates", "aggregates"),
+    Place("/log", "Log", "log"),
+)
 
 
 ROOMS: Final = (

@@ -143,6 +143,7 @@ DOORS = {
     "caseload": "the list of relationships",
     "dossier": "the relationship",
     "notes": "the notes",
+    "aggregates": "the base rates of the clinic",
     "entries": "its entries, word for word",
     "ruptures": "its ruptures, and what methods found",
     "analyses": "what methods make of its ratings",

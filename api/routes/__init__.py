@@ -2,6 +2,7 @@
 
 from api.routes import (
     access,
+    aggregates,
     alliance,
     amendment,
     analysis,
@@ -58,6 +59,7 @@ ROUTERS = tuple(
         amendment,
         restriction,
         disclosure,
+        aggregates,
         hold,
         erasure,
         role,
