@@ -102,6 +102,7 @@ class BreakGlassUsed(Event):
     use: UUID
     person: UUID
     reason: Text
+    """What the emergency was, without clinical detail: it outlives every erasure."""
     until: Moment
 
 

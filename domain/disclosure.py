@@ -98,8 +98,9 @@ class RecordDisclosed(Event):
     basis: Text
     """The basis in words: which law, which order, what the emergency was."""
     what: Text
+    """In words, which parts; not what they say: the account outlives every erasure."""
     entries: Entries = ()
-    """What was disclosed, by version; empty: the whole record."""
+    """The same by version; empty: the whole record."""
     relies_on: tuple[Reliance, ...] = ()
     notice: Line | None = None
     """What the recipient was told on passing it on."""

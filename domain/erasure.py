@@ -70,6 +70,7 @@ class ErasureRequested(ErasureEntry):
     topic = "erasure.requested"
 
     reason: Text | None = None
+    """Outlives the erasure, so it says nothing that is to be forgotten."""
 
 
 class ErasureRefused(ErasureEntry):

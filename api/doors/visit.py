@@ -37,7 +37,12 @@ from domain.disclosure import (
 )
 from domain.event import Erased, History, Line, Moment, RecordedEvent, Stream
 from domain.records import Author
-from domain.relationship import relationship_of, relationship_stream
+from domain.relationship import (
+    RelationshipOpened,
+    Span,
+    relationship_of,
+    relationship_stream,
+)
 from domain.restriction import RecipientKind, Use
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
@@ -355,6 +360,8 @@ class Visit:
 
     def _is_barred(self, stream: Stream) -> bool:
         """Whether a restriction keeps the whole of it from this reader."""
+        if self.reach in (Reach.STRUCTURE, Reach.ALL):  # nothing is opened to look for one
+            return False
         try:
             self._restricted(self.house.records.history(stream))
         except access.ReadingRestricted:
@@ -362,25 +369,29 @@ class Visit:
         return False
 
     def _not_theirs(self, stream: Stream, history: History) -> frozenset[int]:
-        """The entries that are somebody else's own, and those of a time after one has left.
+        """The entries that are somebody else's own, and those of a time when one was not there.
 
         What is somebody's own is sealed under that person's key: what one partner of a couple
-        rated or consented to is not the other's to read. What is joint is everybody's.
+        rated or consented to is not the other's to read. What is joint is theirs who took part.
         """
-        left = None
+        spans: tuple[Span, ...] = ()
         if stream.category == "relationship":
-            spans = [
-                one.span.until
-                for one in relationship_of(history).participations
-                if one.person == self.who.person
-            ]
-            left = max(filter(None, spans), default=None) if None not in spans else None
+            taking_part = relationship_of(history).participations
+            spans = tuple(one.span for one in taking_part if one.person == self.who.person)
+
+        def was_there(entry: RecordedEvent) -> bool:
+            at = entry.occurred_at
+            always = stream.category != "relationship" or isinstance(
+                entry.event, RelationshipOpened
+            )
+            return always or any(span.covers(at) or span.until == at for span in spans)
+
         return frozenset(
             entry.version
             for entry in history
             if not isinstance(entry.event, Erased)
             and (subject := entry.event.subject()) != self.who.person
-            and (subject is not None or (left is not None and entry.occurred_at > left))
+            and (subject is not None or not was_there(entry))
         )
 
     def wait_for_log(self) -> None:
