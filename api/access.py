@@ -151,9 +151,7 @@ _READING: Mapping[str, Door] = {
     "disclosures": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "export": Door(_TAKING_PART | _OFFICER | _MACHINE),
     "aggregates": Door(
-        dict.fromkeys(
-            (Role.SUPERVISOR, Role.COMPLIANCE_OFFICER, Role.ADMINISTRATOR), Reach.CLINIC
-        )
+        dict.fromkeys((Role.SUPERVISOR, Role.COMPLIANCE_OFFICER, Role.ADMINISTRATOR), Reach.CLINIC)
         | _MACHINE
     ),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
@@ -344,7 +342,7 @@ def within(reach: Reach, who: Principal, history: History, now: datetime) -> boo
         case Reach.SUPERVISED:
             return who.person == relationship.supervisor and all(
                 in_force(history, Scope.SUPERVISION_DISCLOSURE, client, now)
-                for client in relationship.clients
+                for client in relationship.ever(Part.CLIENT)  # what is told of who left is told too
             )
     return False
 
@@ -389,8 +387,9 @@ def entitled(
     require_within(reach, who, history, now)
     if reach is Reach.SUPERVISED:
         consents = consenting(history, Scope.SUPERVISION_DISCLOSURE, now)
-        clients = relationship_of(history).clients
-        return Entitled(Basis.CONSENT, tuple(consents[client] for client in clients))
+        clients = relationship_of(history).ever(Part.CLIENT)
+        cited = tuple(reliance for client, reliance in consents.items() if client in clients)
+        return Entitled(Basis.CONSENT, cited)
     return Entitled(BASES[reach])
 
 

@@ -2,17 +2,21 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from domain.access import Role
 from domain.clinic import Scope
 from domain.closure import CloseRelationship
+from domain.consenting import GiveConsent
 from domain.emergency import ReviewEmergency
 from domain.event import Command
 from domain.frame import AgreeFrame, FrameItem, RecordFrameDeparture, Term
+from domain.information import GiveInformation
 from domain.participant import JoinRelationship, LeaveRelationship
 from domain.pause import PauseRelationship, ResumeRelationship
+from domain.person import RegisterPerson
 from domain.phase import DeclarePhase
 from domain.recording import (
     DestroyRecording,
@@ -23,11 +27,11 @@ from domain.recording import (
     StartRecording,
     UseRecording,
 )
-from domain.relationship import Initiator, Part
+from domain.relationship import Constellation, Initiator, OpenRelationship, Part
 from domain.session import AbandonSession, HoldSession
 from domain.summary import ShareSessionSummary
 from domain.withdrawal import WithdrawConsent
-from tests.api.conftest import House, Somebody
+from tests.api.conftest import SHA256, House, Somebody
 
 TAPE = uuid4()
 
@@ -213,3 +217,100 @@ def test_a_closing_asks_for_no_number(house: House) -> None:
     counted = house.practice.client.post(door, json=body | {"open_ruptures": 0}, headers=headers)
     assert counted.status_code == 422
     assert house.practice.client.post(door, json=body, headers=headers).status_code == 201
+
+
+def family(house: House) -> tuple[UUID, Somebody]:
+    """A family of two clients, and somebody who may join them."""
+    practice, relationship = house.practice, uuid4()
+    newcomer = practice.somebody(Role.CLIENT)
+    practice.recorded(
+        house.administrator, RegisterPerson(person=newcomer.person, full_name="Ada Beispiel")
+    )
+    practice.recorded(
+        house.therapist,
+        OpenRelationship(
+            relationship=relationship,
+            clients=(house.client.person, house.other_client.person),
+            therapists=(house.therapist.person,),
+            constellation=Constellation.FAMILY,
+            modality="systemic",
+            setting="outpatient",
+            supervisor=house.supervisor.person,
+        ),
+    )
+    return relationship, newcomer
+
+
+def test_nobody_reads_of_a_time_when_they_were_not_there(house: House) -> None:
+    """Rules 10 and 41: who joins a family does not read what was said before, nor who has left
+    what is said since; what is told of their own time they both read."""
+    practice = house.practice
+    relationship, newcomer = family(house)
+
+    def declare(phase: str) -> None:
+        practice.later(hours=1)
+        by = house.therapist.person
+        said = DeclarePhase(relationship=relationship, phase=phase, by=by, rationale="Seen.")
+        practice.recorded(house.therapist, said)
+
+    def phases(reader: Somebody) -> list[str | None]:
+        items = practice.shown(reader, f"/relationships/{relationship}/entries")["items"]
+        declared = [entry for entry in items if entry["topic"] == "phase.declared"]
+        return [entry["content"] and entry["content"]["phase"] for entry in declared]
+
+    declare("first")
+    assert practice.get(newcomer, f"/relationships/{relationship}/entries").status_code == 404
+    join = JoinRelationship(
+        relationship=relationship, person=newcomer.person, part=Part.CLIENT, reason="Asked to."
+    )
+    practice.recorded(house.therapist, join)
+    declare("second")
+    leave = LeaveRelationship(
+        relationship=relationship, person=house.other_client.person, reason="Moved away."
+    )
+    practice.recorded(house.therapist, leave)
+    declare("third")
+    assert phases(house.client) == phases(house.therapist) == ["first", "second", "third"]
+    assert phases(newcomer) == [None, "second", "third"]
+    assert phases(house.other_client) == ["first", "second", None]
+
+
+def test_a_supervisor_needs_the_consent_of_who_has_left_too(house: House) -> None:
+    """Rules 22 and 41: the record still tells of somebody who never agreed to supervision."""
+    practice = house.practice
+    relationship, newcomer = family(house)
+    practice.recorded(
+        house.therapist,
+        JoinRelationship(
+            relationship=relationship, person=newcomer.person, part=Part.CLIENT, reason="Asked to."
+        ),
+    )
+    for client in (house.client, newcomer):
+        informed = GiveInformation(
+            relationship=relationship,
+            document=practice.document,
+            version=1,
+            sha256=SHA256,
+            to=client.person,
+            by=house.therapist.person,
+        )
+        practice.recorded(house.therapist, informed)
+        agreed = GiveConsent(
+            relationship=relationship,
+            scope=Scope.SUPERVISION_DISCLOSURE,
+            party=client.person,
+            document=practice.document,
+            version=1,
+            sha256=SHA256,
+            signer=client.person,
+        )
+        practice.recorded(client, agreed)
+    practice.later(hours=1)
+    leave = LeaveRelationship(
+        relationship=relationship, person=house.other_client.person, reason="Moved away."
+    )
+    practice.recorded(house.therapist, leave)
+    practice.later(hours=1)
+    path = f"/relationships/{relationship}/entries"
+    assert practice.get(house.supervisor, path).status_code == 404
+    assert practice.get(house.therapist, path).status_code == 200
