@@ -205,9 +205,13 @@ class Story:
             signer=(scene.guardian or client).id,
             capacity=Capacity.GUARDIAN if scene.guardian else Capacity.OWN,
         )
-        scene.act(at, f"consent/{scope}/{client.id}", scene.guardian or client, give)
-        if scene.guardian is not None:
-            self._own_say(at, client, paper, scope)
+        key = f"consent/{scope}/{client.id}"
+        if scene.guardian is None:
+            scene.act(at, key, client, give)
+            return
+        # That a guardian may sign is recorded by who treats.
+        scene.act(at, key, scene.therapist, give, on_behalf_of=scene.guardian)
+        self._own_say(at, client, paper, scope)
 
     def _own_say(self, at: datetime, client: Someone, paper: str, scope: Scope) -> None:
         """A minor is asked too, and says no to being recorded."""
