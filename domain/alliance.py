@@ -12,11 +12,11 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.clinic import EachOnce
-from domain.event import Command, Event, Given, New, Refusal, Text
+from domain.event import Command, Event, Given, History, New, Refusal, Text
 from domain.person import require_voice
-from domain.rating import Rate, Rating, SessionNotHeld, Superseding
-from domain.relationship import relationship_of, relationship_stream, require_open
-from domain.session import SessionUnknown, session_numbers, session_of
+from domain.rating import Rate, RatedBeforeSession, Rating, SessionNotHeld, Superseding
+from domain.relationship import Entries, relationship_of, relationship_stream, require_open
+from domain.session import SessionUnknown, session_numbers, session_of, sessions_of
 
 EARLY = range(3, 6)
 """The early alliance is that of the third to the fifth session held."""
@@ -55,6 +55,29 @@ class EarlyAllianceReviewed(Event):
     by: UUID
     sessions: EarlySessions
     remark: Text
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def require_rated_afterwards(before: Entries, after: Entries) -> None:
+    """Rule 28, where an amendment changes how the standing entries of a relationship read: no
+    session comes to begin after the alliance in it was rated."""
+    for _, session in sorted(_too_early(after) - _too_early(before)):
+        raise RatedBeforeSession(session=session)
+
+
+def _too_early(entries: Entries) -> set[tuple[int, UUID]]:
+    """Ratings of the alliance, by version, of a session that began after them."""
+    history = History(entries)
+    sessions = sessions_of(history)
+    return {
+        (entry.version, session.id)
+        for kind in (AllianceRated, RatingSuperseded)
+        for entry, rating in history.of(kind)
+        for session in sessions.values()
+        if session.id == rating.session and entry.occurred_at < session.started_at
+    }
 
 
 # --- Refusals -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from domain.alliance import require_rated_afterwards
 from domain.amendment import AmendmentEntry
 from domain.assent import AssentDissented
 from domain.clinic import ConsentDocumentPublished, ImportDeclared
@@ -328,12 +329,13 @@ _WHOLE = (
     require_recordings,
     require_informed_still,
     require_agreed_still,
+    require_rated_afterwards,
 )
 """What still holds in a relationship in which an entry reads otherwise, or not at all."""
 
 
 def _require_whole(given: Given, entry: RecordedEvent, *instead: RecordedEvent) -> None:
-    """Rules 10, 13, 16–18, 22 and 26: what stands beside an entry was judged by it."""
+    """Rules 10, 13, 16–18, 22, 26 and 28: what stands beside an entry was judged by it."""
     if entry.stream.category == "relationship":
         before = given.history(entry.stream).standing
         at = before.index(entry)

@@ -319,6 +319,16 @@ class GoalIsClosed(Refusal):
     says = "Goal {goal} is {status}: reopen it first."
 
 
+class GoalRatedByThen(Refusal):
+    rule = 26
+    says = "Entry {entry} rates goal {goal} as it was agreed by then: amend that one first."
+
+
+class GoalSpokenOf(Refusal):
+    rule = 25
+    says = "Entry {entry} speaks of goal {goal} as it was worded by then: look at occurred_at."
+
+
 class GoalIsOpen(Refusal):
     rule = 26
     says = "Goal {goal} is open; there is nothing to reopen."
@@ -350,6 +360,13 @@ class GoalCommand(Command):
         if goal.status is not GoalStatus.OPEN:
             raise GoalIsClosed(goal=goal.id, status=goal.status)
         return relationship, goal
+
+    def _require_unrated(self, given: Given) -> None:
+        """Rule 26: what ends an agreement, or the goal, is not told of a time before a rating."""
+        history = given.history(relationship_stream(self.relationship))
+        for entry, rated in history.of(GoalRated):
+            if rated.goal == self.goal and given.at < entry.occurred_at:
+                raise GoalRatedByThen(goal=self.goal, entry=entry.version)
 
     def _new(self, event: Event) -> New:
         return New(relationship_stream(self.relationship), event)
@@ -395,7 +412,13 @@ class ReviseGoal(GoalCommand):
     def decide(self, given: Given) -> Iterator[New]:
         relationship, _ = self._found_open(given)
         require_participant(relationship, self.by)
+        self._require_unrated(given)
         history = given.history(relationship_stream(self.relationship))
+        for entry in history.standing:
+            if isinstance(entry.event, GoalAssented | GoalDissented | GoalRevised) and (
+                entry.event.goal == self.goal and given.at < entry.occurred_at
+            ):
+                raise GoalSpokenOf(goal=self.goal, entry=entry.version)
         # Numbered past every wording ever recorded, also one marked as entered in error.
         numbers = [
             entry.event.revision
@@ -450,6 +473,7 @@ class DissentFromGoal(_StanceCommand):
 
     def decide(self, given: Given) -> Iterator[New]:
         self._require_change(given, GoalDissented)
+        self._require_unrated(given)
         yield self._new(
             GoalDissented(
                 goal=self.goal, revision=self.revision, party=self.party, reason=self.reason
@@ -464,6 +488,7 @@ class ReachGoal(GoalCommand):
 
     def decide(self, given: Given) -> Iterator[New]:
         self._found_open(given)
+        self._require_unrated(given)
         yield self._new(GoalReached(goal=self.goal))
 
 
@@ -476,6 +501,7 @@ class RetireGoal(GoalCommand):
 
     def decide(self, given: Given) -> Iterator[New]:
         self._found_open(given)
+        self._require_unrated(given)
         yield self._new(GoalRetired(goal=self.goal, reason=self.reason))
 
 

@@ -14,6 +14,7 @@ from domain.event import Given, History, New, RecordedEvent, Refusal
 from domain.goal import (
     GoalCommand,
     GoalRated,
+    GoalRatedByThen,
     GoalScale,
     GoalStatus,
     Level,
@@ -93,11 +94,6 @@ def _was_agreed(entries: Entries, entry: RecordedEvent, rated: GoalRated) -> boo
 
 
 # --- Refusals -------------------------------------------------------------------------------
-
-
-class GoalRatedByThen(Refusal):
-    rule = 26
-    says = "Entry {entry} rates goal {goal} as it was agreed by then: amend that one first."
 
 
 class GoalNotAgreed(Refusal):

@@ -35,3 +35,4 @@ class RateOutcome(Rate):
     name = "rate-outcome"
     measures = frozenset({"outcome", "wellbeing"})
     rated = OutcomeRated
+    beforehand = True

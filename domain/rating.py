@@ -210,6 +210,12 @@ class SessionNotHeld(Refusal):
     says = "Session {session} is {status}: only a session that was held is rated."
 
 
+class RatedBeforeSession(Refusal):
+    rule = 28
+    status = 422
+    says = "Session {session} began after that: what happens in it is rated afterwards."
+
+
 class RaterNotPresent(Refusal):
     rule = 28
     says = "{rater} was not at session {session}, and cannot rate it."
@@ -274,6 +280,8 @@ class Rate(Command):
     """What an instrument of this family measures, in the words of its definition."""
     rated: ClassVar[type[Rating]]
     """The event that tells of such a rating."""
+    beforehand: ClassVar[bool] = False
+    """Whether it may be answered before the session it belongs to, as in the waiting room."""
 
     relationship: UUID
     rating: UUID = Field(default_factory=uuid4)
@@ -300,7 +308,7 @@ class Rate(Command):
         require_voice(self.rater, given)
         definition = self._definition(given)
         instrument = self.instrument if definition is None else definition.id
-        self._require_free(history, instrument)
+        self._require_free(given, history, instrument)
         by_client = self.perspective is Perspective.CLIENT
         rated = self.rated(
             rating=self.rating,
@@ -344,7 +352,7 @@ class Rate(Command):
             raise TextPackNotAdopted(instrument=definition.id)
         return definition
 
-    def _require_free(self, history: History, instrument: str) -> None:
+    def _require_free(self, given: Given, history: History, instrument: str) -> None:
         """An id that was never used, a session that was held, and no other rating of it."""
         if any(isinstance(e.event, Rating) and e.event.rating == self.rating for e in history):
             raise RatingExists(rating=self.rating)
@@ -355,6 +363,8 @@ class Rate(Command):
             raise SessionUnknown(session=self.session)
         if not session.is_held:
             raise SessionNotHeld(session=self.session, status=session.status)
+        if given.at < session.started_at and not self.beforehand:
+            raise RatedBeforeSession(session=self.session)
         if self.perspective in _FROM_WITHIN and self.rater not in session.present:
             raise RaterNotPresent(rater=self.rater, session=self.session)
         place = (self.session, instrument, self.perspective, self.rater)

@@ -114,6 +114,8 @@ class WithdrawConsent(_TakeBack):
                 also_ends=also_ends,
                 reason=self.reason,
             ),
+            # Not a second before it is made, however far the sender's clock is behind.
+            given.now,
         )
 
     def _ends(self, consent: ConsentGiven, other: ConsentGiven) -> bool:
@@ -162,6 +164,18 @@ class NarrowConsent(Immediate, _TakeBack):
         )
 
 
+_BY_DOCUMENT = frozenset(
+    {
+        Scope.RESEARCH_PARTICIPATION,
+        Scope.DATA_REUSE,
+        Scope.QUOTATION,
+        Scope.RECONTACT,
+        Scope.PROCESS_NOTES,
+    }
+)
+"""Scopes in which the document says to which study, text or disclosure somebody consents."""
+
+
 def _is_same(consent: ConsentGiven, other: ConsentGiven) -> bool:
     """Whether one would do in the other's place.
 
@@ -171,4 +185,4 @@ def _is_same(consent: ConsentGiven, other: ConsentGiven) -> bool:
         return False
     if consent.sharing is not None and other.sharing is not None:
         return bool(consent.sharing.names() & other.sharing.names())
-    return consent.scope is Scope.TREATMENT or other.document == consent.document
+    return consent.scope not in _BY_DOCUMENT or other.document == consent.document
