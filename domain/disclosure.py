@@ -20,6 +20,7 @@ from domain.consent import Reliance, require_consent
 from domain.event import (
     Command,
     EntryUnknown,
+    Erased,
     Event,
     Given,
     History,
@@ -33,7 +34,12 @@ from domain.event import (
     Stream,
     Text,
 )
-from domain.relationship import relationship_of, relationship_stream
+from domain.relationship import (
+    Part,
+    Relationship,
+    relationship_of,
+    relationship_stream,
+)
 from domain.restriction import Entries, Purpose, RecipientKind, Use, binding, covered
 
 REDISCLOSURE_NOTICE = "42 CFR part 2 prohibits unauthorized use or disclosure of these records."
@@ -306,9 +312,9 @@ class DiscloseRecord(Command):
             raise EntryUnknown(what="entry")
         relies_on: tuple[Reliance, ...] = ()
         if self.legal_basis is LegalBasis.CONSENT:
-            scope = Scope.INFORMATION_SHARING
+            scope, told_of = Scope.INFORMATION_SHARING, self._told_of(relationship, history)
             relies_on = require_consent(
-                given, history, scope, *relationship.clients, recipient=self.recipient.name
+                given, history, scope, *told_of, recipient=self.recipient.name
             )
         if self.legal_basis in (LegalBasis.CONSENT, LegalBasis.EMERGENCY) and not self.notice_given:
             raise NoticeMissing
@@ -332,6 +338,18 @@ class DiscloseRecord(Command):
                 accompanied_by=tuple(sorted(travelling)),
             ),
         )
+
+    def _told_of(self, relationship: Relationship, history: History) -> tuple[UUID, ...]:
+        """Whose consent it takes: of one client, where all of it is that client's own; else of
+        everybody who was ever a client, for what is joint tells of them."""
+        clients = relationship.ever(Part.CLIENT)
+        told = (history.entry(version) for version in self.entries)
+        owners = {
+            None if entry is None or isinstance(entry.event, Erased) else entry.event.subject()
+            for entry in told
+        }
+        own = {owner for owner in owners if owner in clients}
+        return tuple(sorted(own if own and own == owners else clients))
 
     def _overridden(self, history: History, at: datetime) -> tuple[UUID, ...]:
         """The restrictions that this basis goes past; DisclosureRestricted where it does not."""

@@ -38,7 +38,13 @@ from domain.disclosure import (
     told_to_client,
 )
 from domain.event import Command, EntryUnknown
-from domain.relationship import RelationshipOpened, RelationshipUnknown, relationship_stream
+from domain.participant import LeaveRelationship
+from domain.relationship import (
+    Constellation,
+    RelationshipOpened,
+    RelationshipUnknown,
+    relationship_stream,
+)
 from domain.restriction import Against, AgreeRestriction, Purpose, RecipientKind
 from domain.withdrawal import WithdrawConsent
 from tests.kit import (
@@ -46,8 +52,11 @@ from tests.kit import (
     CLIENT,
     CONSENTED,
     DAY,
+    FOUNDED,
+    GUARDIAN,
     NOW,
     OFFICE,
+    PARTNER,
     RELATIONSHIP,
     THERAPIST,
     Record,
@@ -56,6 +65,7 @@ from tests.kit import (
     given,
     named,
     on,
+    opened,
 )
 
 STREAM = disclosure_stream(RELATIONSHIP)
@@ -126,6 +136,20 @@ def test_consent_to_share_with_one_is_none_to_share_with_another() -> None:
     record.when(disclose(recipient=to_another)).refuses(ConsentMissing, party=CLIENT)
     in_capitals = PROVIDER.model_copy(update={"name": "DR. NOWAK"})
     record.when(disclose(recipient=in_capitals)).recorded()
+
+
+def test_what_is_joint_takes_the_consent_of_everybody_it_tells_of() -> None:
+    """Rule 41, R14: of all who were ever there; of what is one's own, of that one alone."""
+    people = (CLIENT, PARTNER, GUARDIAN)
+    family = given(
+        *FOUNDED,
+        opened(*people, constellation=Constellation.FAMILY),
+        *(consent(Scope.INFORMATION_SHARING, party) for party in (CLIENT, GUARDIAN)),
+        LeaveRelationship(relationship=RELATIONSHIP, person=PARTNER, reason="Has left."),
+    )
+    family.when(disclose(entries=(2,))).recorded()
+    for entries in ((), (1,), (1, 2)):
+        family.when(disclose(entries=entries)).refuses(ConsentMissing, party=PARTNER)
 
 
 @pytest.mark.parametrize("basis", [LegalBasis.CONSENT, LegalBasis.EMERGENCY])
