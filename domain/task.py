@@ -152,7 +152,8 @@ def _task(id_: UUID, first: RecordedEvent, *later: RecordedEvent) -> Task:
     retired: RecordedEvent | None = None
     for entry in later:
         match entry.event:
-            case TaskAssented(party=party):
+            # Nobody assented to what was set right only afterwards: everybody is asked again.
+            case TaskAssented(party=party) if entry.position > (first.amended_at or 0):
                 assents[party] = entry
             case TaskReviewed():
                 reviews.append(entry)

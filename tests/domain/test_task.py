@@ -8,6 +8,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from domain.correction import CorrectEntry
 from domain.event import Command, EntryUnknown
 from domain.goal import GoalProposed
 from domain.person import NotInTheirName
@@ -16,6 +17,7 @@ from domain.relationship import (
     NotAParticipant,
     RelationshipClosed,
     RelationshipNotOpen,
+    relationship_stream,
 )
 from domain.task import (
     Aim,
@@ -111,6 +113,23 @@ def test_a_task_is_assented_to_by_each_party_once() -> None:
     assert tasks_of(record.relationship)[TASK].assents.keys() == {CLIENT, THERAPIST}
     PROPOSED.when(assent(), by=THERAPIST).refuses(NotInTheirName, person=CLIENT)
     PROPOSED.when(assent(), by=OFFICE, on_behalf_of=CLIENT).recorded()
+
+
+def test_a_task_that_is_set_right_is_assented_to_anew() -> None:
+    """Rules 1 and 27: nobody has agreed to words that an entry was given only afterwards."""
+    record = PROPOSED.and_given(TaskAssented(task=TASK, party=CLIENT))
+    reads = proposed().model_copy(update={"description": "Two stops on the tram each morning."})
+    correct = CorrectEntry(
+        stream=relationship_stream(RELATIONSHIP),
+        entry=record.relationship.version - 1,
+        reason="Misheard.",
+        content=reads.model_dump(mode="json", exclude_none=True, exclude={"reported"}),
+    )
+    corrected = record.when(correct).recorded()
+    assert tasks_of(record.relationship)[TASK].assents.keys() == {CLIENT}
+    assert tasks_of(corrected.relationship)[TASK].assents.keys() == set()
+    again = corrected.when(assent(), by=CLIENT).recorded()
+    assert tasks_of(again.relationship)[TASK].assents.keys() == {CLIENT}
 
 
 def test_a_review_says_how_a_task_went() -> None:
