@@ -162,6 +162,22 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
         1,
         "With lower scores better, the functional population's mean must lie below",
     ),
+    (("change", "--pre", "1", "--post", "2", "--sd", "5"), 2, "Give --alpha, the reliability"),
+    (
+        ("change", "--pre", "30", "--post", "40", "--instrument", "WAI-SR"),
+        2,
+        "No reliable change of WAI-SR",
+    ),
+    (
+        ("change", "--pre", "30", "--post", "9", "--instrument", "PHQ-9"),
+        1,
+        "pre: 30 is outside 0 to 27, the range of PHQ-9 1.0 (value-off-scale; rule 30)",
+    ),
+    (
+        ("change", "--pre", "1", "--post", "2", "--instrument", "ORS", "--population", "cats"),
+        2,
+        "ORS has no cut-off for 'cats'.",
+    ),
     (
         ("change", "--csv", "scores.csv", "--pre", "x", "--post", "after", "--alpha", "0.8"),
         2,
@@ -314,6 +330,29 @@ def test_the_direction_follows_the_means_where_nobody_says_it() -> None:
     plain = document("change", "--pre", "20", "--post", "5", "--sd", "6", "--alpha", "0.9")
     assert plain["yardstick"]["direction"] == "higher-better"
     assert plain["changes"][0]["category"] == "deteriorated"
+
+
+def test_an_instrument_brings_what_is_published_of_it() -> None:
+    """Rules 36, 38: with operator, direction, cut-off for whom, and whether it is verified."""
+    adults = ("--instrument", "ORS", "--population", "18 years and older")
+    told = document("change", "--pre", "20", "--post", "25", *adults)
+    assert told["changes"][0]["category"] == "recovered"
+    yardstick = told["yardstick"]
+    assert (yardstick["cutoff"], yardstick["cutoff_operator"]) == ("25", "<")
+    assert (yardstick["reliable_change"], yardstick["reliable_change_operator"]) == ("5", ">=")
+    assert yardstick["verified"] is False
+    several = rapport("change", "--pre", "12", "--post", "7", "--instrument", "GAD-7")
+    assert "has no single cut-off here: >= 10" in several.err
+    assert several.out.startswith("improved: ")
+    chosen = document(
+        "change", "--pre", "12", "--post", "7", "--instrument", "GAD-7", "--cutoff", ">=8"
+    )
+    assert chosen["changes"][0]["category"] == "recovered"
+    by_rc = document(
+        "change", "--pre", "30", "--post", "45", "--instrument", "WAI-SR", "--sd", "8",
+        "--alpha", ".9",
+    )  # fmt: skip
+    assert by_rc["changes"][0]["category"] == "improved"
 
 
 def test_a_file_is_judged_row_by_row() -> None:

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from domain.methods.card import Outcome, Why
 from domain.methods.reliable_change import (
     RELIABLE_CHANGE,
+    Bound,
     Category,
     Criterion,
     NormsContradictDirection,
     Population,
     Yardstick,
     change,
+    yardstick_figures,
 )
 from domain.methods.series import Better
 from tests.domain.methods.lines import line
@@ -35,12 +37,18 @@ PAPER = yardstick(functional=FUNCTIONAL, dysfunctional=DYSFUNCTIONAL)
 def test_the_worked_example_of_the_paper() -> None:
     """Requirement: Jacobson & Truax 1991: S_E 3.35, S_diff 4.74, RC 3.16, a 55, b 45, c 50."""
     judged = change(Fraction("32.5"), Fraction("47.5"), PAPER)
+    assert PAPER.difference_squared is not None
+    assert judged.index is not None
     error = float(PAPER.difference_squared)
     assert round((error / 2) ** 0.5, 2) == 3.35
     assert round(error**0.5, 2) == 4.74
     assert round(float(judged.index), 2) == 3.16
     assert judged.reliable
-    assert dict(PAPER.cutoffs) == {Criterion.A: 55, Criterion.B: 45, Criterion.C: 50}
+    assert {one: bound.value for one, bound in PAPER.cutoffs} == {
+        Criterion.A: 55,
+        Criterion.B: 45,
+        Criterion.C: 50,
+    }
     assert PAPER.criterion is Criterion.C
     # 47.5 is short of c, and beyond b: which cut-off decides makes the difference.
     assert judged.category is Category.IMPROVED
@@ -65,7 +73,7 @@ def test_cut_offs_follow_the_direction_and_the_spreads(
         dysfunctional=Population(*map(Fraction, dysfunctional)),
     )
     assert {
-        one.value: f"{float(cut):.6f}".rstrip("0").rstrip(".") for one, cut in found.cutoffs
+        one.value: f"{float(cut.value):.6f}".rstrip("0").rstrip(".") for one, cut in found.cutoffs
     } == (expected)
 
 
@@ -81,6 +89,7 @@ def test_the_index_agrees_with_numpy(pre: int, post: int, sd: int, alpha: int) -
     made = Yardstick.of(sd_squared=Fraction(sd, 10) ** 2, alpha=Fraction(alpha, 100))
     judged = change(Fraction(pre, 10), Fraction(post, 10), made)
     expected = (post - pre) / 10 / (sd / 10 * np.sqrt(2) * np.sqrt(1 - alpha / 100))
+    assert judged.index is not None
     assert float(judged.index) == pytest.approx(expected)
     if abs(abs(expected) - 1.96) > 1e-9:
         assert judged.reliable == (abs(expected) > 1.96)
@@ -107,9 +116,10 @@ def test_a_change_has_one_of_four_categories(pre: str, post: str, category: Cate
 
 def test_where_lower_is_better_everything_turns_round() -> None:
     """Rule 32: improvement is a fall, recovery ends below the cut-off."""
-    lower = yardstick(better=Better.LOWER, published=Fraction(10))
+    lower = yardstick(better=Better.LOWER, cutoff=Bound(">=", Fraction(10)))
     judged = change(Fraction(21), Fraction(9), lower)
     assert judged.category is Category.RECOVERED
+    assert judged.index is not None
     assert judged.index < 0
     assert change(Fraction(21), Fraction(10), lower).category is Category.IMPROVED
     assert change(Fraction(10), Fraction(0), lower).category is Category.RECOVERED
@@ -122,6 +132,41 @@ def test_rc_must_exceed_z_not_equal_it() -> None:
     assert made.difference_squared == 4
     assert not change(Fraction(10), Fraction(14), made).reliable
     assert change(Fraction(10), Fraction("14.000001"), made).reliable
+
+
+@pytest.mark.parametrize(
+    "better, given_, meant, on_it",
+    [
+        (Better.HIGHER, "<", "<", True),  # ORS: below 25 is clinical, so 25 is across
+        (Better.HIGHER, "<=", "<=", False),
+        (Better.LOWER, ">=", ">=", False),  # PHQ-9: from 10 on
+        (Better.LOWER, "<", ">=", False),  # CORE-10: below 11 is *not* clinical
+        (Better.LOWER, ">", ">", True),
+    ],
+)
+def test_a_published_cut_off_keeps_its_operator(
+    better: Better, given_: str, meant: str, on_it: bool
+) -> None:
+    """Rule 38: which side a score on the cut-off lies on is what its operator says."""
+    made = yardstick(better=better, cutoff=Bound(given_, Fraction(50)))
+    assert made.cutoff == Bound(meant, Fraction(50))
+    start = 20 if better is Better.HIGHER else 80
+    assert change(Fraction(start), Fraction(50), made).crossed is on_it
+
+
+@pytest.mark.parametrize(
+    "operator, size, reliable", [(">=", 6, True), (">=", "5.9", False), (">", 6, False)]
+)
+def test_a_published_reliable_change_keeps_its_operator(
+    operator: str, size: Any, reliable: bool
+) -> None:
+    """Rule 38: published as 6 or more it is met by 6; there is no RC then."""
+    made = Yardstick.of(published=Bound(operator, Fraction(6)), better=Better.LOWER)
+    judged = change(Fraction(18), 18 - Fraction(size), made)
+    assert (judged.reliable, judged.index) == (reliable, None)
+    assert judged.category is (Category.IMPROVED if reliable else Category.UNCHANGED)
+    assert made.bar == ("6 or more" if operator == ">=" else "more than 6")
+    assert yardstick_figures(made)["reliable_change_operator"] == operator
 
 
 def test_without_a_cut_off_nobody_is_called_recovered() -> None:
