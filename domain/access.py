@@ -176,6 +176,10 @@ class GlassBroken(Refusal):
     says = "This record is open to you already, until {until}."
 
 
+class EmergencyExists(Refusal):
+    says = "Emergency {use} exists; use a new id."
+
+
 class TooLongOpen(Refusal):
     rule = 41
     status = 422
@@ -236,6 +240,7 @@ class BreakGlass(Immediate):
     name = "break-glass"
 
     relationship: UUID
+    use: UUID = Field(default_factory=uuid4)
     reason: Text
     minutes: int | None = None
     """Left out: as long as the clinic allows."""
@@ -248,13 +253,16 @@ class BreakGlass(Immediate):
         minutes = most if self.minutes is None else self.minutes
         if not 1 <= minutes <= most:
             raise TooLongOpen(minutes=most)
-        open_already = break_in_force(given.history(stream), given.actor, given.now)
+        history = given.history(stream)
+        if any(used.use == self.use for _, used in history.of(BreakGlassUsed)):
+            raise EmergencyExists(use=self.use)
+        open_already = break_in_force(history, given.actor, given.now)
         if open_already is not None:
             raise GlassBroken(until=open_already.until.isoformat(timespec="seconds"))
         yield New(
             stream,
             BreakGlassUsed(
-                use=uuid4(),
+                use=self.use,
                 person=given.actor,
                 reason=self.reason,
                 until=given.now + timedelta(minutes=minutes),

@@ -13,6 +13,7 @@ from domain.access import (
     AccessReviewed,
     BreakGlass,
     BreakGlassUsed,
+    EmergencyExists,
     Finding,
     GlassBroken,
     NoteDenial,
@@ -164,6 +165,8 @@ def test_an_emergency_is_no_way_to_stay() -> None:
     open_ = record.when(break_glass(minutes=30), by=COTHERAPIST, at=NOW).recorded()
     open_.when(break_glass(), by=COTHERAPIST, at=NOW + HOUR / 4).refuses(GlassBroken)
     open_.when(break_glass(), by=COTHERAPIST, at=NOW + HOUR / 2).recorded()
+    (used,) = (used for _, used in open_.history(TRAIL).of(BreakGlassUsed))
+    open_.when(break_glass(use=used.use), by=OFFICE, at=NOW).refuses(EmergencyExists, use=used.use)
     strict = replace(record, policy=Policy(break_glass=HOUR / 4))
     strict.when(break_glass(minutes=16)).refuses(TooLongOpen, minutes=15)
 
