@@ -1,15 +1,22 @@
 """The register of consent: what was told, said and taken back, and what holds when."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
+from domain.assent import AssentDissented, AssentGiven, AssentWaived
 from domain.clinic import Scope
-from domain.consent import Capacity, ConsentDeclined, ConsentGiven, in_force
+from domain.consent import (
+    Capacity,
+    ConsentDeclined,
+    ConsentGiven,
+    ConsentScopeNarrowed,
+    in_force,
+)
 from domain.consenting import GiveConsent
-from domain.event import ERASED, History, Stream
+from domain.event import ERASED, Event, History, Stream
 from domain.information import QuestionsAddressed
 from domain.withdrawal import WithdrawConsent
 from projections.consent_register import ConsentRow, Step, lapsing, unanswered
@@ -155,3 +162,64 @@ def test_of_an_erased_consent_the_step_is_left() -> None:
     assert all(row.party.value == ERASED for row in rows.values())
     assert not any(row.holds(BEGINNING + DAY) for row in rows.values())
     assert list(unanswered(rows)) == []
+
+
+def _said(kind: str, scope: Scope, day: int) -> tuple[Event, datetime]:
+    at = BEGINNING + DAY * (1 + day)
+    match kind:
+        case "assent":
+            return AssentGiven(scope=scope, party=CLIENT, document=DOCUMENT, version=1), at
+        case "dissent":
+            return AssentDissented(scope=scope, party=CLIENT), at
+        case "waiver":
+            waived = AssentWaived(scope=scope, party=CLIENT, by=THERAPIST, reason="Two years old.")
+            return waived, at
+    narrowed = ConsentScopeNarrowed(
+        consent=consent_id(scope, CLIENT),
+        party=CLIENT,
+        excludes="No groups.",
+        valid_to=at + 5 * DAY,
+    )
+    return narrowed, at
+
+
+SAYINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["assent", "dissent", "narrowed"]),
+        st.sampled_from([Scope.TREATMENT, Scope.RECORDING]),
+        st.integers(0, 9),
+    ),
+    max_size=8,
+)
+
+
+@for_all(st.lists(st.sampled_from([Scope.TREATMENT, Scope.RECORDING]), max_size=2), SAYINGS)
+def test_what_a_minor_says_reads_alike_everywhere(
+    waived: list[Scope], sayings: list[tuple[str, Scope, int]]
+) -> None:
+    """Rules 20 and 23: over any sayings the register and the rules agree on every day, and under
+    a dissent nothing but treatment is in force."""
+    signed = [
+        consent(scope).model_copy(update={"signer": GUARDIAN, "capacity": Capacity.GUARDIAN})
+        for scope in (Scope.TREATMENT, Scope.RECORDING)
+    ]
+    facts = [*(_said("waiver", scope, 0) for scope in waived), *(_said(*one) for one in sayings)]
+    history = given(*OPENED, *signed, *facts).relationship
+    rows = VIEWS.consent_register.of(STREAM, history)
+    for day in range(18):
+        at = BEGINNING + DAY * day
+        for scope in (Scope.TREATMENT, Scope.RECORDING):
+            reliance = in_force(history, scope, CLIENT, at)
+            row = in_force_by_register(rows, scope, CLIENT, at)
+            assert (row and known(row.consent)) == (reliance and reliance.consent)
+        said = [
+            (when, isinstance(event, AssentDissented))
+            for event, when in facts
+            if when <= at
+            and (
+                isinstance(event, AssentDissented)
+                or (isinstance(event, AssentGiven) and event.scope is Scope.RECORDING)
+            )
+        ]
+        if said and max(said)[1]:
+            assert in_force(history, Scope.RECORDING, CLIENT, at) is None
