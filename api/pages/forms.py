@@ -89,7 +89,7 @@ def _command(
     kind: type[Command], sent: Mapping[str, str], relationship: UUID, who: Principal
 ) -> Command:
     """The command that the form tells; RequestValidationError where something does not fit."""
-    told: dict[str, Any] = {"relationship": relationship, **sent}
+    told: dict[str, Any] = {**sent, "relationship": relationship}
     if "by" in kind.model_fields:
         told["by"] = who.person
     for name in _NESTED & told.keys():

@@ -11,10 +11,10 @@ from fastapi.responses import Response
 
 from api.access import DOORS
 from api.doors import Reads, Visit
-from api.pages import words
+from api.pages import forms, words
 from api.pages.people import People
 from api.pages.site import page
-from domain.access import AccessDenied, AccessReviewed, BreakGlassUsed
+from domain.access import AccessDenied, AccessReviewed, BreakGlassUsed, Finding
 from domain.disclosure import ExportMade, RecordDisclosed
 from domain.event import RecordedEvent
 
@@ -31,6 +31,12 @@ def readers(
 ) -> Response:
     """Every reading, the newest first; this one is among them."""
     people = People(visit, visit.dossier().case)
+    incidents = visit.incidents()
+    reviews = {
+        review.entry: review
+        for entry in incidents.values()
+        if isinstance(review := entry.event, AccessReviewed)
+    }
     found = [read for _, read in sorted(visit.readers().items(), reverse=True)]
     pages = max(1, -(-len(found) // PER_PAGE))
     number = min(number, pages)
@@ -43,6 +49,14 @@ def readers(
         people=people,
         reads=found[(number - 1) * PER_PAGE : number * PER_PAGE],
         count=len(found),
+        emergencies=[
+            (version, entry, used, reviews.get(version))
+            for version, entry in sorted(incidents.items(), reverse=True)
+            if isinstance(used := entry.event, BreakGlassUsed)
+        ],
+        denied=sum(isinstance(entry.event, AccessDenied) for entry in incidents.values()),
+        verdicts=tuple(Finding),
+        offers=forms.offered(visit),
         roles=words.ROLES,
         doors=words.DOORS,
         bases=words.BASES,
