@@ -50,8 +50,9 @@ _INSTRUMENT = "The instrument: its scale, its cut-offs, and its key for answers.
 _TIMES = "When each session was: a JSON list of dates or times."
 _RECORDED = "When each rating was recorded. Default: the same times."
 _RESOLVED = "Sessions after which a person recorded a resolution: a JSON list."
-_NOMINAL = datetime(2000, 1, 3, tzinfo=UTC)
-"""Where no times are given, session n stands n weeks after this day; it is never shown."""
+_NOMINAL = datetime(2100, 1, 4, tzinfo=UTC)
+"""Where no times are given, session n stands n weeks after this day: it is never shown, and lies so
+far ahead that the newest rules hold."""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -93,16 +93,39 @@ def _of_the_total(series: Series, parameters: Parameters) -> tuple[CutOff, ...]:
             for convention in (_CONVENTIONS[series.better] if both else (operator,))
         )
     wanted = _OPERATORS if operator == "both" else (operator,)
-    fit = (cut for cut in series.cutoffs if not cut.items and cut.operator in wanted)
-    return _for_population(fit, parameters)
+    fit = (_on_the_worse_side(cut, series) for cut in series.cutoffs if not cut.items)
+    return _for_population((cut for cut in fit if cut.operator in wanted), parameters)
+
+
+def _on_the_worse_side(cut: CutOff, series: Series) -> CutOff:
+    """The cut-off met by what is worse: some are published by what lies on the better side."""
+    return cut.model_copy(update={"operator": series.better.on_the_worse_side(cut.operator)})
 
 
 def _of_items(series: Series, parameters: Parameters) -> tuple[CutOff, ...]:
     if parameters.given("item_threshold") is None:
-        return _for_population((cut for cut in series.cutoffs if cut.items), parameters)
+        own = _items_of(series)
+        parts = (
+            cut.model_copy(update={"items": tuple(n for n in cut.items if own is None or n in own)})
+            for cut in series.cutoffs
+        )
+        return _for_population((cut for cut in parts if cut.items), parameters)
     count = max((len(point.items) for point in series.points), default=0)
     chosen = _chosen(parameters["item_threshold"], parameters.word("item_operator"))
     return (chosen.model_copy(update={"items": tuple(range(1, count + 1))}),)
+
+
+def _items_of(series: Series) -> frozenset[int] | None:
+    """The numbers of the items that make the series' scale; None: not known, so all of them."""
+    try:
+        scales = load(series.axis.instrument).scales
+    except Refusal:
+        return None
+    scale = scales.get(series.axis.scale)
+    if scale is None:
+        return None
+    parts = [scales[part].items for part in scale.sum_of] or [scale.items]
+    return frozenset(number for items in parts for number in items)
 
 
 def _for_population(cutoffs: Iterable[CutOff], parameters: Parameters) -> tuple[CutOff, ...]:
@@ -128,7 +151,8 @@ def _chosen(parameter: Parameter, operator: str) -> CutOff:
 
 def _drop(series: Series, parameters: Parameters) -> Parameter:
     given = parameters["drop"]
-    taught = series.axis == UNNAMED or series.axis.instrument == _SRS
+    axis = series.axis
+    taught = axis == UNNAMED or (axis.instrument, axis.scale) == (_SRS, "total")
     if given.value is None and taught and parameters.given("threshold") is None:
         return _ONE_POINT
     return given

@@ -77,7 +77,6 @@ _COMPARE: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     ">": gt,
     ">=": ge,
 }
-_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
 def worse_operator(better: Better) -> str:
@@ -96,9 +95,7 @@ class Bound(NamedTuple):
 
     def on_the_worse_side(self, better: Better) -> "Bound":
         """The same bound, met by what is worse: `< 11` where lower is better becomes `>= 11`."""
-        if self.operator[0] == worse_operator(better)[0]:
-            return self
-        return Bound(_OPPOSITE[self.operator], self.value)
+        return Bound(better.on_the_worse_side(self.operator), self.value)
 
     def __str__(self) -> str:
         return f"{self.operator} {plain(self.value)}"

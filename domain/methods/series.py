@@ -54,6 +54,17 @@ class Better(StrEnum):
     HIGHER = "higher"
     LOWER = "lower"
 
+    def on_the_worse_side(self, operator: str) -> str:
+        """The operator by which the same bound is met by what is worse.
+
+        Where lower is better `< 11` becomes `>= 11`; `>= 11` stays as it is.
+        """
+        worse = "<" if self is Better.HIGHER else ">"
+        return operator if operator[0] == worse else _OPPOSITE[operator]
+
+
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
 
 class Axis(NamedTuple):
     """Points share a line only where all of this agrees (rule 32)."""

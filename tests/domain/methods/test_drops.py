@@ -110,6 +110,27 @@ def test_a_cut_off_for_some_people_waits_for_their_name() -> None:
     assert flagged(ABSOLUTE.card(series, {"population": "adults"})) == [1]
 
 
+def test_a_cut_off_published_from_the_better_side_is_read_from_the_worse() -> None:
+    """Rule 38: below 11 the CORE-10 says *not* clinical; what is flagged is 11 and above."""
+    core = load("CORE-10")
+    axis = AXIS._replace(instrument="CORE-10", form="CORE-10")
+    cutoffs = [cut for cut in core.cutoffs if cut.scale == "total"]
+    card = ABSOLUTE.card(line(10, 11, axis=axis, better=Better.LOWER, cutoffs=cutoffs))
+    assert flagged(card) == [2]
+    assert card.flagged[0].says == "11 is >= 11."
+
+
+def test_a_subscale_is_judged_by_its_own_items() -> None:
+    """Rule 38: an item of another subscale is no concern of this one, nor is the total's drop."""
+    points = [
+        point(n, value, ITEMS._replace(scale="goals_topics"), items=(10, Fraction(value), 1, 1))
+        for n, value in enumerate((9, 8), 1)
+    ]
+    cutoffs = [cut for cut in SRS.cutoffs if cut.items]
+    card = ABSOLUTE.card(Series.of(points, cutoffs=cutoffs))
+    assert [one.says for one in card.flagged] == ["Item 2, 8, is < 9."]
+
+
 # --- Criterion drop -------------------------------------------------------------------------
 
 
