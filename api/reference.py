@@ -25,7 +25,7 @@ from pydantic import BaseModel, SecretStr
 from api import pages
 from api.access import DOORS
 from api.app import OPEN, contract, doors_of
-from api.cli import app as command_line
+from api.cli import command_line
 from api.cli.operator import TOKEN_VARIABLE
 from api.cli.terminal import Exit
 from api.problems import Fault
@@ -480,7 +480,7 @@ def commands() -> str:
     introduction = """
 `rapport COMMAND --help` says the same. Results go to stdout, everything else to stderr.
 """
-    root = typer.main.get_command(command_line)
+    root = typer.main.get_command(command_line())
     return _page(
         "Command line",
         introduction,

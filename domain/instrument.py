@@ -8,7 +8,7 @@ question was not answered. Scores are exact fractions; nothing here is a float.
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -133,20 +133,32 @@ def _require_name(file: str, id_: str, version: str) -> None:
 
 
 @cache
+def _names() -> tuple[str, ...]:
+    """Of every file that is shipped."""
+    entries = (files("domain") / "instruments").iterdir()
+    return tuple(sorted(entry.name for entry in entries if entry.name.endswith(".toml")))
+
+
+@cache
+def _read_file(name: str) -> Definition | Procedure:
+    data = (files("domain") / "instruments" / name).read_bytes()
+    if b'format = "rapport-procedure/1"' in data:
+        return read_procedure(name, data)
+    return read_definition(name, data)
+
+
+def _among(names: Iterable[str]) -> tuple[list[Definition], list[Procedure]]:
+    """The definitions in those files, by id and rising version; and the procedures, by id."""
+    found = [_read_file(name) for name in names]
+    definitions = [one for one in found if isinstance(one, Definition)]
+    definitions.sort(key=lambda definition: (definition.id, definition.release))
+    return definitions, [one for one in found if isinstance(one, Procedure)]
+
+
+@cache
 def _shipped() -> tuple[tuple[Definition, ...], Mapping[str, Procedure]]:
     """Every definition in the package, by id and rising version; and every procedure by id."""
-    definitions: list[Definition] = []
-    found: list[Procedure] = []
-    for entry in (files("domain") / "instruments").iterdir():
-        if not entry.name.endswith(".toml"):
-            continue
-        data = entry.read_bytes()
-        if _content(entry.name, data).get("format") == "rapport-procedure/1":
-            found.append(read_procedure(entry.name, data))
-        else:
-            definitions.append(read_definition(entry.name, data))
-    definitions.sort(key=lambda definition: (definition.id, definition.release))
-    found.sort(key=lambda procedure: procedure.id)
+    definitions, found = _among(_names())
     return tuple(definitions), MappingProxyType({one.id: one for one in found})
 
 
@@ -173,10 +185,12 @@ def load(instrument: str, version: str | None = None) -> Definition:
     UnknownInstrument; NotAQuestionnaire says what is done with an instrument that is none.
     """
     wanted = instrument.casefold()
-    for definition in reversed(_shipped()[0]):
+    own = [name for name in _names() if name.rpartition("-")[0].casefold() == wanted]
+    definitions, found = _among(own or _names())  # an id is its files' name: no other is read
+    for definition in reversed(definitions):
         if definition.is_called(wanted) and version in (None, definition.version):
             return definition
-    for procedure in procedures().values():
+    for procedure in found:
         if procedure.is_called(wanted):
             raise NotAQuestionnaire(
                 instrument=procedure.id, kind=procedure.said, instead=procedure.instead

@@ -3,6 +3,6 @@
 `terminal.py` says where commands write and how they fail; docs/guide/command-line.md is for people.
 """
 
-from api.cli.main import app, main
+from api.cli.main import command_line, main
 
-__all__ = ["app", "main"]
+__all__ = ["command_line", "main"]

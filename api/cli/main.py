@@ -2,40 +2,34 @@
 
 import inspect
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from api.cli import (
-    analysing,
-    backup,
-    changing,
-    demonstration,
-    erasing,
-    exporting,
-    importing,
-    keys,
-    reading,
-    record,
-    recording,
-    replay,
-    rescoring,
-    roles,
-    scoring,
-    serving,
-    terminal,
-    views,
-)
+from api.cli import terminal
 
-app = typer.Typer(
-    name="rapport",
-    help="A tamper-evident record of the therapeutic relationship.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # terminal.run tells errors, without a traceback
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_PARTS = {
+    "serving": ("serve", "work"),
+    "demonstration": ("demo",),
+    "importing": ("import",),
+    "recording": ("record",),
+    "reading": ("read",),
+    "replay": ("replay",),
+    "record": ("migrate", "clinic", "verify"),
+    "views": ("rebuild",),
+    "backup": ("backup", "restore"),
+    "scoring": ("score", "gas", "gbo"),
+    "rescoring": ("rescore",),
+    "analysing": ("analyse",),
+    "changing": ("change",),
+    "exporting": ("export-dossier",),
+    "erasing": ("erase",),
+    "keys": ("keyring", "token"),
+    "roles": ("role",),
+}
+"""The modules of this package and the commands that each adds, in the order of the help."""
 
 
 def _version(asked: bool) -> None:
@@ -44,7 +38,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _rapport(
     _: Annotated[
         bool,
@@ -60,26 +53,25 @@ def _rapport(
     """
 
 
-for part in (
-    serving,
-    demonstration,
-    importing,
-    recording,
-    reading,
-    replay,
-    record,
-    views,
-    backup,
-    scoring,
-    rescoring,
-    analysing,
-    changing,
-    exporting,
-    erasing,
-    keys,
-    roles,
-):
-    part.add_to(app)
+def command_line(asked: str | None = None) -> typer.Typer:
+    """The whole command line; where a command of it is asked for, only the part that holds it.
+
+    Most of the time that a score takes would else go into reading what only a record needs.
+    """
+    app = typer.Typer(
+        name="rapport",
+        help="A tamper-evident record of the therapeutic relationship.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # terminal.run tells errors, without a traceback
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_rapport)
+    alone = [part for part, commands in _PARTS.items() if asked in commands]
+    for part in alone or _PARTS:
+        import_module(f"api.cli.{part}").add_to(app)
+    _flow(app)
+    return app
 
 
 def _flow(group: typer.Typer) -> None:
@@ -95,9 +87,11 @@ def _flow(group: typer.Typer) -> None:
             _flow(below.typer_instance)
 
 
-_flow(app)
-
-
 def main() -> None:
     """The entry point."""
-    sys.exit(terminal.run(app))
+    sys.exit(terminal.run(_called))
+
+
+def _called() -> None:
+    """Loads what was called, and runs it."""
+    command_line(next(iter(sys.argv[1:]), None))()

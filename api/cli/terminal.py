@@ -10,32 +10,19 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum, StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
-import psycopg
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from api.composition import ClinicUnclear
-from api.demo import DemonstrationStuck
-from api.importer import MappingBroken
-from api.problems import Fault
 from domain.event import Refusal
 from domain.scoring import ItemOutOfRange
-from infra.acknowledged import AcknowledgedHeadBroken
-from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed
-from infra.event_store import LogDiverged
-from infra.keyring import KeyringError
-from infra.migrate import MigrationError
-from infra.postgres import PostgresError
-from infra.recorder import NoSuchClinic, StoreUnavailable
-from infra.sealing import SealBroken
 from infra.settings import Settings, SettingsInvalid, default_home, load_settings
-from infra.verify import LogBroken
 
 
 class Exit(IntEnum):
@@ -126,8 +113,6 @@ def write_private(path: Path, text: str) -> None:
 
 # --- Failing --------------------------------------------------------------------------------
 
-_RUN_VERIFY = "Run `rapport verify`; docs/operate/backup.md says how to restore."
-
 
 def explain(error: Exception) -> Failed | None:
     """What a known error means to the person at the terminal; None: it is a fault of ours."""
@@ -138,39 +123,12 @@ def explain(error: Exception) -> Failed | None:
             rule = f"; rule {error.rule}" if error.rule else ""
             detail = error.to_caller if isinstance(error, ItemOutOfRange) else error.detail
             return Failed(Exit.FOUND, f"{detail} ({error.code}{rule})")
-        case Fault():
-            return Failed(Exit.FOUND, f"{error.detail} ({error.code})")
         case ValidationError():
             return Failed(Exit.USAGE, _faulty_fields(error))
-        case LogBroken() | LogDiverged():
-            return Failed(Exit.FOUND, str(error))
-        case AcknowledgedHeadBroken():
-            return Failed(Exit.FOUND, f"The file {error} of heads is not whole.", _RUN_VERIFY)
-        case SealBroken():
-            return Failed(Exit.FOUND, f"An entry cannot be opened: {error}", _RUN_VERIFY)
-        case SettingsInvalid() | ClinicUnclear() | MappingBroken() | DemonstrationStuck():
-            return Failed(Exit.USAGE, str(error))
-        case NoSuchClinic():
-            return Failed(Exit.USAGE, f"There is no clinic {error} in this database.")
-        case PlaceTaken():
-            return Failed(Exit.USAGE, str(error))
-        case BackupUnusable():
-            return Failed(Exit.FOUND, str(error))
-        case PostgresError() | MigrationError() | KeyringError() | ProgramFailed():
-            return Failed(Exit.UNAVAILABLE, str(error))
-        case StoreUnavailable() | psycopg.OperationalError() | psycopg.InterfaceError():
-            return Failed(
-                Exit.UNAVAILABLE, "The database went away or did not answer.", "Try it again."
-            )
-        case psycopg.errors.InsufficientPrivilege():
-            return Failed(
-                Exit.UNAVAILABLE,
-                "The database refuses this role what it needs.",
-                "Look at RAPPORT_DATABASE_URL and that of the role; then `rapport migrate`.",
-            )
-        case OSError(filename=str() | Path()):
-            return Failed(Exit.UNAVAILABLE, f"{error.filename}: {error.strerror}.")
-    return None
+        case _:
+            # Read only now: it knows every room, and most commands need few of them.
+            known: Failed | None = import_module("api.cli.failures").explain(error)
+            return known
 
 
 def _faulty_fields(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.cli import app, terminal
+from api.cli import command_line, terminal
 
 PROGRAM = (sys.executable, "-m", "api.cli")
 ROOT = Path(__file__).parents[2]
@@ -36,9 +36,10 @@ class Ran:
 
 def rapport(*arguments: str | Path) -> Ran:
     """Runs a command in this process, by its own entry, with this process' environment."""
+    words = [str(argument) for argument in arguments]
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = terminal.run(lambda: app(list(map(str, arguments)), prog_name="rapport"))
+        status = terminal.run(lambda: command_line()(words, prog_name="rapport"))
     assert "Traceback" not in out.getvalue() + err.getvalue()
     return Ran(int(status), out.getvalue(), err.getvalue())
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import typer
 
-from api.cli import app, terminal
+from api.cli import command_line, terminal
 from domain.access import RecordRead, Role, access_stream
 from infra.identity import NotAuthentic
 from infra.postgres import EmbeddedPostgres
@@ -71,7 +71,7 @@ def record() -> Iterator[Record]:
 
 def commands() -> dict[str, str]:
     """The help text of every command, by its words, in the order of the help."""
-    return dict(_leaves(typer.main.get_command(app), ()))
+    return dict(_leaves(typer.main.get_command(command_line()), ()))
 
 
 def _leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 import typer.main
 
 from api import reference
-from api.cli import app
+from api.cli import command_line
 from domain.event import Refusal
 from domain.topics import COMMANDS, EVENTS
 from infra.settings import Settings
@@ -75,7 +75,7 @@ def test_the_documents_name_commands_that_there_are() -> None:
     ]
     assert len(lines) > 20
     for name, words in lines:
-        command: Any = typer.main.get_command(app)
+        command: Any = typer.main.get_command(command_line())
         while words and hasattr(command, "commands"):
             assert words[0] in command.commands, (name, words)
             command = command.commands[words.pop(0)]
