@@ -265,7 +265,8 @@ def require_recordings(before: Entries, after: Entries) -> None:
 def _require_inside(
     session: Session, recording: UUID, start: datetime, end: datetime | None
 ) -> None:
-    if start < session.started_at or session.ended_at < (end or start):
+    begins_in_it = session.started_at <= start < session.ended_at
+    if not begins_in_it or (end is not None and session.ended_at < end):
         raise RecordingOutsideSession(recording=recording, session=session.id)
 
 

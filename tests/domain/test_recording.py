@@ -217,7 +217,7 @@ def test_whoever_else_is_in_the_room_agrees() -> None:
 
 def test_a_recording_lies_inside_its_session() -> None:
     """Rule 22: from its start to its end, and not of a session that was called off."""
-    for outside in (AN_HOUR_AGO - MINUTE, OVER + MINUTE):
+    for outside in (AN_HOUR_AGO - MINUTE, OVER, OVER + MINUTE):
         HELD.when(start(outside)).refuses(RecordingOutsideSession, session=SESSION)
     record = HELD.when(start()).recorded()
     record.when(end(OVER + MINUTE)).refuses(RecordingOutsideSession, recording=TAPE)
