@@ -27,12 +27,11 @@ from api.problems import (
     problem,
 )
 from api.routes.body import parse
-from api.routes.command import ReceiptDocument
+from api.routes.command import EXAMPLES, ReceiptDocument
 from domain.answers import quoted
 from domain.event import Command, Refusal
 from domain.topics import COMMANDS
 
-EXAMPLES: Final = Path(__file__).parents[2] / "tests" / "data" / "commands.json"
 _BODY_LIMIT: Final = 1 << 20
 
 
@@ -92,7 +91,7 @@ def record(
         return
     kind = _kind(command)
     if example:
-        typer.echo(json.dumps(_example(kind), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(EXAMPLES[kind.name], indent=2, ensure_ascii=False))
         return
     command_id = id_ or uuid4()
     try:
@@ -144,11 +143,6 @@ def _lines() -> Iterator[str]:
     for one in _listed():
         yield f"{one['command']:<28}{one['says']}"
         yield f"{'':<28}{', '.join(one['who'])}"
-
-
-def _example(kind: type[Command]) -> dict[str, Any]:
-    bodies: dict[str, dict[str, Any]] = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-    return bodies[kind.name]
 
 
 # --- What was sent --------------------------------------------------------------------------

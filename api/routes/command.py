@@ -1,8 +1,11 @@
 """Commands: the body *is* the command, the answer is its receipt."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
@@ -13,6 +16,11 @@ from domain.event import Command, Model
 from domain.records import Receipt
 
 PREFIX = "/api/v1"
+
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    json.loads(Path(__file__).with_name("examples.json").read_text(encoding="utf-8"))
+)
+"""A whole body of each command, as the contract and `rapport record --example` show it."""
 
 
 class EntryReceipt(Model):
@@ -71,7 +79,12 @@ def accept(router: APIRouter, *kinds: type[Command]) -> None:
             summary=kind.name.replace("-", " ").capitalize(),
             description=kind.__doc__ if "__doc__" in kind.__dict__ else None,
             response_description="Recorded",
+            openapi_extra=_shown(EXAMPLES[kind.name]),
         )
+
+
+def _shown(example: Mapping[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"content": {"application/json": {"example": dict(example)}}}}
 
 
 def _endpoint(kind: type[Command]) -> Callable[..., ReceiptDocument]:

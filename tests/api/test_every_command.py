@@ -1,9 +1,9 @@
 """Completeness: whatever can be recorded is within reach over HTTP, of whom it concerns alone."""
 
-import json
 from pathlib import Path
 
 from api.access import DOORS, INSIDE
+from api.routes.command import EXAMPLES
 from domain.access import Role
 from domain.topics import COMMANDS, EVENTS
 from tests.api.conftest import Practice
@@ -62,8 +62,7 @@ def every_view_takes_it(year: Year) -> None:
 def test_what_can_be_recorded_is_written_down_everywhere() -> None:
     """R32: each command has a door or is inside, an example, and its line in the reference."""
     assert {name for name in COMMANDS if name in DOORS} == PUBLIC
-    examples = json.loads((ROOT / "tests/data/commands.json").read_text(encoding="utf-8"))
-    assert examples.keys() == COMMANDS.keys()
+    assert EXAMPLES.keys() == COMMANDS.keys()
     reference = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
     for name in sorted(PUBLIC):
         assert f"| `{name}` |" in reference, name

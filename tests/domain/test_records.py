@@ -292,7 +292,8 @@ GOLDEN = {
     topic: json.loads((DATA / "golden" / f"{topic}-{kind.schema_version}.json").read_text())
     for topic, kind in EVENTS.items()
 }
-COMMAND_BODIES: dict[str, Any] = json.loads((DATA / "commands.json").read_text())
+EXAMPLES = DATA.parents[1] / "api" / "routes" / "examples.json"
+COMMAND_BODIES: dict[str, Any] = json.loads(EXAMPLES.read_text(encoding="utf-8"))
 
 
 def moved(value: Any, others: set[str]) -> Any:
@@ -461,7 +462,7 @@ def test_standing_has_what_was_not_amended_away() -> None:
 
 
 def test_there_is_an_example_of_every_command() -> None:
-    """R32: tests/data/commands.json holds one body for each command there is."""
+    """R32: api/routes/examples.json holds one body for each command there is."""
     assert COMMAND_BODIES.keys() == COMMANDS.keys()
 
 
