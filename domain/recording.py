@@ -149,6 +149,10 @@ class RecordingDestroyed(Event):
         return True  # what was promised for after the end is kept after the end
 
 
+_FILE = RecordingStarted | RecordingEnded | RecordingDestroyed
+"""What tells of the recording itself, and of no use of it."""
+
+
 # --- State ----------------------------------------------------------------------------------
 
 
@@ -247,12 +251,15 @@ def recording_of(history: History, recording: UUID) -> Recording | None:
 def require_recordings(before: Entries, after: Entries) -> None:
     """Rule 22, where an amendment changes how the standing entries of a relationship read: each
     recording still lies inside its session, and none of which others tell, by a use of it or a
-    segment, reads as never made."""
+    segment, reads as never made or never ended."""
     read, were = History(after), recordings_of(History(before))
     recordings, sessions = recordings_of(read), sessions_of(read)
-    for id_ in were.keys() - recordings.keys():
+    for id_, was in were.items():
+        reads = recordings.get(id_)
+        if reads is not None and reads.is_ended >= was.is_ended:
+            continue
         for entry in after:
-            if isinstance(entry.event, Erased | RecordingEnded | RecordingDestroyed):
+            if isinstance(entry.event, Erased | _FILE):
                 continue
             if str(id_) in entry.event.model_dump_json():
                 raise RecordingReliedOn(recording=id_, entry=entry.version)

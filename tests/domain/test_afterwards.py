@@ -8,7 +8,7 @@ import pytest
 from domain.alliance import RateAlliance
 from domain.clinic import InstrumentLicenceAttested, Scope
 from domain.consent import ConsentWithdrawn, in_force
-from domain.correction import CorrectEntry
+from domain.correction import CorrectEntry, MarkEnteredInError
 from domain.goal import (
     DissentFromGoal,
     GoalAssented,
@@ -25,6 +25,15 @@ from domain.goal import (
 from domain.instrument import Perspective
 from domain.outcome import RateOutcome
 from domain.rating import RatedBeforeSession
+from domain.recording import (
+    EndRecording,
+    RecordingEnd,
+    RecordingKind,
+    RecordingPurpose,
+    RecordingReliedOn,
+    StartRecording,
+    UseRecording,
+)
 from domain.relationship import relationship_stream
 from domain.withdrawal import WithdrawConsent
 from tests.kit import (
@@ -199,3 +208,38 @@ def test_whoever_withdraws_has_not_consented_in_another_document() -> None:
 
 
 _OTHER: dict[str, Any] = {"document": named("house rules"), "sha256": SHA256}
+
+
+def test_a_recording_that_was_used_stays_as_long_as_it_was() -> None:
+    """Rules 22 and 39: its end is not struck and told shorter, so that what somebody heard on it
+    would lie outside."""
+    tape = named("tape")
+    record = given(*CONSENTED, consent(Scope.RECORDING)).when(
+        hold_session(start=NOW - 2 * HOUR), at=NOW
+    )
+    start = StartRecording(
+        relationship=RELATIONSHIP,
+        recording=tape,
+        session=SESSION,
+        kind=RecordingKind.AUDIO,
+        started_at=NOW - 2 * HOUR,
+        agreed_by=(THERAPIST,),
+    )
+    end = EndRecording(
+        relationship=RELATIONSHIP,
+        recording=tape,
+        ended_at=NOW - 2 * HOUR + timedelta(minutes=40),
+        why=RecordingEnd.SESSION_OVER,
+    )
+    ended = record.recorded().and_given(start, end)
+    strike = MarkEnteredInError(
+        stream=relationship_stream(RELATIONSHIP),
+        entry=ended.relationship.version,
+        reason="It was shorter.",
+    )
+    ended.when(strike).recorded()
+    use = UseRecording(
+        relationship=RELATIONSHIP, recording=tape, purpose=RecordingPurpose.RECALL, by=THERAPIST
+    )
+    used = ended.when(use).recorded()
+    used.when(strike).refuses(RecordingReliedOn, entry=used.relationship.version)
