@@ -76,7 +76,7 @@ def analyse(
     times: Annotated[str | None, typer.Option(help=_TIMES)] = None,
     recorded: Annotated[str | None, typer.Option(help=_RECORDED)] = None,
     known_at: Annotated[
-        str | None, typer.Option(help="Answer as it was known at that date or time.")
+        str | None, typer.Option(help="Answer as known at that time, or at the end of that day.")
     ] = None,
     resolved: Annotated[str | None, typer.Option(help=_RESOLVED)] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the methods.")] = False,
@@ -113,7 +113,7 @@ def analyse(
     )
     data = _data(asked, reader, values, therapist)
     if known_at is not None:
-        data = data.known_at(_moment("--known-at", 1, known_at))
+        data = data.known_at(_until(known_at))
     card = asked.card(data, _chosen(param or []))
     document = render_card(card)
     if times is None:  # those that order the series are nominal, and nobody's
@@ -166,6 +166,15 @@ def _list(option: str, given: str) -> list[object]:
     return found
 
 
+def _exact(value: object) -> Decimal | None:
+    """A number of a list, within 15 digits before and after the point; None for anything else."""
+    exact = exact_number(value)
+    if exact is None or exact.is_zero():
+        return exact
+    fits = exact.adjusted() < 15 and int(exact.as_tuple().exponent) >= -15
+    return exact if fits else None
+
+
 def number(option: str, given: str) -> Fraction:
     """The number given to an option, exactly as it was written."""
     exact = as_number(given)
@@ -189,23 +198,29 @@ def _whole_numbers(option: str, given: str | None) -> tuple[int, ...]:
     for one in found:
         if isinstance(one, bool) or not isinstance(one, int) or one < 1:
             raise Failed(
-                Exit.USAGE, f"{option}: {quoted(one)} is no session.", "Sessions count from 1."
+                Exit.USAGE, f"{option}: {quoted(str(one))} is no session.", "Sessions count from 1."
             )
     return tuple(one for one in found if isinstance(one, int))
 
 
 def _moments(option: str, given: str | None) -> tuple[datetime, ...]:
     found = [] if given is None else _list(option, given)
-    return tuple(_moment(option, place, one) for place, one in enumerate(found, 1))
+    return tuple(_moment(f"{option}: place {place}", one) for place, one in enumerate(found, 1))
 
 
-def _moment(option: str, place: int, given: object) -> datetime:
+def _until(given: str) -> datetime:
+    """A moment; a date is the end of that day."""
+    at = _moment("--known-at", given)
+    return at if len(given.strip()) > len("2026-03-01") else at + timedelta(days=1, microseconds=-1)
+
+
+def _moment(where: str, given: object) -> datetime:
     try:
-        at = datetime.fromisoformat(str(given))
+        at = datetime.fromisoformat(str(given).strip())
     except ValueError:
         raise Failed(
             Exit.USAGE,
-            f"{option}: place {place}: {quoted(given)} is no date or time.",
+            f"{where}: {quoted(given)} is no date or time.",
             "Write it as 2026-03-01 or 2026-03-01T14:00:00+01:00.",
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -363,7 +378,7 @@ class _Reader:
             return None
         if isinstance(value, list):
             return self._by_key(option, place, value, perspective)
-        exact = exact_number(value)
+        exact = _exact(value)
         if exact is None:
             raise Failed(
                 Exit.USAGE, f"{option}: place {place}: {quoted(value)} is no number.", _EXAMPLE
@@ -408,7 +423,7 @@ class _Reader:
         if self.measure.definition is not None:
             definition = self.measure.definition
             return _in_units(definition, parse_items(definition, answers))
-        found = [None if answer is None else exact_number(answer) for answer in answers]
+        found = [None if answer is None else _exact(answer) for answer in answers]
         for item, (answer, exact) in enumerate(zip(answers, found, strict=True), 1):
             if answer is not None and exact is None:
                 raise Failed(

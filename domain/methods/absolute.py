@@ -61,7 +61,7 @@ def _judge(series: Series, parameters: Parameters) -> Judgement:
             return decline(
                 Why.PARAMETER_NEEDED,
                 f"The cut-offs hold for some people only: give population, one of "
-                f"{', '.join(populations)}.",
+                f"{'; '.join(populations)}.",
             )
         return decline(
             Why.NO_CUT_OFF,

@@ -6,13 +6,17 @@ said; nothing is put in its place.
 
 from fractions import Fraction
 
-from domain.methods.card import Judgement, Method, Parameters, Spec, Why, decline
+from domain.methods.card import Judgement, Method, Parameters, ParameterUnfit, Spec, Why, decline
 from domain.methods.numbers import mean, plain, text
 from domain.methods.series import Series
 
 
 def _judge(series: Series, parameters: Parameters) -> Judgement:
     first, last = parameters.whole("first"), parameters.whole("last")
+    if last < first:
+        raise ParameterUnfit(
+            method="early-alliance", parameter="last", expected=f"a whole number at least {first}"
+        )
     window = range(first, last + 1)
     rated = {p.session: p.value for p in series.points if p.session is not None}
     there = [number for number in window if number in rated]

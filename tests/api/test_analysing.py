@@ -64,6 +64,9 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("analyse", "shape", "--values", "[1, 2"), 2, "--values is no JSON."),
     (("analyse", "shape", "--values", '{"a": 1}'), 2, "--values is no list."),
     (("analyse", "shape", "--values", "[1, NaN]"), 2, "--values: place 2: 'NaN' is no number."),
+    (("analyse", "shape", "--values", "[1, 1e999999999]"), 2, "--values: place 2: 1e+999999999 is"),
+    (("analyse", "shape", "--values", "[1, 1e-999999999]"), 2, "--values: place 2: 1e-999999999"),
+    (("analyse", "shape", "--values", "[1e15, 1]"), 2, "--values: place 1: 1e+15 is no number."),
     (("analyse", "shape", "--values", "[1, true]"), 2, "--values: place 2: true is no number."),
     (
         ("analyse", "shape", "--values", "[50, 2]", "--instrument", "SRS-3"),
@@ -127,7 +130,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
         "--times has 1 places and --values 2.",
     ),
     (("analyse", "episode", "--values", "[1]", "--resolved", "[2]"), 2, "--resolved names a ses"),
-    (("analyse", "episode", "--values", "[1]", "--resolved", "[0]"), 2, "--resolved: a int is no"),
+    (("analyse", "episode", "--values", "[1]", "--resolved", "[0]"), 2, "--resolved: '0' is no"),
     (
         ("analyse", "response-quality", "--values", '[[1, "x"]]'),
         2,
@@ -255,8 +258,10 @@ def test_as_known_at_leaves_out_what_was_recorded_later() -> None:
     )  # fmt: skip
     then = document(*asked, "2026-02-01")
     assert [one["value"] for one in then["inputs"]] == ["36", "29"]
-    assert then["as_known_at"] == "2026-02-01T00:00:00+00:00"
-    assert len(document(*asked, "2026-03-02")["inputs"]) == 3
+    assert then["as_known_at"] == "2026-02-01T23:59:59.999999+00:00"
+    assert len(document(*asked, "2026-03-01")["inputs"]) == 3, "a date is the end of that day"
+    assert len(document(*asked, "2026-02-28T23:00:00-01:00")["inputs"]) == 3
+    assert len(document(*asked, "2026-02-28T23:59:59")["inputs"]) == 2
 
 
 def test_a_resolution_that_a_person_recorded_is_given_by_session() -> None:

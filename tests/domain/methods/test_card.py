@@ -167,6 +167,7 @@ def test_an_unknown_parameter_is_refused_with_those_there_are() -> None:
         ("change-point", {"p": Fraction("0.6")}, "a number above 0 and at most 0.5"),
         ("reliable-drop", {"alpha": Fraction("1.1")}, "a number at least 0 and at most 1"),
         ("episode", {"repaired_by": "time"}, "one of either, score, person, both"),
+        ("early-alliance", {"last": 2}, "a whole number at least 3"),
         ("absolute", {"operator": "="}, "one of both, <, <=, >, >="),
         ("absolute", {"population": 5}, "text"),
     ],
