@@ -26,6 +26,7 @@ from domain.role import (
     RoleHeld,
     RoleNotHeld,
     is_revoked,
+    last_revoked,
     role_stream,
     roles_of,
 )
@@ -227,7 +228,7 @@ def house(service: Service) -> House:
 
 
 def authenticated(service: Service, text: str) -> Principal | None:
-    """The principal of a token in force whose role is granted now; None if it is none.
+    """The principal of a token in force whose role is granted, and was since; None if it is none.
 
     The log is asked each time, so a revocation holds from the next request on, in every process.
     """
@@ -235,7 +236,10 @@ def authenticated(service: Service, text: str) -> Principal | None:
         who = service.tokens.authenticate(text)
     except NotAuthentic:
         return None
-    return who if who.role in roles_of(service.log.history(role_stream(who.person))) else None
+    history = service.log.history(role_stream(who.person))
+    lost = last_revoked(history, who.role)
+    holds = who.role in roles_of(history) and (lost is None or lost < who.issued_at)
+    return who if holds else None
 
 
 def issue_token(

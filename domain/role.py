@@ -6,6 +6,7 @@ erasure of whoever it was.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -80,10 +81,14 @@ def roles_of(history: History) -> tuple[Role, ...]:
 
 def is_revoked(history: History, role: Role) -> bool:
     """Whether somebody had that role, and has it no more."""
-    had = any(
-        isinstance(entry.event, RoleRevoked) and entry.event.role is role for entry in history
-    )
-    return had and role not in roles_of(history)
+    return last_revoked(history, role) is not None and role not in roles_of(history)
+
+
+def last_revoked(history: History, role: Role) -> datetime | None:
+    """When somebody last lost that role; what let them in before then is over, also if they have
+    it again."""
+    lost = [entry.recorded_at for entry, end in history.of(RoleRevoked) if end.role is role]
+    return max(lost, default=None)
 
 
 # --- Refusals -------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class Principal:
     purpose: str
     """For what this person reads, where a request does not say."""
     token: UUID
+    issued_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Tokens:
         genuine = hmac.compare_digest(row["authenticator"], self._authenticator(token, secret))
         if not genuine or token.revoked_at is not None or token.expires_at <= self._clock():
             raise NotAuthentic
-        return Principal(token.principal, token.role, token.purpose, token.id)
+        return Principal(token.principal, token.role, token.purpose, token.id, token.created_at)
 
     def revoke(self, token: UUID) -> bool:
         """Ends a token from the next request on; False if there is none in force by that id."""

@@ -311,6 +311,17 @@ def test_revoking_at_the_machine_ends_the_tokens_too(house: House) -> None:
     assert practice.get(back, path(house)).status_code == 200
 
 
+def test_a_role_that_comes_back_brings_no_old_token_back(house: House) -> None:
+    """R35: also where nobody ended the token itself; a new one is asked for and made."""
+    practice, person = house.practice, house.therapist.person
+    change = {"person": person, "role": Role.THERAPIST, "reason": "A leave."}
+    practice.recorded(house.administrator, RevokeRole.model_validate(change))
+    practice.recorded(house.administrator, GrantRole.model_validate(change))
+    assert practice.get(house.therapist, path(house)).status_code == 401
+    back = practice.somebody(Role.THERAPIST, person)
+    assert practice.get(back, path(house)).status_code == 200
+
+
 def test_only_an_administrator_changes_roles_and_not_their_own(house: House) -> None:
     """R31: nobody lets themself in."""
     practice = house.practice

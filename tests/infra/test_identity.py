@@ -42,7 +42,7 @@ def test_a_token_is_known_again(clinic: Clinic, tokens: Tokens) -> None:
     person = uuid4()
     text = issue(tokens, clinic, person)
     found = tokens.authenticate(text)
-    assert found == Principal(person, Role.THERAPIST, "care", found.token)
+    assert found == Principal(person, Role.THERAPIST, "care", found.token, found.issued_at)
     assert text.startswith(f"rpt_{clinic.id.hex}_{found.token.hex}_")
     (known,) = tokens.known()
     assert (known.id, known.principal, known.revoked_at) == (found.token, person, None)
