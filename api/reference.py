@@ -218,7 +218,7 @@ def rules() -> str:
     for title, texts in rule_texts().items():
         blocks.append(f"## {title}")
         for number, text in texts.items():
-            by = _code(refusal.code for refusal in refusals[number])
+            by = _code(sorted(refusal.code for refusal in refusals[number]))
             refused = f"Refused by: {by}" if by else f"Nothing is refused: {reasons[number]}"
             blocks += [f"### Rule {number}", text, refused, _shown_by(shown[number])]
     introduction = """
