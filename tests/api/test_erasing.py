@@ -19,7 +19,7 @@ from domain.erasure import (
 from domain.event import Erased
 from domain.hold import LiftLegalHold, PlaceLegalHold
 from domain.person import person_stream
-from domain.records import Author
+from domain.records import Author, Records
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
 from infra.keyring import open_keyring
 from tests.api.conftest import SECRET, House
@@ -77,6 +77,18 @@ def test_a_legal_hold_blocks_it_through_the_door(house: House) -> None:
     house.practice.recorded(house.officer, lift)
     erase(house, house.client.person)
     assert gone(house)
+
+
+def test_a_hold_that_another_process_placed_just_now_counts(house: House) -> None:
+    """Rule 9: the hold's stream is a read guard: who decided without knowing decides again."""
+    clinic, service = house.practice.clinic, house.practice.service
+    planned = plan(service, house.client.person, LAWFUL, WHY)
+    assert [each.blocked for each in planned.affected] == [None]
+    hold = PlaceLegalHold(relationship=house.relationship, matter="3 O 114/26", authority="Court")
+    Records(clinic.open_log()).record(hold, Author(uuid4()))
+    with pytest.raises(LegalHoldStands):
+        carry_out(service, planned, LAWFUL, WHY)
+    assert clinic.keyring.destroyed(clinic.id) == frozenset()
 
 
 def test_a_record_within_its_time_is_kept(house: House) -> None:
