@@ -5,7 +5,7 @@ that key's flags (rule 36). Scores of different instruments, forms, metrics or k
 share a series, and perspectives are never averaged (rule 32).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,10 +17,10 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from domain.alliance import AllianceRated, RatingSuperseded
 from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
-from domain.instrument import Perspective
+from domain.instrument import Perspective, UnknownKey, load_key
 from domain.outcome import OutcomeRated, OutcomeSuperseded
 from domain.rating import Rating, ratings_of, score_of, series_of
-from domain.scoring import Flag, RawItems, SeriesId
+from domain.scoring import Flag, RawItems, Score, SeriesId, score, series_id
 from domain.session import SessionHeld, session_numbers
 from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred
 
@@ -75,6 +75,9 @@ class RatingRow(Row):
     session_number: Cell[int] | None = None
     superseded_by: Cell[UUID] | None = None
     supersedes: Cell[UUID] | None = None
+    rescored: Cell[str] | None = None
+    """The key by which scales and series are read, where the clinic has adopted another one than
+    the rating names (rule 31). Told at reading: no table holds it."""
 
     @property
     def at(self) -> datetime | None:
@@ -166,17 +169,17 @@ def _successors(history: History) -> dict[int, Cell[UUID]]:
 
 def scales_of(entry: RecordedEvent) -> _Scales:
     """The scores of a rating by its own key, scale by scale; none where the key is unknown."""
-    score = score_of(entry)
-    return (
-        {}
-        if score is None
-        else {
-            name: Scored(
-                value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
-            )
-            for name, part in score.scales.items()
-        }
-    )
+    found = score_of(entry)
+    return {} if found is None else _told(found)
+
+
+def _told(scored: Score) -> _Scales:
+    return {
+        name: Scored(
+            value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
+        )
+        for name, part in scored.scales.items()
+    }
 
 
 def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) -> RatingRow:
@@ -199,6 +202,38 @@ def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) 
         source=here(entry.source),
         reported=here(rating.reported),
         supersedes=(here(rating.superseded) if isinstance(rating, RatingSuperseded) else None),
+    )
+
+
+def read_by(
+    rows: Mapping[int, RatingRow], adopted: Callable[[str, str], str]
+) -> dict[int, RatingRow]:
+    """The rows as the keys score them that the clinic has adopted (rule 31).
+
+    `adopted`: the key for an instrument and the key that a rating names; mostly the same one.
+    """
+    return {version: _read_by(row, adopted) for version, row in rows.items()}
+
+
+def _read_by(row: RatingRow, adopted: Callable[[str, str], str]) -> RatingRow:
+    instrument, named, items = known(row.instrument), row.key_hash.known, known(row.items)
+    perspective, at = known(row.perspective), known(row.rated_at)
+    if instrument is None or named is None or items is None or perspective is None or at is None:
+        return row
+    key = adopted(instrument, named)
+    if key == named:
+        return row
+    try:
+        definition = load_key(key)
+    except UnknownKey:  # adopted by a newer version of the code: this one cannot read by it
+        return row
+    scored = score(definition, items, perspective=perspective, at=at.date())
+    here, identity = row.items.ref, series_id(definition, perspective)
+    return replace(
+        row,
+        scales=Cell(dict(_told(scored)), here),
+        series=Cell(identity, here),
+        rescored=Cell(key, here),
     )
 
 

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_type_hints
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from domain.access import (
     RecordRead,
     access_stream,
 )
+from domain.clinic import clinic_stream
 from domain.disclosure import (
     ExportMade,
     NoteExport,
@@ -43,7 +44,9 @@ from domain.relationship import (
     relationship_of,
     relationship_stream,
 )
+from domain.rescoring import adopted_key
 from domain.restriction import RecipientKind, Use
+from projections.alliance_course import RatingRow, read_by
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
 from projections.triage import Beside, accesses_waiting, actions_waiting
@@ -154,7 +157,7 @@ class Visit:
         return replace(
             told,
             timeline=self._shown(views.timeline, self.stream, told.timeline),
-            ratings=self._shown(views.alliance_course, self.stream, told.ratings),
+            ratings=self._shown(views.alliance_course, self.stream, self._rescored(told.ratings)),
             consents=self._shown(views.consent_register, self.stream, told.consents),
             goals=self._shown(views.goal_course, self.stream, told.goals),
             case=told.case and self._shown(views.caseload, self.stream, {0: told.case})[0],
@@ -162,10 +165,27 @@ class Visit:
 
     def rows(self, view: View[S, R]) -> Rows[R]:
         """The relationship's rows of a view, one page of them and one more."""
-        self._wait_for(view)
-        found = self.house.reader.read(view, self.stream, after=self._start(), limit=self.limit + 1)
+        found = self._read(view)
         shown = self._shown(view, self.stream, found.of(self.stream))
         return replace(found, rows={self.stream: shown})
+
+    def _read(self, view: View[S, R]) -> Rows[R]:
+        self._wait_for(view)
+        return self.house.reader.read(view, self.stream, after=self._start(), limit=self.limit + 1)
+
+    def ratings(self) -> Rows[RatingRow]:
+        """The ratings, by the keys that the clinic reads them by now."""
+        view = self.house.views.alliance_course
+        found = self._read(view)
+        shown = self._shown(view, self.stream, self._rescored(found.of(self.stream)))
+        return replace(found, rows={self.stream: shown})
+
+    def _rescored(self, rows: Mapping[int, RatingRow]) -> Mapping[int, RatingRow]:
+        """Rule 31: read by the keys that were adopted, as it was known at that time."""
+        clinic = self.house.records.history(clinic_stream(self.house.clinic))
+        at = self.known_at or self.house.clock()
+        known = clinic.as_of(known_at=self.known_at)
+        return read_by(rows, partial(adopted_key, known, at=at))
 
     def cases(self) -> Rows[Case]:
         """Every case within reach. Whether clients consent to supervision is asked now."""

@@ -109,6 +109,7 @@ def _rated(version: int, row: RatingRow, people: People, replaced: int | None) -
         "imported" if known(row.source) == "import" else "",
         *(f"import reported: {words.reported(code)}" for code in known(row.reported) or ()),
         "" if row.supersedes is None else "supersedes an earlier rating",
+        "" if row.rescored is None else "rescored: read by a key that the clinic adopted later",
     ]
     found = {flag for scored in scales.values() for flag in scored.flags}
     items = known(row.items) or ()
@@ -128,7 +129,7 @@ def _rated(version: int, row: RatingRow, people: People, replaced: int | None) -
 
 
 def _group(axis: Axis, rated: Sequence[Rated]) -> Group:
-    names = list(dict.fromkeys(name for each in rated for name in each.scales))
+    names = dict.fromkeys(name for each in rated for name in each.scales)
     return Group(axis.name, tuple(_panel(name, rated) for name in names))
 
 

@@ -20,4 +20,4 @@ def alliance(
     visit: Annotated[Visit, Depends(Reads("alliance"))], response: Response
 ) -> dict[str, Any]:
     """Every rating with its raw items and the scores its key gives; series never mix (rule 32)."""
-    return page_of(visit, visit.house.views.alliance_course, response)
+    return page_of(visit, visit.ratings(), response)

@@ -24,4 +24,4 @@ def consents(
     visit: Annotated[Visit, Depends(Reads("consents"))], response: Response
 ) -> dict[str, Any]:
     """Who was informed of what, who agreed or declined, and until when."""
-    return page_of(visit, visit.house.views.consent_register, response)
+    return page_of(visit, visit.rows(visit.house.views.consent_register), response)

@@ -27,4 +27,4 @@ accept(router, RateGoal, ReachGoal, RetireGoal, ReopenGoal)
 @router.get("/relationships/{relationship}/goals", response_model=page_document_of(GoalRow))
 def goals(visit: Annotated[Visit, Depends(Reads("goals"))], response: Response) -> dict[str, Any]:
     """How each goal was worded, who agreed to which wording, and how far it came."""
-    return page_of(visit, visit.house.views.goal_course, response)
+    return page_of(visit, visit.rows(visit.house.views.goal_course), response)

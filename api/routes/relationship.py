@@ -159,4 +159,4 @@ def timeline(
     visit: Annotated[Visit, Depends(Reads("timeline"))], response: Response
 ) -> dict[str, Any]:
     """Every entry as it was recorded, and what became of it."""
-    return page_of(visit, visit.house.views.timeline, response)
+    return page_of(visit, visit.rows(visit.house.views.timeline), response)

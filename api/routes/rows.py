@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, create_model
 
 from api.doors import Visit, Withheld
 from domain.event import Erased, Model
-from projections.view import Cell, Ref, Row, View
+from projections.view import Cell, Reading, Ref, Row
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Row)
@@ -143,9 +143,8 @@ def _content(content: Any) -> Any:
     return None
 
 
-def page_of(visit: Visit, view: View[Any, R], response: Response) -> dict[str, Any]:
+def page_of(visit: Visit, rows: Reading[R], response: Response) -> dict[str, Any]:
     """One page of a view's rows of the relationship, with its ETag."""
-    rows = visit.rows(view)
     page = visit.page({version: (version, row) for version, row in rows.of(visit.stream).items()})
     tag(response, visit.etag(rows.position))
     return {

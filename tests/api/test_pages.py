@@ -27,6 +27,7 @@ from domain.task import Aim, Done, ProposeTask, ReviewTask
 from domain.withdrawal import WithdrawConsent
 from tests.api.browsing import Visitor, launched, served, write_personas
 from tests.api.conftest import SECRET, House
+from tests.api.happenings import happened
 
 INJECTED = '<script>document.title = "taken"</script><img src="https://example.invalid/x" alt="">'
 """What somebody may write into a text; it is to be shown as the text that it is."""
@@ -54,14 +55,24 @@ class Site:
     @property
     def pages(self) -> dict[Role, tuple[str, ...]]:
         """Every page that each role may open."""
+        notes, cards = f"{self.course}/notes", f"{self.course}/methods"
+        apart = (f"{self.course}/supervision", f"{self.course}/process-notes")
         one = (self.course, f"{self.course}/timeline", f"{self.course}/readers")
         entry = f"{self.course}/entries/1"
         return {
-            Role.THERAPIST: ("/", *one, entry, f"{self.course}?happened_by=2026-03-02T12:00:00"),
-            Role.CLIENT: ("/", *one, entry),
-            Role.SUPERVISOR: ("/", *one, entry),
-            Role.COMPLIANCE_OFFICER: ("/", *one, entry, "/log"),
-            Role.ADMINISTRATOR: ("/log",),
+            Role.THERAPIST: (
+                "/",
+                *one,
+                entry,
+                notes,
+                cards,
+                *apart,
+                f"{self.course}?happened_by=2026-03-02T12:00:00",
+            ),
+            Role.CLIENT: ("/", *one, entry, notes),
+            Role.SUPERVISOR: ("/", *one, entry, notes, cards, *apart, "/base-rates"),
+            Role.COMPLIANCE_OFFICER: ("/", *one, entry, "/base-rates", "/log"),
+            Role.ADMINISTRATOR: ("/base-rates", "/log"),
         }
 
     def visitor(self, role: Role | None = None, **browser: Any) -> Visitor:
@@ -80,6 +91,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(house: House, browser: Browser) -> Iterator[Site]:
+    happened(house)
     before = history(house)
     house.practice.worker.catch_up()
     names = {Role.SUPERVISOR: "Lena Marín", Role.COMPLIANCE_OFFICER: "Noor Tanaka"}
@@ -394,7 +406,7 @@ def test_the_course_prints_with_its_chart(site: Site) -> None:
     expect(visitor.page.locator("form.as-of")).to_be_hidden()
     expect(visitor.page.locator(".plot svg")).to_be_visible()
     tables = visitor.page.locator("table.ratings")
-    assert tables.count() == 2, "the WAI and the SRS"
+    assert tables.count() == 3, "the WAI, the SRS and the PHQ-9"
     for number in range(tables.count()):
         assert tables.nth(number).evaluate("it => it.checkVisibility()")
         assert tables.nth(number).evaluate("it => it.getBoundingClientRect().height") > 20
@@ -777,7 +789,7 @@ def test_what_is_erased_is_said_to_be(site: Site) -> None:
     visitor = site.visitor(Role.THERAPIST)
     assert visitor.open(site.course) == 200
     main = visitor.page.locator("main")
-    expect(main).to_contain_text("9 ratings: content erased")
+    expect(main).to_contain_text("10 ratings: content erased")
     expect(main).to_contain_text("entries erased")
     expect(main.locator("ul.legend")).to_contain_text("therapist")
     rated = next(entry for entry in history if entry.topic == "alliance.rated")

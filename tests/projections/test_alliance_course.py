@@ -3,23 +3,26 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from domain.alliance import AllianceRated, RateAlliance
-from domain.clinic import InstrumentLicenceAttested, Scope
+from domain.clinic import InstrumentLicenceAttested, Scope, clinic_stream
 from domain.correction import EnteredInError
 from domain.event import ERASED, Source, Stream
 from domain.instrument import Perspective, load
 from domain.outcome import RateOutcome
 from domain.rating import SupersedeRating
+from domain.rescoring import AdoptScoringKey, adopted_key
 from domain.scoring import Flag, score
-from projections.alliance_course import Family, RatingRow, current, rated_sessions, series
+from projections.alliance_course import Family, RatingRow, current, rated_sessions, read_by, series
 from projections.dossier import VIEWS
 from projections.view import known
 from tests.kit import (
     AN_HOUR_AGO,
     BEGINNING,
     CLIENT,
+    CLINIC,
     DAY,
     OFFICE,
     OPENED,
@@ -157,6 +160,35 @@ def test_outcome_has_axes_of_its_own() -> None:
     within = fares.model_copy(update={"session": LATER})
     rows = rows_of(MEASURED.when(within, by=CLIENT).recorded())
     assert rated_sessions(rows, Perspective.CLIENT) == frozenset()
+
+
+def test_another_key_is_read_by_only_once_it_is_adopted() -> None:
+    """Rule 31: raw items and the key that the rating names stay; an adopted key's scores stand in
+    the place of the old ones, and say so; taken back, the old ones do again."""
+    old, new = load("WAI-SR", "1.0").key_hash, load("WAI-SR", "1.1").key_hash
+    rated = rate("older", instrument="WAI-SR", instrument_version="1.0", answers=["3"] * 12)
+    rows = rows_of(MEASURED.when(rated, by=CLIENT).recorded())
+    (row,) = rows.values()
+    assert read_by(rows, lambda instrument, key: key) == dict(rows)
+    (read,) = read_by(rows, lambda instrument, key: {old: new}.get(key, key)).values()
+    assert (known(read.items), known(read.key_hash)) == (known(row.items), old)
+    assert known(read.rescored) == new
+    assert known(read.scales) == known(row.scales), "1.1 gives means beside the same sums"
+    clinic = MEASURED.and_given(
+        AdoptScoringKey(instrument="WAI-SR", from_key="1.0", to_key="1.1", reason="Means too.")
+    )
+    history = clinic.history(clinic_stream(CLINIC))
+    adopted = partial(adopted_key, history, at=history[-1].occurred_at)
+    assert [known(one.rescored) for one in read_by(rows, adopted).values()] == [new]
+    before = partial(adopted_key, history, at=history[0].occurred_at)
+    assert [one.rescored for one in read_by(rows, before).values()] == [None]
+
+
+def test_of_an_erased_rating_nothing_is_read_anew() -> None:
+    """Rules 9, 31: a key that was adopted later brings nothing back."""
+    record = MEASURED.when(rate("gone"), by=CLIENT).recorded().erased(CLIENT)
+    rows = rows_of(record)
+    assert read_by(rows, lambda instrument, key: "another") == dict(rows)
 
 
 def test_a_superseded_rating_stays_and_is_not_current() -> None:
