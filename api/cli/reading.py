@@ -173,9 +173,10 @@ def _entry(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _fields(content: Mapping[str, Any], depth: int = 7) -> Iterator[str]:
     for name, value in content.items():
-        if isinstance(value, dict):
-            yield f"{'':{depth}}{name}"
-            yield from _fields(value, depth + 2)
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, dict) for part in parts):
+            for part in parts:
+                yield f"{'':{depth}}{name}"
+                yield from _fields(part, depth + 2)
         elif value not in ([], None):
-            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{'':{depth}}{name}: {told}"
+            yield f"{'':{depth}}{name}: {', '.join(map(str, parts))}"
