@@ -177,31 +177,25 @@ def disclosure_stream(relationship: UUID) -> Stream:
     return Stream("disclosure", relationship)
 
 
-@dataclass(frozen=True, slots=True)
-class Accounted:
-    """One line of the account."""
-
-    entry: RecordedEvent
-    disclosed: RecordDisclosed
-
-
 def accounting(
     history: History,
-    begin: datetime,
-    end: datetime,
+    begin: datetime | None = None,
+    end: datetime | None = None,
     *,
     recipients: Collection[RecipientKind] = frozenset(RecipientKind),
     purposes: Collection[Purpose] = frozenset(Purpose),
-) -> tuple[Accounted, ...]:
-    """Every disclosure in that time to these recipients for these purposes, in order (R9, R10)."""
+) -> tuple[RecordedEvent, ...]:
+    """Every disclosure in that time to these recipients for these purposes, by when it happened
+    (R9, R10). What `suspended` tells of is left out of an account for the client."""
     found = (
-        Accounted(entry, disclosed)
+        entry
         for entry, disclosed in history.of(RecordDisclosed)
-        if begin <= entry.occurred_at <= end
+        if (begin is None or begin <= entry.occurred_at)
+        and (end is None or entry.occurred_at <= end)
         and disclosed.recipient.kind in recipients
         and disclosed.purpose in purposes
     )
-    return tuple(sorted(found, key=lambda each: each.entry.occurred_at))
+    return tuple(sorted(found, key=lambda entry: entry.occurred_at))
 
 
 def suspended(history: History, at: datetime) -> frozenset[RecipientKind]:
@@ -210,15 +204,6 @@ def suspended(history: History, at: datetime) -> frozenset[RecipientKind]:
         suspension.recipient
         for entry, suspension in history.of(AccountingSuspended)
         if entry.occurred_at <= at < suspension.until
-    )
-
-
-def told_to_client(
-    history: History, begin: datetime, end: datetime, at: datetime
-) -> tuple[Accounted, ...]:
-    """The account of that time as the client may read it at a time."""
-    return accounting(
-        history, begin, end, recipients=frozenset(RecipientKind) - suspended(history, at)
     )
 
 

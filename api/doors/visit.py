@@ -4,7 +4,7 @@ Without the access entry there are no data, because there is no `Visit`.
 """
 
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache, partial
@@ -29,9 +29,9 @@ from domain.clinic import clinic_stream
 from domain.disclosure import (
     ExportMade,
     NoteExport,
-    RecordDisclosed,
     ToInform,
     ViewVersion,
+    accounting,
     disclosure_stream,
     suspended,
     to_inform,
@@ -45,6 +45,7 @@ from domain.relationship import (
     relationship_stream,
 )
 from domain.rescoring import adopted_key
+from domain.restriction import Purpose as DisclosurePurpose
 from domain.restriction import RecipientKind, Use
 from projections.alliance_course import RatingRow, read_by
 from projections.caseload import Case, Finding, missing
@@ -214,22 +215,29 @@ class Visit:
         kinds = BreakGlassUsed | AccessDenied | AccessReviewed
         return {entry.version: entry for entry in history if isinstance(entry.event, kinds)}
 
-    def disclosures(self) -> Mapping[int, RecordedEvent]:
-        """What left this record, by version in its stream: who received what, and each export.
+    def disclosures(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        recipients: Collection[RecipientKind] = frozenset(RecipientKind),
+        purposes: Collection[DisclosurePurpose] = frozenset(DisclosurePurpose),
+    ) -> Mapping[int, RecordedEvent]:
+        """Who received what of this record in that time, by version in its stream.
 
         A client is not told of what an authority asked to be kept from them, as long as it holds.
         """
         assert self.relationship is not None
         history = self.house.records.history(disclosure_stream(self.relationship))
         untold = suspended(history, self.house.clock()) if self.reach is Reach.OWN else frozenset()
-        return {
-            entry.version: entry
-            for entry in history
-            if isinstance(entry.event, RecordDisclosed | ExportMade)
-            and not (
-                isinstance(entry.event, RecordDisclosed) and entry.event.recipient.kind in untold
-            )
-        }
+        told = frozenset(recipients) - untold
+        account = accounting(history, begin, end, recipients=told, purposes=purposes)
+        return {entry.version: entry for entry in account}
+
+    def copies(self) -> Mapping[int, RecordedEvent]:
+        """Every copy that was made of this record, by version in the same stream."""
+        assert self.relationship is not None
+        history = self.house.records.history(disclosure_stream(self.relationship))
+        return {entry.version: entry for entry, _ in history.of(ExportMade)}
 
     def amendments(self) -> tuple[History, tuple[ToInform, ...]]:
         """The entries that amendments are told from, and who is to be told of an accepted one.

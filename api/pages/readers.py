@@ -94,7 +94,9 @@ def _incident(people: People, entry: RecordedEvent) -> Happened:
 
 def _left_record(visit: Visit) -> Mapping[int, RecordedEvent]:
     """What left the record, for whom that door is open too."""
-    return visit.disclosures() if visit.who.role in DOORS["disclosures"].who else {}
+    if visit.who.role not in DOORS["disclosures"].who:
+        return {}
+    return {**visit.disclosures(), **visit.copies()}
 
 
 def _left(people: People, entry: RecordedEvent) -> Happened:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Response
+from fastapi import Depends, Query, Response
 
 from api.doors import Copies, Reads, Visit
 from api.doors.entries import entries_of
@@ -19,7 +19,8 @@ from domain.disclosure import (
     InformRecipient,
     SuspendAccounting,
 )
-from domain.event import Model
+from domain.event import Model, Moment
+from domain.restriction import Purpose, RecipientKind
 
 router = concept("disclosures")
 accept(router, DiscloseRecord, InformRecipient, SuspendAccounting)
@@ -29,18 +30,34 @@ accept(router, DiscloseRecord, InformRecipient, SuspendAccounting)
 
 
 class DisclosuresDocument(Model):
-    """A page of what left a record, in order."""
+    """A page of the account, and every copy that was made."""
 
     items: list[RecordEntryDocument]
+    copies: list[RecordEntryDocument]
     next: str | None
 
 
+Begin = Annotated[Moment | None, Query(description="Only what happened at that time or later.")]
+End = Annotated[Moment | None, Query(description="Only what happened by that time.")]
+To = Annotated[list[RecipientKind] | None, Query(description="Only to these recipients.")]
+For = Annotated[list[Purpose] | None, Query(description="Only for these purposes.")]
+
+
 @router.get("/relationships/{relationship}/disclosures")
-def disclosures(visit: Annotated[Visit, Depends(Reads("disclosures"))]) -> DisclosuresDocument:
-    """Every disclosure and every copy: to whom, for what, on what basis, of what."""
-    page = visit.page(visit.disclosures())
+def disclosures(
+    visit: Annotated[Visit, Depends(Reads("disclosures"))],
+    begin: Begin = None,
+    end: End = None,
+    recipients: To = None,
+    purposes: For = None,
+) -> DisclosuresDocument:
+    """Every disclosure: to whom, for what, on what basis, of what ; and the copies."""
+    found = visit.disclosures(begin, end, recipients or [*RecipientKind], purposes or [*Purpose])
+    page = visit.page(found)
     return DisclosuresDocument(
-        items=[RecordEntryDocument.of(entry) for entry in page.items], next=page.next
+        items=[RecordEntryDocument.of(entry) for entry in page.items],
+        copies=[RecordEntryDocument.of(entry) for entry in visit.copies().values()],
+        next=page.next,
     )
 
 

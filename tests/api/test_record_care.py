@@ -431,13 +431,9 @@ def disclosed(house: House, kind: RecipientKind) -> DiscloseRecord:
     )
 
 
-def recipients(house: House, who: Somebody) -> list[str]:
-    shown = house.practice.shown(who, path(house, "/disclosures"))["items"]
-    return [
-        entry["content"]["recipient"]["kind"]
-        for entry in shown
-        if entry["topic"] == "record.disclosed"
-    ]
+def recipients(house: House, who: Somebody, **asked: Any) -> list[str]:
+    shown = house.practice.shown(who, path(house, "/disclosures"), **asked)["items"]
+    return [entry["content"]["recipient"]["kind"] for entry in shown]
 
 
 def test_a_client_is_told_who_received_what(house: House) -> None:
@@ -446,6 +442,9 @@ def test_a_client_is_told_who_received_what(house: House) -> None:
     practice.recorded(house.officer, disclosed(house, RecipientKind.PROVIDER))
     practice.recorded(house.officer, disclosed(house, RecipientKind.HEALTH_OVERSIGHT))
     assert recipients(house, house.client) == ["provider", "health_oversight"]
+    assert recipients(house, house.client, recipients="provider") == ["provider"]
+    assert recipients(house, house.client, purposes="research") == []
+    assert recipients(house, house.client, end="2020-01-01T00:00:00Z") == []
     suspend = SuspendAccounting(
         relationship=house.relationship,
         recipient=RecipientKind.HEALTH_OVERSIGHT,
