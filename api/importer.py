@@ -177,8 +177,8 @@ def _unfit(ratings: Ratings) -> str | None:
         return f"claims: {ratings.instrument} is unknown, so it has no scales." * bool(
             ratings.claims
         )
-    if len(ratings.items) != definition.items.count:
-        return f"items: {definition.id} has {definition.items.count}, not {len(ratings.items)}."
+    if len(ratings.items) not in definition.counts:
+        return f"items: {definition.id} has {definition.counted}, not {len(ratings.items)}."
     unknown = sorted(ratings.claims.keys() - definition.scales.keys())
     if unknown:
         known = ", ".join(definition.scales)

@@ -21,6 +21,14 @@ def is_blank(answer: object) -> bool:
     return answer is None or (isinstance(answer, str) and not answer.strip())
 
 
+def normal_name(name: str) -> str:
+    """The name of an instrument as it is compared: in any case, `PHQ_9` and `phq 9` as `phq-9`.
+
+    Its hyphens stay: WAI-SR is an alliance inventory, and WAIS-R a test of intelligence.
+    """
+    return re.sub(r"[\s_]+", "-", name.strip()).casefold()
+
+
 def normal_word(label: str) -> str:
     """A word of a scale as it is compared: in any case, with any spaces."""
     return " ".join(label.casefold().split())
@@ -32,7 +40,7 @@ def quoted(sent: object, length: int = 40) -> str:
         return ascii(sent[:length]) + ("..." if len(sent) > length else "")
     if isinstance(sent, bool | float | Decimal) or sent is None:
         return cut_short(str(sent).lower())
-    return f"a {type(sent).__name__}"
+    return "a list" if isinstance(sent, list | tuple) else "an object"
 
 
 def cut_short(text: str) -> str:

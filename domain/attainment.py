@@ -72,6 +72,11 @@ class Attainment:
     """Numbers of the goals that were not; they are in no sum."""
 
     @property
+    def count(self) -> int:
+        """How many goals there are, rated or not."""
+        return len(self.goals) + len(self.missing)
+
+    @property
     def text(self) -> str:
         return f"{self.t.quantize(Decimal('0.01'), ROUND_HALF_EVEN):f}"
 

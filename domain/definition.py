@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from domain.answers import quoted
+from domain.answers import normal_name, quoted
 from domain.event import Model, Refusal
 
 
@@ -334,8 +334,8 @@ class Definition(Model):
     """sha256 of the file's bytes in hex: a published definition is not personal data."""
 
     def is_called(self, name: str) -> bool:
-        """Whether that is its id or an alias; `name` is casefolded."""
-        return name in map(str.casefold, (self.id, *self.aliases))
+        """Whether that is its id or an alias; `name` is normal."""
+        return name in map(normal_name, (self.id, *self.aliases))
 
     @property
     def verified(self) -> bool:
@@ -388,6 +388,12 @@ class Definition(Model):
     def counts(self) -> range:
         """How many answers a filled form may have."""
         return range(self.items.count, self.items.count + self.items.optional + 1)
+
+    @property
+    def counted(self) -> str:
+        """The same in words: `9`, `9 or 10`, `1 to 36`."""
+        between = " or " if len(self.counts) == 2 else " to "
+        return between.join(dict.fromkeys((str(self.counts[0]), str(self.counts[-1]))))
 
     def response_to(self, number: int) -> Response:
         """What the item of that number takes."""

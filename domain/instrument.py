@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from domain.answers import quoted
+from domain.answers import normal_name, quoted
 from domain.definition import Definition, Perspective, PerspectiveUnknown
 from domain.event import Model, Refusal
 from domain.procedure import Procedure
@@ -184,8 +184,8 @@ def load(instrument: str, version: str | None = None) -> Definition:
 
     UnknownInstrument; NotAQuestionnaire says what is done with an instrument that is none.
     """
-    wanted = instrument.casefold()
-    own = [name for name in _names() if name.rpartition("-")[0].casefold() == wanted]
+    wanted = normal_name(instrument)
+    own = [name for name in _names() if normal_name(name.rpartition("-")[0]) == wanted]
     definitions, found = _among(own or _names())  # an id is its files' name: no other is read
     for definition in reversed(definitions):
         if definition.is_called(wanted) and version in (None, definition.version):

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from domain.answers import normal_name
 from domain.definition import Fact, InstrumentId, Licence, Perspective, Threshold, Version
 from domain.event import Model
 
@@ -66,8 +67,8 @@ class Procedure(Model):
         return self.kind.replace("-", " ")
 
     def is_called(self, name: str) -> bool:
-        """Whether that is its id or an alias; `name` is casefolded."""
-        return name in map(str.casefold, (self.id, *self.aliases))
+        """Whether that is its id or an alias; `name` is normal."""
+        return name in map(normal_name, (self.id, *self.aliases))
 
     def facts(self) -> Iterator[tuple[str, Fact]]:
         """Every fact with the name of its field."""

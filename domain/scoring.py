@@ -102,10 +102,8 @@ def parse_items(definition: Definition, answers: Sequence[object]) -> RawItems:
 
 
 def _check_count(definition: Definition, items: Sequence[object]) -> None:
-    counts = definition.counts
-    if len(items) not in counts:
-        expected = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        raise ItemCountWrong(instrument=definition.id, expected=expected, got=len(items))
+    if len(items) not in definition.counts:
+        raise ItemCountWrong(instrument=definition.id, expected=definition.counted, got=len(items))
 
 
 def _refuse_all(faults: Iterable[ItemOutOfRange]) -> None:

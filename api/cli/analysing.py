@@ -91,7 +91,7 @@ def analyse(
     Examples:
       rapport analyse --list
       rapport analyse control-chart --values '[36, 37, 35, 36, 38, 37, 29]' --low 0 --high 40
-      rapport analyse criterion-drop --values '[36, 37, 35, 36, 31]' --param k=1.5 --format json
+      rapport analyse criterion-drop --values '[36, 37, 35, 36, 31]' --param sd_ref=4 --format json
       rapport analyse absolute --instrument SRS-3 --values '[[9, 9, 9, 9], [9, 8.5, 9, 9]]'
       rapport analyse congruence --values '[5, 6, 4, 6]' --therapist '[4, 5, 5, 5]'
       rapport analyse response-quality --instrument WAI-SR --values '[[3,3,3,3,3,3,3,3,3,3,3,3]]'
@@ -133,6 +133,13 @@ def _data(
                 Exit.USAGE,
                 "congruence compares two series.",
                 "Give the client's as --values and the therapist's as --therapist.",
+            )
+        rated, beside = len(_list("--values", values)), len(_list("--therapist", therapist))
+        if beside != rated:
+            raise Failed(
+                Exit.USAGE,
+                f"--therapist has {beside} places and --values {rated}.",
+                "Give one for each session, null where there is no rating.",
             )
         return Dyad.of(
             reader.series("--values", values, Perspective.CLIENT),

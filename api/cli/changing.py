@@ -164,7 +164,8 @@ def _cases(file: Path, pre: str, post: str) -> list[Case]:
         raise Failed(
             Exit.FOUND,
             "\n".join([*faults[:_SHOWN], *more]),
-            "Write numbers as in 7.5, and leave a cell empty where there is no score.",
+            "Write numbers as in 7.5, leave a cell empty where there is no score, and give every"
+            " row as many cells as the header has.",
         )
     return cases
 
@@ -182,7 +183,13 @@ def _require_columns(file: Path, columns: Sequence[str]) -> None:
             raise Failed(
                 Exit.USAGE,
                 f"{file.name} has no column {quoted(column)}.",
-                f"Its columns: {', '.join(map(quoted, header)) or 'none'}.",
+                f"Its columns: {', '.join(map(quoted, header)) or 'none'}; a comma parts them.",
+            )
+        if header.count(column) > 1:
+            raise Failed(
+                Exit.USAGE,
+                f"{file.name} has {header.count(column)} columns {quoted(column)}.",
+                "Give each column a name of its own.",
             )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.terminal import Exit, Failed, Format, FormatOption, show
-from domain.attainment import Attainment, Outcome, attainment, goal_change
+from domain.attainment import Attainment, GoalCountWrong, Outcome, attainment, goal_change
 from domain.score_report import report_text, score_report
 
 
@@ -81,7 +81,12 @@ def gas(
     reached = attainment(json_list("--scores", scores, "[1, 0, -1]"), weighed, rho=rho)
     began = None
     if baseline is not None:
-        began = attainment(json_list("--baseline", baseline, "[-1, -1, -2]"), weighed, rho=rho)
+        first = json_list("--baseline", baseline, "[-1, -1, -2]")
+        if len(first) != reached.count:
+            raise GoalCountWrong(
+                instrument="GAS", goals=reached.count, got=len(first), what="baseline scores"
+            )
+        began = attainment(first, weighed, rho=rho)
     document = _rendered_gas(reached, began)
     show(format_, document, lambda: "\n".join(_gas_in_words(document)))
 

@@ -24,6 +24,8 @@ PAPER = ("--sd", "7.5", "--alpha", "0.80", "--norm-mean", "60", "--norm-sd", "7.
 def _beside_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder in which the guide's examples run; no record is near."""
     (tmp_path / "scores.csv").write_text(SCORES, encoding="utf-8")
+    (tmp_path / "twice.csv").write_text("before,before,after\n1,2,3\n", encoding="utf-8")
+    (tmp_path / "parted.csv").write_text("before;after\n1;2\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAPPORT_HOME", str(tmp_path / "nothing"))
 
@@ -190,6 +192,21 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
         ("change", "--csv", "scores.csv", "--pre", "after", "--post", "after", "--alpha", "0.8"),
         2,
         "--pre and --post name the same column.",
+    ),
+    (
+        ("change", "--csv", "twice.csv", "--pre", "before", "--post", "after", "--alpha", "0.8"),
+        2,
+        "twice.csv has 2 columns 'before'.",
+    ),
+    (
+        ("change", "--csv", "parted.csv", "--pre", "before", "--post", "after", "--alpha", "0.8"),
+        2,
+        "parted.csv has no column 'before'.\n  Its columns: 'before;after'; a comma parts them.",
+    ),
+    (
+        ("analyse", "congruence", "--values", "[5, 6, 3]", "--therapist", "[4, 5]"),
+        2,
+        "--therapist has 2 places and --values 3.",
     ),
     (
         ("change", "--csv", "none.csv", "--pre", "a", "--post", "b", "--alpha", "0.8"),
@@ -395,7 +412,8 @@ def test_every_cell_that_is_no_number_is_told(tmp_path: Path) -> None:
         "rapport: file.csv line 2, column b: 'x' is no number",
         "file.csv line 4, column a: 'y' is no number",
         "file.csv line 5: The row has not 2 columns. (columns-wrong)",
-        "  Write numbers as in 7.5, and leave a cell empty where there is no score.",
+        "  Write numbers as in 7.5, leave a cell empty where there is no score,"
+        " and give every row as many cells as the header has.",
     ]
     assert (ran.status, ran.out) == (1, "")
     many = judged("a,b\n" + "x,1\n" * 30, tmp_path)

@@ -16,6 +16,7 @@ from api.importer import Importer, MappingBroken, Report, read_mapping
 from domain.alliance import AllianceRated
 from domain.clinic import ImportDeclared, clinic_stream
 from domain.event import RecordedEvent, Source
+from domain.outcome import OutcomeRated
 from domain.relationship import RelationshipOpened
 from domain.session import Medium, SessionHeld
 from tests.conftest import Clinic
@@ -215,6 +216,33 @@ def test_a_broken_mapping_names_file_field_and_mend(
     (folder / "mapping.toml").write_text(MAPPING.replace(old, new))
     with pytest.raises(MappingBroken, match=says):
         import_into(clinic, folder)
+
+
+@pytest.mark.parametrize("columns, fits", [(8, False), (9, True), (10, True), (11, False)])
+def test_a_mapping_names_as_many_items_as_a_form_may_have(
+    folder: Path, columns: int, fits: bool
+) -> None:
+    """Rule 30: the PHQ-9 has nine scored items and a tenth that may be asked beside them."""
+    path = folder / "mapping.toml"
+    text = MAPPING.replace("SRS-3", "PHQ-9").replace("{1..4}", f"{{1..{columns}}}")
+    path.write_text(text)
+    if fits:
+        assert len(read_mapping(path).ratings[0].items) == columns
+    else:
+        with pytest.raises(MappingBroken, match=f"PHQ-9 has 9 or 10, not {columns}"):
+            read_mapping(path)
+
+
+def test_the_tenth_answer_of_a_file_is_kept(clinic: Clinic, folder: Path) -> None:
+    """Rule 28: raw items are the fact, those that no scale sums among them."""
+    text = MAPPING.replace("SRS-3", "PHQ-9").replace("{1..4}", "{1..10}")
+    (folder / "mapping.toml").write_text(text)
+    header = ",".join(f"i{number}" for number in range(1, 11))
+    (folder / "srs.csv").write_text(f"pair,n,{header},sum\n1,1,1,1,1,1,1,1,1,1,0,2,8\n")
+    report = import_into(clinic, folder)
+    assert report.faults == []
+    rated = [entry.event for entry in entries(clinic) if isinstance(entry.event, OutcomeRated)]
+    assert [event.items for event in rated] == [(1, 1, 1, 1, 1, 1, 1, 1, 0, 2)]
 
 
 def test_an_import_killed_in_the_middle_is_completed_by_the_next(

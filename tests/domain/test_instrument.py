@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.answers import normal_name
 from domain.instrument import (
     BrokenDefinition,
     Definition,
@@ -160,7 +161,10 @@ def test_catalogue_holds_the_newest_version_of_each_instrument() -> None:
     assert [each.version for each in versions("core-om")] == ["1.0", "1.1"]
     assert load("srs") is SRS
     assert load("wai", "1.0") is WAI
-    names = [name.casefold() for each in EVERY for name in (each.id, *each.aliases)]
+    assert load("phq 9") is load("PHQ_9") is load("phq9") is load("PHQ-9")
+    with pytest.raises(UnknownInstrument):
+        load("WAIS-R")  # a test of intelligence, not the WAI-SR
+    names = [normal_name(name) for each in EVERY for name in (each.id, *each.aliases)]
     assert len(set(names)) == len(names)
 
 
@@ -706,7 +710,7 @@ def test_the_wrong_number_of_items_is_refused(count: int) -> None:
     for refuse in (check_items, parse_items, score):
         with pytest.raises(ItemCountWrong) as error:
             refuse(SRS, (1,) * count)
-        assert error.value.ids == {"instrument": "SRS-3", "expected": 4, "got": count}
+        assert error.value.ids == {"instrument": "SRS-3", "expected": "4", "got": count}
 
 
 def test_a_perspective_without_a_form_is_refused() -> None:
