@@ -1,10 +1,10 @@
 """Method cards: what each method makes of each line of ratings, or why it declines to answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from api.doors import Visit
@@ -14,10 +14,12 @@ from api.pages.people import People
 from api.pages.ruptures import line_of
 from api.pages.site import page
 from api.pages.timeline import Links
+from domain.instrument import load
 from domain.methods.card import Finding, MethodCard, Outcome
 from domain.methods.catalogue import METHODS
-from domain.methods.series import Axis
-from projections.possible_ruptures import lines
+from domain.methods.series import Axis, Point
+from projections.possible_ruptures import WHOLE, lines
+from projections.trajectory import Trajectories
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,8 +56,13 @@ class Line:
 
 
 @router.get("/relationships/{relationship}/methods", name="methods-page")
-def methods(request: Request, visit: Annotated[Visit, Depends(OpensAsOf("analyses"))]) -> Response:
-    """Every card, line by line, as of now or as of the two times in the address."""
+def methods(
+    request: Request,
+    visit: Annotated[Visit, Depends(OpensAsOf("analyses"))],
+    every: Annotated[bool, Query(alias="all")] = False,
+) -> Response:
+    """Cards line by line, as of now or as of the two times in the address: of whole scales, or of
+    all."""
     dossier, whole = visit.dossier(), visit.history()
     people = People(visit, dossier.case)
     history = whole.as_of(known_at=visit.known_at, happened_by=visit.happened_by)
@@ -63,6 +70,8 @@ def methods(request: Request, visit: Annotated[Visit, Depends(OpensAsOf("analyse
     found = lines(history)
     for name, method in METHODS.items():
         for data in found.asked_about(name):
+            if not (every or _is_whole(data.points, found)):
+                continue
             at = visit.known_at
             card = method.card(data if at is None else data.known_at(at))
             told.setdefault(card.axes, []).append(_card(card))
@@ -77,6 +86,7 @@ def methods(request: Request, visit: Annotated[Visit, Depends(OpensAsOf("analyse
         id=visit.relationship,
         title=people.title,
         lines=shown,
+        every=every,
         known_at=visit.known_at,
         happened_by=visit.happened_by,
         link=Links(visit.relationship, len(whole)),
@@ -84,11 +94,18 @@ def methods(request: Request, visit: Annotated[Visit, Depends(OpensAsOf("analyse
     )
 
 
+def _is_whole(points: Sequence[Point], found: Trajectories) -> bool:
+    """Whether it is about whole scales; where an instrument has none, each counts as one."""
+    wholes = {axis.instrument for axis in found.series if axis.scale == WHOLE}
+    return all(p.axis.scale == WHOLE or p.axis.instrument not in wholes for p in points)
+
+
 def _order(told: tuple[tuple[Axis, ...], list[Card]]) -> tuple[object, ...]:
     """Whole scales first, lines before pairs of lines."""
     axes = told[0]
-    whole = bool(axes) and axes[0].scale == "total"
-    return not whole, len(axes), [tuple(map(str, axis)) for axis in axes]
+    elsewhere = any(load(axis.instrument).measures != "alliance" for axis in axes)
+    whole = bool(axes) and axes[0].scale == WHOLE
+    return elsewhere, not whole, len(axes), [tuple(map(str, axis)) for axis in axes]
 
 
 _OUTCOMES = {

@@ -19,6 +19,7 @@ from domain.event import Erased, History
 from domain.note import (
     Meaning,
     Note,
+    NoteKind,
     ProgressNoteWritten,
     Section,
     Signature,
@@ -68,8 +69,7 @@ class Shown:
 
     id: UUID
     number: int
-    kind: str
-    session: str
+    title: str
     body: Written
     addenda: tuple[Written, ...]
 
@@ -112,11 +112,18 @@ def _note(number: int, note: Note, people: People, numbers: dict[UUID, int], rea
     return Shown(
         id=note.id,
         number=number,
-        kind=words.plain(written.kind),
-        session="" if session is None else f"session {session}",
+        title=_title(written.kind, session),
         body=_written(note.body, people, reader),
         addenda=tuple(_written(addendum, people, reader) for addendum in note.addenda),
     )
+
+
+def _title(kind: NoteKind, session: int | None) -> str:
+    """`Note of session 7`, `Intake, session 1`, `Contact`."""
+    if kind is NoteKind.SESSION:
+        return "Note of a session" if session is None else f"Note of session {session}"
+    name = words.plain(kind).capitalize()
+    return name if session is None else f"{name}, session {session}"
 
 
 def _written(writing: Writing, people: People, reader: UUID) -> Written:

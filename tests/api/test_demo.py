@@ -19,10 +19,13 @@ from domain.clinic import FoundClinic
 from domain.consent import ConsentWithdrawn
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import Erased, Policy, RecordedEvent
-from domain.instrument import load
+from domain.instrument import Perspective, load
+from domain.note import signatures_of, unsigned_notes
 from domain.rating import ratings_of
 from domain.records import Author, Records
 from domain.relationship import RelationshipOpened, relationship_of, relationship_stream
+from domain.risk import risks_unreviewed
+from domain.rupture import open_ruptures, ruptures_of
 from domain.scoring import check_items
 from domain.session import SessionHeld, Status, sessions_of
 from infra.acknowledged import AcknowledgedHead
@@ -30,6 +33,7 @@ from infra.event_store import ClinicLog
 from infra.keyring import open_keyring
 from infra.postgres import Database
 from infra.recorder import found_clinic
+from projections.possible_ruptures import possible_ruptures
 from tests.conftest import Clinic, Clock
 
 NOW = datetime(2026, 11, 20, 16, 30, tzinfo=UTC)
@@ -149,7 +153,10 @@ def test_what_was_planted_is_in_the_record(demo: Filled) -> None:
     kinds = Counter(one["kind"] for one in planted)
     assert kinds.keys() >= {
         "late_entry", "correction", "entered_in_error", "supersession", "withdrawn_consent",
-        "declined_consent", "missing_rating", "transfer", "reopening", "closure", "dissent",
+        "declined_consent", "missing_rating", "rupture_marked", "rupture_coded", "risk_item",
+        "risk_reviewed", "recording_stopped", "amendment", "frame_departure", "action_overdue",
+        "dissent_of_a_minor", "possible_rupture_dismissed",
+        "transfer", "reopening", "closure", "dissent",
     }  # fmt: skip
     events = {"correction": EntryCorrected, "entered_in_error": EnteredInError}
     for one in planted:
@@ -169,6 +176,54 @@ def test_what_was_planted_is_in_the_record(demo: Filled) -> None:
         for entry in entries
         if not isinstance(entry.event, Erased | RatingSuperseded) and entry.is_late(Policy())
     )
+
+
+def test_every_family_happens(demo: Filled) -> None:
+    """Requirement: the demonstration holds what a supervisor, a client and an officer look for."""
+    topics = Counter(entry.topic for entry in demo.entries())
+    assert topics.keys() >= {
+        "frame.agreed", "frame.departure_recorded", "note.signed", "note.cosigned",
+        "note.addended", "process_note.shared", "recording.destroyed", "recording.used",
+        "rupture.marked", "rupture.resolved", "rupture.left_open", "rupture.possible_dismissed",
+        "risk.item_raised", "risk.reviewed", "recall.moment_marked", "context.event_recorded",
+        "supervision.action_reviewed", "supervision.countertransference_noted",
+        "assent.given", "assent.dissented", "amendment.accepted", "amendment.denied",
+        "restriction.agreed", "legal_hold.placed", "break_glass.used", "access.reviewed",
+    }  # fmt: skip
+    histories = [
+        demo.clinic.log.history(relationship_stream(UUID(one["relationship"])))
+        for one in demo.truth["relationships"]
+    ]
+    assert any(risks_unreviewed(history) for history in histories)
+    assert any(unsigned_notes(history) for history in histories)
+    assert any(open_ruptures(history) for history in histories)
+    assert all(signature.fits for history in histories for signature in signatures_of(history))
+    stopped = [one for one in demo.truth["planted"] if one["kind"] == "recording_stopped"]
+    assert stopped, "a recording ends where its consent does"
+    kinds = {
+        mark.marked.perspective for history in histories for mark in ruptures_of(history).values()
+    }
+    assert kinds == {Perspective.CLIENT, Perspective.THERAPIST, Perspective.OBSERVER}
+
+
+def test_a_method_finds_neither_nothing_nor_everything(demo: Filled) -> None:
+    """DOMAIN, base rates: 0 % or 80 % possible ruptures would mean a broken detector; all that
+    were planted are found."""
+    found, planted = 0, 0
+    for one in demo.truth["relationships"]:
+        history = demo.clinic.log.history(relationship_stream(UUID(one["relationship"])))
+        sessions = {
+            possible.point.session
+            for possible in possible_ruptures(history)
+            if possible.point.axis.perspective is Perspective.CLIENT
+        }
+        found += bool(sessions)
+        for rupture in one["ruptures"]:
+            planted += 1
+            near = range(rupture["session_number"], rupture["session_number"] + 3)
+            assert sessions & set(near), one["name"]
+    assert planted
+    assert 0.1 < found / len(demo.truth["relationships"]) < 0.8
 
 
 def test_every_relationship_is_as_it_was_told(demo: Filled) -> None:
