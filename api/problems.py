@@ -245,7 +245,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
             place=str(error["loc"][0]),
             pointer="".join(f"/{_escaped(part)}" for part in error["loc"][1:]),
             code=str(error["type"]),
-            message=_without_value(str(error["type"]), str(error["msg"])),
+            message=_as_json(_without_value(str(error["type"]), str(error["msg"]))),
         )
         for error in errors
     ]
@@ -253,6 +253,21 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
 
 def _escaped(part: object) -> str:
     return str(part)[:200].replace("~", "~0").replace("/", "~1")
+
+
+_JSON_WORDS = {
+    "valid dictionary or object to extract fields from": "JSON object",
+    "valid dictionary": "JSON object",
+    "valid tuple": "JSON list",
+    "Tuple": "The list",
+}
+"""What pydantic calls by Python's names, as the sender knows it."""
+
+
+def _as_json(message: str) -> str:
+    for python, json in _JSON_WORDS.items():
+        message = message.replace(python, json)
+    return message
 
 
 def _without_value(code: str, message: str) -> str:

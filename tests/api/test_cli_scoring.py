@@ -195,6 +195,23 @@ def test_the_api_refuses_with_the_items_and_never_the_answers(house: House) -> N
     assert "88" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "answers, said",
+    [
+        ({"a": 1}, "Input should be a JSON list"),
+        ([], "The list should have at least 1 item after validation, not 0"),
+    ],
+)
+def test_the_api_says_what_json_it_wants(house: House, answers: Any, said: str) -> None:
+    """R27: whoever sends JSON is told of JSON, not of the language that reads it."""
+    body = {"instrument": "GAD-7", "answers": answers}
+    answer = house.practice.client.post("/api/v1/score", json=body, headers=house.client.headers)
+    assert answer.status_code == 422
+    assert [(each["pointer"], each["message"]) for each in answer.json()["errors"]] == [
+        ("/answers", said)
+    ]
+
+
 def test_every_instrument_is_listed_with_what_it_is(house: House) -> None:
     """Rule 28: questionnaires, and what is none of them."""
     listed = house.practice.shown(house.client, "/instruments")["items"]
