@@ -93,8 +93,6 @@ def change_(
     better = _better(direction, published, functional, dysfunctional)
     if published is not None:
         published.require_on_scale(cases)
-        if cutoff is None and published.cutoff is None and published.cutoffs:
-            say(f"{published.instrument} has no single cut-off here: {published.cutoffs}.")
     by_rc = alpha is not None or sd is not None or published is None
     yardstick = Yardstick.of(
         sd_squared=_spread(sd, file, cases) if by_rc else None,
@@ -113,6 +111,8 @@ def change_(
             f"--criterion {criterion} needs a cut-off that is not known.",
             "a needs the dysfunctional mean and SD, b those of the norm, c both, given --cutoff.",
         )
+    if published is not None and yardstick.cutoff is None and published.cutoffs:
+        say(f"{published.instrument} has no single cut-off here: {published.cutoffs}.")
     judged = [(case, case.judged(yardstick)) for case in cases]
     document = _document(judged, yardstick, published, from_file=sd is None)
     show(format_, document, lambda: "\n".join(_lines(judged, document, yardstick)))
@@ -337,7 +337,11 @@ def _published(instrument: str, population: str | None) -> Published:
             f"It has them for: {'; '.join(known) or 'everybody alike'}.",
         )
     own = [cut for cut in cutoffs if cut.population is not None] or cutoffs
-    every = "; ".join(f"{cut.operator} {cut.value} {_meaning(cut)}" for cut in definition.cutoffs)
+    every = "; ".join(
+        f"{cut.operator} {cut.value} {_meaning(cut)}"
+        for cut in definition.cutoffs
+        if cut.scale == scale
+    )
     taken = (*changes[-1:], *(own if len(own) == 1 else ()))
     bounds = [Bound(one.operator, Fraction(one.value)) for one in taken]
     return Published(

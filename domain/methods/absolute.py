@@ -167,7 +167,8 @@ def _used(series: Series, totals: Sequence[CutOff], items: Sequence[CutOff]) -> 
                 value=Fraction(cutoff.value),
                 about=cutoff.meaning,
                 operator=cutoff.operator,
-                source="; ".join(described.get(code, code) for code in cutoff.source),
+                source="; ".join(described.get(code, code) for code in cutoff.source)
+                or cutoff.confidence.value,
                 effective_from=cutoff.effective_from,
                 basis=Basis.CHOSEN if cutoff.meaning == _BY_CHOICE else Basis.INSTRUMENT,
             )

@@ -194,6 +194,11 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
         "--pre and --post name the same column.",
     ),
     (
+        ("change", "--pre", "40", "--post", "50", "--instrument", "WHO-5"),
+        2,
+        "No reliable change of WHO-5 1.0 is known here.\n  Give --sd and --alpha.\n",
+    ),
+    (
         ("change", "--csv", "twice.csv", "--pre", "before", "--post", "after", "--alpha", "0.8"),
         2,
         "twice.csv has 2 columns 'before'.",
@@ -375,6 +380,19 @@ def test_an_instrument_brings_what_is_published_of_it() -> None:
         "--alpha", ".9",
     )  # fmt: skip
     assert by_rc["changes"][0]["category"] == "improved"
+
+
+def test_only_cut_offs_of_the_same_scale_are_named() -> None:
+    """Rule 32: a cut-off of the raw sum says nothing of the percentage."""
+    ran = rapport(
+        *("change", "--pre", "40", "--post", "50", "--instrument", "WHO-5"),
+        *("--sd", "20", "--alpha", "0.8"),
+    )
+    assert ran.status == 0
+    assert ran.err == (
+        "WHO-5 1.0 has no single cut-off here: <= 50 (screen for depression); "
+        "<= 28 (depression likely).\n"
+    )
 
 
 def test_a_file_is_judged_row_by_row() -> None:

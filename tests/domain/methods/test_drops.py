@@ -120,6 +120,18 @@ def test_a_cut_off_published_from_the_better_side_is_read_from_the_worse() -> No
     assert card.flagged[0].says == "11 is >= 11."
 
 
+def test_a_cut_off_without_a_source_says_how_well_it_is_known() -> None:
+    """Rule 36: the clinical cut-off of the ORS for adults is from memory, and the card says so."""
+    axis = AXIS._replace(instrument="ORS", form="ORS")
+    card = ABSOLUTE.card(
+        line("24.9", 25, axis=axis, cutoffs=load("ORS").cutoffs),
+        {"population": "18 years and older"},
+    )
+    assert flagged(card) == [1]
+    sources = [one.source for one in card.parameters if one.name == "threshold"]
+    assert sources == ["own-knowledge-high"]
+
+
 def test_a_subscale_is_judged_by_its_own_items() -> None:
     """Rule 38: an item of another subscale is no concern of this one, nor is the total's drop."""
     points = [
