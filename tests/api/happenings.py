@@ -30,8 +30,15 @@ class Happened:
 
 def happened(house: House) -> Happened:
     """A note, a rupture, a risk item, a frame, and supervision of the case."""
-    made, practice, relationship = Happened(), house.practice, house.relationship
-    therapist, client, supervisor = house.therapist, house.client, house.supervisor
+    made = Happened()
+    _treated(house, made)
+    _supervised(house, made)
+    return made
+
+
+def _treated(house: House, made: Happened) -> None:
+    practice, relationship = house.practice, house.relationship
+    therapist, client = house.therapist, house.client
     practice.recorded(
         therapist,
         AgreeFrame(
@@ -75,6 +82,11 @@ def happened(house: House) -> Happened:
             answers=AT_RISK,
         ),
     )
+
+
+def _supervised(house: House, made: Happened) -> None:
+    practice, relationship = house.practice, house.relationship
+    therapist, supervisor = house.therapist, house.supervisor
     now = practice.later(hours=2)
     practice.recorded(
         supervisor,
@@ -102,4 +114,3 @@ def happened(house: House) -> Happened:
         therapist,
         NoteCountertransference(relationship=relationship, session=house.session, text=STIRRED),
     )
-    return made

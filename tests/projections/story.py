@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from uuid import UUID, uuid4
 
+from domain.access import BreakGlass
 from domain.alliance import RateAlliance
 from domain.clinic import AttestInstrumentLicence, FoundClinic, PublishConsentDocument, Scope
 from domain.consenting import GiveConsent
@@ -15,7 +16,9 @@ from domain.instrument import Perspective
 from domain.person import Activity, Profession, RegisterPerson, RegisterPractitioner
 from domain.records import Receipt
 from domain.relationship import OpenRelationship, relationship_stream
+from domain.rupture import Kind, MarkRupture, Method
 from domain.session import Emergency, HoldSession
+from domain.supervision import AgreeSupervisionAction, HoldSupervision
 from domain.withdrawal import WithdrawConsent
 from tests.conftest import Clinic
 
@@ -94,19 +97,7 @@ class House:
             ),
         )
         for scope in (Scope.TREATMENT, Scope.OUTCOME_MEASURES):
-            self.tell(
-                GiveConsent(
-                    relationship=stream,
-                    consent=told.consents[scope],
-                    scope=scope,
-                    party=told.client,
-                    document=self.document,
-                    version=1,
-                    sha256=SHA256,
-                    signer=told.client,
-                ),
-                by=told.client,
-            )
+            self.tell(told.consent_to(scope), by=told.client)
         return told
 
 
@@ -184,6 +175,51 @@ class Told:
             level=Level(scale=GoalScale.GBO, value=3),
         )
         return self.house.tell(rate, by=self.client)
+
+    def beside(self) -> Receipt:
+        """What stands in rows of their own: a rupture, an action of supervision, an emergency."""
+        house, clock = self.house, self.house.clinic.clock
+        self.consents[Scope.SUPERVISION_DISCLOSURE] = uuid4()
+        house.tell(self.consent_to(Scope.SUPERVISION_DISCLOSURE), by=self.client)
+        mark = MarkRupture(
+            relationship=self.id,
+            raised_by=self.client,
+            perspective=Perspective.CLIENT,
+            method=Method.NAMED_IN_SESSION,
+            kind=Kind.WITHDRAWAL,
+            remark=SECRET,
+        )
+        house.tell(mark, by=self.client)
+        supervision, start = uuid4(), clock.advance(hours=1)
+        hold = HoldSupervision(
+            relationship=self.id,
+            supervision=supervision,
+            supervisor=house.supervisor,
+            supervisees=(house.therapist,),
+            started_at=start,
+            ended_at=clock.advance(minutes=50),
+        )
+        agree = AgreeSupervisionAction(
+            relationship=self.id,
+            supervision=supervision,
+            owner=house.therapist,
+            due=start.date() + timedelta(days=14),
+            text=SECRET,
+        )
+        house.tell(hold, agree, by=house.supervisor)
+        return house.tell(BreakGlass(relationship=self.id, reason=SECRET), by=house.office)
+
+    def consent_to(self, scope: Scope) -> GiveConsent:
+        return GiveConsent(
+            relationship=self.id,
+            consent=self.consents[scope],
+            scope=scope,
+            party=self.client,
+            document=self.house.document,
+            version=1,
+            sha256=SHA256,
+            signer=self.client,
+        )
 
     def withdraw(self, scope: Scope) -> Receipt:
         withdraw = WithdrawConsent(relationship=self.id, consent=self.consents[scope])

@@ -170,7 +170,7 @@ def test_nothing_clinical_is_in_the_clear(
     house: House, worker: Worker, server: EmbeddedPostgres
 ) -> None:
     """Rule 9, R27: of words and scores nothing is found in any row of any table of views."""
-    told_a_lot(house)
+    told_a_lot(house).beside()
     worker.catch_up()
     with superuser(server, house.clinic) as conn:
         for view in ALL:

@@ -207,7 +207,7 @@ def test_these_columns_are_clear() -> None:
             "source",
             "topic",
         ],
-        "alliance_course": ["rated_at", "source"],
+        "alliance_course": ["family", "rated_at", "source"],
         "consent_register": ["at", "source", "step"],
         "goal_course": ["at", "kind", "source"],
         "caseload": [
@@ -219,6 +219,9 @@ def test_these_columns_are_clear() -> None:
             "supervisor",
             "therapists",
         ],
+        "actions": [],
+        "break_glass": ["used_at"],
+        "ruptures": ["marked_at"],
     }
 
 
