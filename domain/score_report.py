@@ -201,7 +201,7 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 def _scales(report: Mapping[str, Any]) -> Iterator[str]:
     if not report["scales"]:
-        yield f"no score: {', '.join(report['flags'])}"
+        yield f"no score: the key is not known here ({', '.join(report['flags'])})"
         return
     yield f"{'scale':<18}{'score':>9}  {'range':<10}  flags"
     for name, part in report["scales"].items():
