@@ -45,15 +45,13 @@ def demonstration() -> Iterator[tuple[str, Path]]:
 
 
 def eventful(truth: Mapping[str, Any], therapist: str) -> str:
-    """The relationship of that therapist and one client in which most was planted."""
-    planted = [planted["relationship"] for planted in truth["planted"]]
-    mine = [
+    """The first relationship of that therapist: of all that there is, something happens in it."""
+    first: str = next(
         told["relationship"]
         for told in truth["relationships"]
         if therapist in told["therapists"] and told["constellation"] == "individual"
-    ]
-    most: str = max(mine, key=planted.count)
-    return most
+    )
+    return first
 
 
 def photograph(browser: Browser, base: str, folder: Path, out: Path) -> Iterator[Path]:
@@ -68,6 +66,10 @@ def photograph(browser: Browser, base: str, folder: Path, out: Path) -> Iterator
         ("sign-in", None, "/sign-in", 860),
         ("caseload", Role.SUPERVISOR, "/", 900),
         ("relationship", Role.THERAPIST, course, 1240),
+        ("notes", Role.THERAPIST, f"{course}/notes", 900),
+        ("methods", Role.THERAPIST, f"{course}/methods", 1000),
+        ("supervision", Role.SUPERVISOR, f"{course}/supervision", 1000),
+        ("base-rates", Role.SUPERVISOR, "/base-rates", 1100),
         ("timeline", Role.THERAPIST, f"{course}/timeline", 900),
         ("receipt", Role.THERAPIST, f"{course}/entries/14", 900),
         ("structure", Role.COMPLIANCE_OFFICER, course, 900),
