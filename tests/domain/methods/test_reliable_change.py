@@ -56,6 +56,28 @@ def test_the_worked_example_of_the_paper() -> None:
     assert change(Fraction("32.5"), Fraction("47.5"), by_b).category is Category.RECOVERED
 
 
+def test_the_norms_of_the_core_om() -> None:
+    """Requirement: means and SDs of Evans et al. 2002, alpha .94: c 1.24, reliable from 0.51 on."""
+    evans = Yardstick.of(
+        sd_squared=Fraction("0.75") ** 2,
+        alpha=Fraction("0.94"),
+        better=Better.LOWER,
+        functional=Population(Fraction("0.76"), Fraction("0.59")),
+        dysfunctional=Population(Fraction("1.86"), Fraction("0.75")),
+    )
+    # (0.59 · 1.86 + 0.75 · 0.76) / (0.59 + 0.75)
+    assert dict(evans.cutoffs)[Criterion.C].value == Fraction("1.6674") / Fraction("1.34")
+    # 1.96 · 0.75 · √(2 · 0.06) = 0.5092…
+    for post, category in (
+        ("1.36", Category.UNCHANGED),
+        ("1.35", Category.IMPROVED),
+        ("1.25", Category.IMPROVED),
+        ("1.24", Category.RECOVERED),
+        ("2.37", Category.DETERIORATED),
+    ):
+        assert change(Fraction("1.86"), Fraction(post), evans).category is category, post
+
+
 @pytest.mark.parametrize(
     "better, functional, dysfunctional, expected",
     [
