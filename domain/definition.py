@@ -425,6 +425,13 @@ class Definition(Model):
             and risk.met(Fraction(answer, self.response_to(risk.item).scale))
         )
 
+    def risk_items_unanswered(
+        self, items: Sequence[int | None], at: date | None
+    ) -> tuple[int, ...]:
+        """Numbers of the risk items that nobody answered: no sign that there is nothing to ask."""
+        asked = {risk.item for risk in self.risk_items if risk.in_force(at)}
+        return tuple(sorted(number for number in asked if items[number - 1] is None))
+
     def perspective(self, name: str) -> Perspective:
         """That perspective, if there is a form for it; PerspectiveUnknown otherwise."""
         for perspective in self.forms:

@@ -50,6 +50,7 @@ def score_report(
             None if item is None else definition.response_to(number).shown(item)
             for number, item in enumerate(items, 1)
         ],
+        "risk_items_unanswered": list(definition.risk_items_unanswered(items, at)),
         "quality": list(_quality(definition, items)),
         "missing_rule": definition.missing_rule(at).note if definition.missing else None,
         "changes": [
@@ -210,10 +211,12 @@ def _scales(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _risks(report: Mapping[str, Any]) -> Iterator[str]:
-    if report["risk_items"]:
+    if report["risk_items"] or report["risk_items_unanswered"]:
         yield ""
     for risk in report["risk_items"]:
         yield f"RISK item {risk['item']} {_threshold(risk)}"
+    for item in report["risk_items_unanswered"]:
+        yield f"RISK item {item} was not answered: that says neither yes nor no"
 
 
 def _readings(report: Mapping[str, Any]) -> Iterator[str]:

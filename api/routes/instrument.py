@@ -161,6 +161,8 @@ class ScoreDocument(Model):
     cutoffs: list[CutOffDocument]
     bands: list[BandDocument]
     risk_items: list[RiskItemDocument]
+    risk_items_unanswered: list[int]
+    """Of risk items that nobody answered: that says neither yes nor no."""
     quality: list[QualityDocument]
     changes: list[ChangeDocument]
     note: str | None

@@ -128,6 +128,16 @@ def test_each_risk_item_of_the_core_om_is_raised_by_itself(item: int) -> None:
     assert om.risk_items_raised(best, None) == ()
 
 
+def test_a_risk_item_that_nobody_answered_is_named() -> None:
+    """Rules 30 and 35: an unanswered risk item raises nothing, and is not passed over either."""
+    report = score_report("PHQ-9", [0] * 8 + [None])
+    assert (report["risk_items"], report["risk_items_unanswered"]) == ([], [9])
+    assert "RISK item 9 was not answered" in report_text(report)
+    answered = score_report("PHQ-9", [None] + [0] * 8)
+    assert answered["risk_items_unanswered"] == []
+    assert "RISK" not in report_text(answered)
+
+
 def test_a_risk_item_is_raised_only_while_its_threshold_holds() -> None:
     """Rule 35: thresholds have a day from which they hold."""
     (risk,) = load("PHQ-9").risk_items
