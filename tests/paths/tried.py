@@ -124,29 +124,35 @@ class World:
             )
             for supervisor in self.supervisors
         ]
-        births = (date(1984, 5, 17), date(2009, 4, 15))
-        for where, relationship in enumerate(self.relationships):
-            client = self.clients[where]
-            signer = self.signer(client)
-            commands += [
-                RegisterPerson(person=client, full_name="Maria Beispiel", birth_date=births[where]),
-                OpenRelationship(
-                    relationship=relationship,
-                    clients=(client,),
-                    therapists=(self.therapist,),
-                    modality="systemic",
-                    setting="outpatient",
-                    supervisor=self.supervisors[0],
-                ),
-                *(
-                    self.information(relationship, to)
-                    for to in {self.therapist: 0, client: 0, signer: 0}
-                ),
-                *(self.consent(relationship, client, scope) for scope in _ASKED),
-            ]
-            if signer != client:
-                commands += [self.assent(relationship, client, scope) for scope in _ASKED]
+        for where in (0, 1):
+            commands += self._beginning(where)
         return commands
+
+    def _beginning(self, where: int) -> Sequence[Command]:
+        """Of one relationship: who it is with, that it was opened, and what was consented to."""
+        relationship, client = self.relationships[where], self.clients[where]
+        signer = self.signer(client)
+        return [
+            RegisterPerson(
+                person=client,
+                full_name="Maria Beispiel",
+                birth_date=(date(1984, 5, 17), date(2009, 4, 15))[where],
+            ),
+            OpenRelationship(
+                relationship=relationship,
+                clients=(client,),
+                therapists=(self.therapist,),
+                modality="systemic",
+                setting="outpatient",
+                supervisor=self.supervisors[0],
+            ),
+            *(
+                self.information(relationship, to)
+                for to in {self.therapist: 0, client: 0, signer: 0}
+            ),
+            *(self.consent(relationship, client, scope) for scope in _ASKED),
+            *(self.assent(relationship, client, scope) for scope in _ASKED if signer != client),
+        ]
 
     def signer(self, party: UUID) -> UUID:
         """Who consents for somebody: themself, or a guardian for the minor."""
