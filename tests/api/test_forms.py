@@ -211,3 +211,28 @@ def test_an_id_that_is_none_hands_in_nothing(house: House, made: Happened) -> No
         answer = sent(house, house.therapist, "dismiss-possible-rupture", fields)
         assert answer.status_code == 422
         assert "possible" in answer.text
+
+
+def test_what_waits_beside_stands_in_the_caseload_of_whom_it_is_for(
+    house: House, made: Happened
+) -> None:
+    """Rules 40, 41: an overdue action for therapist and supervisor, an emergency access for the
+    officer; neither for the client."""
+    practice = house.practice
+    opened = BreakGlass(relationship=house.relationship, reason="A call at night.")
+    practice.recorded(house.other_therapist, opened)
+    practice.later(days=9)
+    practice.worker.catch_up()
+    shown = {
+        role: practice.client.get(
+            "/", headers={"Cookie": f"{SESSION_COOKIE}={who.token}", "Accept": "text/html"}
+        ).text
+        for role, who in house.everybody.items()
+        if role is not Role.ADMINISTRATOR
+    }
+    overdue = {role for role, text in shown.items() if "supervision action overdue" in text}
+    waiting = {role for role, text in shown.items() if "emergency access to be reviewed" in text}
+    assert overdue == {Role.THERAPIST, Role.SUPERVISOR}
+    assert waiting == {Role.COMPLIANCE_OFFICER}
+    (item,) = practice.shown(house.supervisor, "/relationships")["items"]
+    assert "action_overdue" in {finding["what"] for finding in item["findings"]}
