@@ -114,6 +114,8 @@ class Course:
 # --- Answers --------------------------------------------------------------------------------
 
 _SRS_PARTS = ("bond", "goal", "task", None)
+_SRS_LIFT = 0.2
+"""Most clients put their marks near the upper end of the SRS; its cut-off is 36 of 40 for that."""
 
 
 def answers(
@@ -124,6 +126,8 @@ def answers(
     given: list[str | None] = []
     for number, part in enumerate(_parts(definition), start=1):
         quality = whole if part is None else parts.get(part, whole)
+        if definition.id == "SRS-3":
+            quality += _SRS_LIFT
         given.append(_answer(definition, number, quality + rng.gauss(0, 0.07)))
     for position in rng.sample(range(len(given)), left_out):
         given[position] = None
