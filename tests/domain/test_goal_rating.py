@@ -13,6 +13,7 @@ from domain.goal import (
     GoalAssented,
     GoalProposed,
     GoalRated,
+    GoalRatedByThen,
     GoalReached,
     GoalRetired,
     GoalRevised,
@@ -22,7 +23,6 @@ from domain.goal import (
 )
 from domain.goal_rating import (
     GoalNotAgreed,
-    GoalRatedByThen,
     LevelsNotDescribed,
     RateGoal,
     attained,

@@ -24,7 +24,7 @@ from domain.session import HoldSession, SessionHeld
 from domain.withdrawal import WithdrawConsent
 from infra.event_store import ClinicLog
 from tests.conftest import Clinic
-from tests.paths.test_machine import World
+from tests.paths.tried import World
 
 
 def at_once(writers: Sequence[ClinicLog], *commands: Command, by: UUID) -> list[Any]:
