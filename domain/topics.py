@@ -299,10 +299,8 @@ def read(topic: str, schema_version: int, content: Mapping[str, Any]) -> Event:
     kind = EVENTS.get(topic)
     if kind is None:
         raise UnknownTopic(topic, schema_version)
-    current = _current(kind, schema_version, dict(content))
-    if kind is EntryCorrected:
-        current = _with_current_replacement(current)
-    return kind.model_validate(current)
+    event = kind.model_validate(_current(kind, schema_version, dict(content)))
+    return _with_current_replacement(event) if isinstance(event, EntryCorrected) else event
 
 
 def _current(kind: type[Event], schema_version: int, content: dict[str, Any]) -> dict[str, Any]:
@@ -313,11 +311,11 @@ def _current(kind: type[Event], schema_version: int, content: dict[str, Any]) ->
     return kind.upcast(content, schema_version)
 
 
-def _with_current_replacement(correction: dict[str, Any]) -> dict[str, Any]:
+def _with_current_replacement(correction: EntryCorrected) -> EntryCorrected:
     """A correction whose replacement has the shape that the corrected entry has today."""
-    topic, version = correction["of_topic"], correction["of_schema_version"]
-    kind = EVENTS.get(topic)
+    kind = EVENTS.get(correction.of_topic)
     if kind is None:
-        raise UnknownTopic(topic, version)
-    content = _current(kind, version, correction["content"])
-    return {**correction, "content": content, "of_schema_version": kind.schema_version}
+        raise UnknownTopic(correction.of_topic, correction.of_schema_version)
+    content = _current(kind, correction.of_schema_version, correction.content)
+    today = {"content": content, "of_schema_version": kind.schema_version}
+    return correction.model_copy(update=today)

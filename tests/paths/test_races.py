@@ -15,7 +15,7 @@ from domain.consent import in_force
 from domain.event import Command
 from domain.instrument import Perspective
 from domain.outcome import RateOutcome
-from domain.participant import JoinRelationship
+from domain.participant import JoinRelationship, LeaveRelationship
 from domain.person import Activity, Profession, RegisterPractitioner
 from domain.rating import SupersedeRating, ratings_of
 from domain.records import Author, Proposal
@@ -52,7 +52,8 @@ def kinds(verdicts: Iterable[object]) -> list[str]:
 def furnished(clinic: Clinic) -> World:
     world = World(clinic)
     for command in world.founding():
-        clinic.record(command, by=world.therapist)
+        said_by: UUID | None = getattr(command, "party", None)
+        clinic.records.record(command, Author(world.therapist, said_by))
     return world
 
 
@@ -207,6 +208,10 @@ def test_a_withdrawal_and_a_session_do_not_pass_each_other(clinic: Clinic) -> No
 def test_one_supervisor_joins(clinic: Clinic) -> None:
     """Rule 10: of two who are to supervise from now on, one does."""
     world, writers = furnished(clinic), (clinic.log, clinic.open_log())
+    leaving = LeaveRelationship(
+        relationship=world.relationships[0], person=world.supervisors[0], reason="Retires."
+    )
+    clinic.record(leaving, by=world.therapist)
     supervisors = (uuid4(), uuid4())
     for supervisor in supervisors:
         clinic.record(
