@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import pairwise
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -121,10 +120,6 @@ class _Turn:
     """Whether its caller is the one to write for all that wait."""
     called: Lock = field(default_factory=Lock)
     """Held until the turn is answered or leads."""
-    gone: bool = False
-    """Whether its caller waits no more."""
-    following: "_Turn | None" = None
-    """Who was answered by the same commit and is called by this turn's caller, once it wakes."""
 
     def __post_init__(self) -> None:
         self.verdicts = [None] * len(self.proposals)
@@ -301,12 +296,9 @@ class ClinicLog:
                 self._write_next(turn)
         finally:  # also where the caller is interrupted: somebody else leads then
             with self._queueing:
-                turn.gone = True
                 if turn in self._waiting:
                     self._waiting.remove(turn)
                 self._hand_over(turn)
-            if turn.following is not None:
-                turn.following.called.release()
 
     def _write_next(self, leader: _Turn) -> None:
         turns = self._next_turns()
@@ -316,13 +308,8 @@ class ClinicLog:
             with self._queueing:
                 if leader.done:
                     self._hand_over(leader)
-                # Each who is answered calls the next: waking all of them at once would keep the
-                # next leader from its work for as long as the waking takes.
-                answered = [turn for turn in turns if turn is not leader and not turn.gone]
-                for turn, following in pairwise(answered):
-                    turn.following = following
-            for first in answered[:1]:
-                first.called.release()
+            for turn in turns:
+                turn.called.release()
 
     def _hand_over(self, leader: _Turn) -> None:
         """Lets the first who waits lead, while the lock of the queue is held."""
