@@ -21,6 +21,7 @@ _PARTS = {
     "views": ("rebuild",),
     "backup": ("backup", "restore"),
     "scoring": ("score", "gas", "gbo"),
+    "wording": ("text-pack",),
     "rescoring": ("rescore",),
     "analysing": ("analyse",),
     "changing": ("change",),
