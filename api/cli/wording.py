@@ -1,4 +1,4 @@
-"""`rapport text-pack`: what stands in a clinic's own wording of an instrument. It needs no record."""
+"""`rapport text-pack`: a clinic's own wording of an instrument, checked. It needs no record."""
 
 from pathlib import Path
 from typing import Annotated

@@ -32,7 +32,7 @@ def test_a_sound_pack_tells_what_it_is_adopted_by(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    "content, says",
     [
         (PACK.replace(', "Viertens"', ""), "srs.de.toml, items: give 4 texts, one for each item"),
         (PACK.replace("rapport-text/1", "rapport-text/9"), "srs.de.toml, format:"),
