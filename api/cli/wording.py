@@ -29,8 +29,8 @@ def text_pack(
 
     \b
     Examples:
-      rapport text-pack wai-sr.de.toml
-      rapport text-pack wai-sr.de.toml --format json
+      rapport text-pack srs.de.toml
+      rapport text-pack srs.de.toml --format json
     """
     try:
         with file.open("rb") as opened:

@@ -23,6 +23,7 @@ from infra.identity import NotAuthentic
 from infra.postgres import EmbeddedPostgres
 from projections.dossier import VIEWS
 from tests.api.commandline import PROGRAM, ROOT, Ran, rapport
+from tests.api.test_cli_wording import PACK
 
 RELATIONSHIP_IN_EXAMPLES = "5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55"
 
@@ -125,6 +126,7 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     """Requirement: what the help shows works as it stands."""
     monkeypatch.chdir(tmp_path)
     _write_source(tmp_path)
+    (tmp_path / "srs.de.toml").write_text(PACK, "utf-8")
     therapist = str(uuid4())
     assert rapport("token", "create", "--role", "therapist", "--principal", therapist).status == 0
     known = {

@@ -185,14 +185,14 @@ def test_the_api_scores_as_the_command_line_does(house: House) -> None:
 
 def test_the_api_refuses_with_the_items_and_never_the_answers(house: House) -> None:
     """R27: a problem names each item that does not fit; what was answered stays with its sender."""
-    body = {"instrument": "GAD-7", "answers": [77, 1, 1, 1, 1, 1, 88]}
+    body = {"instrument": "GAD-7", "answers": [7777777, 1, 1, 1, 1, 1, 8888888]}
     answer = house.practice.client.post("/api/v1/score", json=body, headers=house.client.headers)
     assert answer.status_code == 422
     detail = answer.json()["detail"]
     assert "item 1" in detail
     assert "item 7" in detail
-    assert "77" not in answer.text
-    assert "88" not in answer.text
+    assert "7777777" not in answer.text
+    assert "8888888" not in answer.text
 
 
 @pytest.mark.parametrize(
