@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from domain.clinic import Scope, Sha256, clinic_stream, licence_in_force
+from domain.clinic import Scope, Sha256, clinic_stream
 from domain.consent import Reliance, require_consent
 from domain.event import (
     Command,
@@ -47,7 +47,7 @@ from domain.relationship import (
 from domain.risk import RiskItemRaised, at_risk
 from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
-from domain.text_pack import TextPackAdopted
+from domain.text_pack import TextPackAdopted, is_licensed
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 
@@ -339,10 +339,7 @@ class Rate(Command):
             raise InstrumentMeasuresElse(instrument=definition.id, measures=definition.measures)
         definition.perspective(self.perspective)
         attested = given.history(clinic_stream(given.clinic))
-        if definition.licence.attestation_required and not any(
-            licence_in_force(attested, name, given.at.date())
-            for name in (definition.id, *definition.aliases)
-        ):
+        if not is_licensed(attested, definition, given.at.date()):
             given.unless_imported(LicenceNotAttested(instrument=definition.id))
         if self.text_pack is not None and not any(
             (pack.key_hash, pack.sha256) == (definition.key_hash, self.text_pack)

@@ -8,7 +8,7 @@ were: the wording itself stays with the clinic. Stream: the clinic's.
 import hashlib
 import tomllib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -95,6 +95,14 @@ def text_pack_in_force(
     return adopted[-1] if adopted else None
 
 
+def is_licensed(history: History, definition: Definition, on: date) -> bool:
+    """Rule 34: whether the clinic may use the instrument on that day: by its own terms, or by an
+    attestation in the clinic's history, under whichever of its names."""
+    return not definition.licence.attestation_required or any(
+        licence_in_force(history, name, on) for name in (definition.id, *definition.aliases)
+    )
+
+
 # --- Refusals and the command ---------------------------------------------------------------
 
 
@@ -124,7 +132,7 @@ class AdoptTextPack(Command):
         stream = clinic_stream(given.clinic)
         history = given.history(stream)
         definition = find_key(self.instrument, self.key_hash)
-        if not _is_licensed(history, definition, given.at):
+        if not is_licensed(history, definition, given.at.date()):
             raise TextPackNotLicensed(instrument=definition.id)
         standing = text_pack_in_force(history, definition.key_hash, self.language, given.at)
         if standing is not None and standing.sha256 == self.sha256:
@@ -139,10 +147,3 @@ class AdoptTextPack(Command):
                 holder=self.holder,
             ),
         )
-
-
-def _is_licensed(history: History, definition: Definition, at: datetime) -> bool:
-    """Rule 34: whether the instrument may be used, by its terms or by the clinic's attestation."""
-    return not definition.licence.attestation_required or any(
-        licence_in_force(history, name, at.date()) for name in (definition.id, *definition.aliases)
-    )
