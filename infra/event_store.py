@@ -480,13 +480,13 @@ class ClinicLog:
             outcome=outcome,
         )
         appended = outcome[0]
-        self._acknowledged.advance(appended.head.size, appended.head.frontier.root())
+        root = appended.head.frontier.root()
+        self._acknowledged.advance(appended.head.size, root)
         self._head = appended.head
         for stream, decided_on in pending.histories.items():
             history = _committed(decided_on, pending.head.size, appended.commitments)
             self._cache.put(stream, history, pending.generation)
             self._complete[stream] = history.version
-        root = appended.head.frontier.root().hex()
         for decided in pending.decided.values():
             first = decided.row.first
             placed = range(first, first + decided.row.entries)
@@ -494,7 +494,7 @@ class ClinicLog:
                 command_id=decided.proposal.command_id,
                 recorded_at=pending.recorded_at,
                 tree_size=appended.head.size,
-                root=root,
+                root=root.hex(),
                 entries=tuple(
                     ReceiptEntry(
                         stream=stream_named(pending.unsealed[at].envelope.stream),
