@@ -13,8 +13,19 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.clinic import EachOnce
-from domain.event import Event, Given, History, Immediate, New, Policy, Refusal, Stream, Text
+from domain.clinic import EachOnce, Sha256
+from domain.event import (
+    Event,
+    Given,
+    History,
+    Immediate,
+    Model,
+    New,
+    Policy,
+    Refusal,
+    Stream,
+    Text,
+)
 from domain.hold import held, hold_stream
 from domain.person import PersonRegistered, person_stream
 
@@ -83,6 +94,13 @@ class ErasureRefused(ErasureEntry):
     by: UUID
 
 
+class LogProven(Model):
+    """A log that was read and hashed again, entry by entry: its size, and its root in hex."""
+
+    size: Annotated[int, Field(ge=0, lt=2**53)]
+    root: Sha256
+
+
 class KeyDestroyed(ErasureEntry):
     """These keys are destroyed, and with them all that they sealed."""
 
@@ -93,6 +111,8 @@ class KeyDestroyed(ErasureEntry):
     reason: Text
     relationships: Relationships = ()
     """The relationships of which something became unreadable."""
+    proven: LogProven | None = None
+    """The log right before; None: it was not noted yet when this was recorded."""
 
 
 # --- Questions ------------------------------------------------------------------------------
@@ -214,6 +234,7 @@ class DestroyKeys(Immediate):
     basis: ErasureBasis
     reason: Text
     relationships: Relationships = ()
+    proven: LogProven | None = None
 
     def decide(self, given: Given) -> Iterator[New]:
         for relationship in self.relationships:
@@ -228,6 +249,7 @@ class DestroyKeys(Immediate):
                 basis=self.basis,
                 reason=self.reason,
                 relationships=self.relationships,
+                proven=self.proven,
             ),
         )
 

@@ -114,6 +114,10 @@ class Sealer:
 
     def open_entry(self, key: bytes, aad: bytes, sealed: Sealed) -> bytes:
         """The canonical content, after checking the seal and the commitment; or `SealBroken`."""
+        return self.open_salted(key, aad, sealed)[1]
+
+    def open_salted(self, key: bytes, aad: bytes, sealed: Sealed) -> tuple[bytes, bytes]:
+        """The same with the commitment's salt ahead: what it takes to show this one entry."""
         if len(sealed.ciphertext) < _SHORTEST_ENTRY:
             raise SealBroken("truncated")
         salted = self._open(key, "log", aad, sealed.ciphertext)
@@ -121,7 +125,7 @@ class Sealer:
         # GCM does not commit to its key: other keys may open the same bytes to other content.
         if not hmac.compare_digest(commitment(salt, content), sealed.commitment):
             raise SealBroken("commitment")
-        return content
+        return salt, content
 
     def seal(self, key: bytes, purpose: str, aad: bytes, plaintext: bytes) -> bytes:
         """Nonce ‖ ciphertext ‖ tag, for `view/<name>` and `snapshot/<name>`."""
