@@ -3,8 +3,8 @@
 PostgreSQL is the suspect, so it only hands over rows; every comparison is made here. Of each entry
 the leaf input is written anew from its columns and compared byte by byte with the one that stands
 in the tree; each ciphertext is compared with its digest, each commit's root with the roots computed
-from the leaves, and the head with the head remembered outside the database. A verification answers
-by what it has proven, or raises `LogBroken`.
+from the leaves, and those with the roots that are trusted: known from outside the database. A
+verification answers by what it has proven, or raises `LogBroken`.
 
 Columns are taken as PostgreSQL sends them and never become dates or UUIDs: that makes it about
 eight times as fast. Only an entry that does not fit is read again, to say what is wrong with it.
@@ -12,7 +12,7 @@ eight times as fast. Only an entry that does not fit is read again, to say what 
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,27 +48,64 @@ _SAYS: Final = {
     "version": "Entry {first}: its stream's versions have a gap or a double.",
     "time": "Entry {first} claims to be recorded before the entry ahead of it.",
     "root": "Entries {first} to {last}: each fits itself, together they do not fit the root "
-    "that was acknowledged for them.",
+    "that their commit left.",
     "batch": "Entries {first} to {last}: their commit's row is missing, differs, or is not the one "
     "that their command names.",
     "head": "The head does not fit the {last} entries below it.",
-    "acknowledged": "{last} entries were acknowledged, and this log does not contain them so.",
+    "cut": "Entries {first} to {last} are not in this log: {source} is for {last} entries.",
+    "rewritten": "Entries {first} to {last}: they fit the roots that the database holds, and are "
+    "not those that {source} is for.",
     "command": "Entries {first} to {last}: their command's row is missing or differs.",
 }
 
 
-class LogBroken(Exception):
-    """The log is not what it was. `first` to `last` is the smallest range that is proven wrong."""
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The root of the first `size` entries, as somebody outside the database knows it.
 
-    def __init__(self, code: str, first: int, last: int | None = None, column: str = "") -> None:
+    `source` names it in a sentence: "the last acknowledged head", "receipt a.tlog-proof".
+    """
+
+    size: int
+    root: bytes
+    source: str
+
+
+class LogBroken(Exception):
+    """The log is not what it was. `first` to `last` is where the first thing stands that does not
+    fit: one entry, or the smallest range between two roots of which only the earlier one fits.
+
+    What fits is only consistent. What is also true, because a trusted root says so, are the
+    entries up to `proven.size`; None: nothing is.
+    """
+
+    def __init__(
+        self, code: str, first: int, last: int | None = None, *, column: str = "", source: str = ""
+    ) -> None:
+        super().__init__(code, first, last)
         self.code, self.first, self.last = code, first, first if last is None else last
-        self.column = column
-        super().__init__(_SAYS[code].format(first=first, last=self.last, column=column))
+        self.column, self.source = column, source
+        self.proven: Trusted | None = None
+
+    def __str__(self) -> str:
+        says = _SAYS[self.code].format(
+            first=self.first, last=self.last, column=self.column, source=self.source
+        )
+        if self.proven is not None:
+            return f"{says} {self.proven.source} proves the first {self.proven.size} entries."
+        return says if self.first == 1 else f"{says} {_UNPROVEN}"
+
+
+_UNPROVEN: Final = "No root from outside proves the entries before."
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was proven: `size` entries, in `batches` commits, under `root` (hex)."""
+    """What was proven: `size` entries, in `batches` commits, under `root` (hex).
+
+    Without a trusted root they are only proven to fit each other: a log that somebody rewrote as a
+    whole fits itself just as well. Entries past the last trusted root stand so too.
+    """
 
     clinic: UUID
     size: int
@@ -76,31 +113,39 @@ class Verified:
     batches: int
     streams: int
     recorded_at: datetime
+    trusted: tuple[Trusted, ...]
+    """The roots from outside that it was held against, by size: all of them stand in it."""
 
 
 def verify(
     conninfo: str,
     clinic: UUID,
     *,
+    trusted: Sequence[Trusted] = (),
     acknowledged: tuple[int, bytes] | None = None,
     progress: Progress | None = None,
 ) -> Verified:
     """Verifies one clinic's whole log in one snapshot, beside running writers.
 
-    `acknowledged` is (size, root) remembered outside PostgreSQL. Raises LogBroken, NoSuchClinic.
+    `acknowledged` is the (size, root) that this host remembers, a trusted root like the others.
+    Raises LogBroken, NoSuchClinic.
     """
+    if acknowledged is not None:
+        trusted = [*trusted, Trusted(*acknowledged, "The last acknowledged head")]
     with ExitStack() as stack:
         # Entries come in one long stream; what is compared with them, on a connection beside it.
         beside = stack.enter_context(_snapshot(conninfo, clinic))
         exported = beside.execute("SELECT pg_export_snapshot()").fetchone()
         assert exported is not None
         entries = stack.enter_context(_snapshot(conninfo, clinic, str(exported[0])))
-        verification = _Verification(entries, beside, clinic, acknowledged)
+        verification = _Verification(entries, beside, clinic, trusted)
         try:
             return verification.run(progress)
         except _Misfit as misfit:
-            position = misfit.position
-    raise _named(conninfo, clinic, position)
+            position, proven = misfit.position, verification.proven
+    broken = _named(conninfo, clinic, position)
+    broken.proven = proven
+    raise broken
 
 
 @contextmanager
@@ -134,12 +179,15 @@ class _Verification:
         entries: Connection[TupleRow],
         beside: Connection[TupleRow],
         clinic: UUID,
-        acknowledged: tuple[int, bytes] | None,
+        trusted: Sequence[Trusted],
     ) -> None:
         self._stream = entries
         self._beside = beside
         self._clinic = clinic
-        self._acknowledged = acknowledged or (0, b"")
+        self._trusted = sorted(trusted, key=lambda root: root.size)
+        self._next_trusted = 0
+        self._doubted: LogBroken | None = None
+        """The first commit whose root does not fit, until a trusted root tells what is wrong."""
         self._frontier = Frontier()
         self._leaves: list[bytes] = []
         """Hashes of the entries past the frontier: the commit that is being read."""
@@ -148,20 +196,37 @@ class _Verification:
         self._texts = _Texts()
         self._versions: dict[str, int] = {}
 
+    @property
+    def proven(self) -> Trusted | None:
+        """The last trusted root that was found to fit."""
+        return self._trusted[self._next_trusted - 1] if self._next_trusted else None
+
     def run(self, progress: Progress | None) -> Verified:
+        try:
+            return self._run(progress)
+        except (LogBroken, _Misfit) as found:
+            broken = self._doubted or found
+            if isinstance(broken, LogBroken):
+                broken.proven = self.proven
+            raise broken from None
+
+    def _run(self, progress: Progress | None) -> Verified:
         size, root, frontier, recorded_at = self._head()
-        if self._acknowledged[0] > size:
-            raise LogBroken("acknowledged", size + 1, self._acknowledged[0])
+        self._check_trusted(0)
         with (
             closing(self._rows("size, root, recorded_at", "batches", "size")) as batches,
             closing(self._rows(_COMMAND, "commands", "first_position, command_id")) as commands,
             closing(self._entries(size)) as entries,
         ):
             self._compare(entries, commands, batches, size, progress)
+        if self._doubted is not None:
+            raise self._doubted
         if _read(frontier) != self._frontier or root != self._frontier.root():
             raise LogBroken("head", size)
         if size and recorded_at != self._recorded_at:
             raise LogBroken("head", size)
+        for beyond in self._trusted[self._next_trusted :][-1:]:
+            raise LogBroken("cut", size + 1, beyond.size, source=beyond.source)
         if progress is not None:
             progress(size, size)
         return Verified(
@@ -171,6 +236,7 @@ class _Verification:
             batches=self._batches,
             streams=len(self._versions),
             recorded_at=_EPOCH + timedelta(microseconds=_microseconds(recorded_at)),
+            trusted=tuple(self._trusted),
         )
 
     def _compare(
@@ -183,7 +249,7 @@ class _Verification:
     ) -> None:
         """Every entry belongs to one command, every command to one commit, and nothing is over."""
         command, batch = next(commands, None), next(batches, None)
-        position = 0
+        position, trusted = 0, self._due()
         for position, command_id, index in entries:
             if command is None:
                 raise LogBroken("command", position)
@@ -198,8 +264,8 @@ class _Verification:
             if position == tree_size:
                 self._check_root(batch)
                 batch = next(batches, None)
-            if position == self._acknowledged[0]:
-                self._check_acknowledged()
+            if position == trusted:
+                trusted = self._check_trusted(position)
             if progress is not None and position % _ROWS == 0:
                 progress(position, size)
         if position < size:
@@ -279,16 +345,31 @@ class _Verification:
         first = self._frontier.size + 1
         self._frontier = self._frontier.append(self._leaves)
         self._leaves.clear()
-        if root != self._frontier.root():
-            raise LogBroken("root", first, size)
+        if root != self._frontier.root() and self._doubted is None:
+            self._doubted = LogBroken("root", first, size)
         if recorded_at != self._recorded_at:
             raise LogBroken("batch", first, size)
         self._batches += 1
 
-    def _check_acknowledged(self) -> None:
-        size, root = self._acknowledged
-        if self._frontier.append(self._leaves).root() != root:
-            raise LogBroken("acknowledged", 1, size)
+    def _due(self) -> int:
+        """The size at which the next trusted root is to be looked at; 0: there is none left."""
+        left = self._trusted[self._next_trusted :]
+        return left[0].size if left else 0
+
+    def _check_trusted(self, position: int) -> int:
+        """Holds the entries so far against the trusted roots of their number; where the next is."""
+        root = self._frontier.append(self._leaves).root()
+        doubted = self._doubted
+        while self._next_trusted < len(self._trusted) and self._due() == position:
+            trusted = self._trusted[self._next_trusted]
+            if trusted.root != root:
+                first = self.proven.size + 1 if self.proven else 1
+                raise LogBroken("rewritten", first, position, source=trusted.source)
+            if doubted is not None:  # the entries are what they were: the commit's row is not
+                self._doubted = LogBroken("batch", doubted.first, doubted.last)
+                raise self._doubted
+            self._next_trusted += 1
+        return self._due()
 
 
 # --- Columns as text, without dates or UUIDs in between ---------------------------------------

@@ -136,6 +136,10 @@ def _verified(verified: Verified) -> dict[str, Any]:
         "batches": verified.batches,
         "streams": verified.streams,
         "recorded_at": time_text(verified.recorded_at) if verified.size else None,
+        "trusted": [
+            {"size": root.size, "root": root.root.hex(), "source": root.source}
+            for root in verified.trusted
+        ],
     }
 
 
@@ -147,6 +151,8 @@ def _broken(clinic: UUID, broken: LogBroken) -> dict[str, Any]:
         "first": broken.first,
         "last": broken.last,
         "column": broken.column or None,
+        "source": broken.source or None,
+        "proven": broken.proven.size if broken.proven else 0,
         "says": str(broken),
     }
 
@@ -154,9 +160,19 @@ def _broken(clinic: UUID, broken: LogBroken) -> dict[str, Any]:
 def _in_words(verified: Verified) -> str:
     until = f", the last recorded at {time_text(verified.recorded_at)}" if verified.size else ""
     return (
-        f"Nothing was changed: {verified.size} entries in {verified.streams} streams and "
+        f"{_how_far(verified)}: {verified.size} entries in {verified.streams} streams and "
         f"{verified.batches} commits{until}.\nclinic {verified.clinic}\nroot   {verified.root}"
     )
+
+
+def _how_far(verified: Verified) -> str:
+    """What is true of the entries, and not only consistent, because a root from outside fits."""
+    if not verified.trusted:
+        return "All fits, but no root from outside was there to hold it against"
+    last = verified.trusted[-1]
+    if last.size == verified.size:
+        return "Nothing was changed"
+    return f"Nothing was changed in the first {last.size} entries ({last.source}), and all fits"
 
 
 def _head(database: Database, clinic: UUID) -> dict[str, Any]:

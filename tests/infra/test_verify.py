@@ -13,9 +13,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -31,7 +32,7 @@ from infra.merkle import Frontier, leaf_hash
 from infra.postgres import Database, EmbeddedPostgres
 from infra.recorder import COLUMNS, NoSuchClinic, entry_of, found_clinic
 from infra.sealing import leaf_input
-from infra.verify import LogBroken, Verified, verify
+from infra.verify import LogBroken, Trusted, Verified, verify
 from tests.conftest import Clinic
 from tests.infra.logs import acknowledged, open_log, read
 
@@ -239,11 +240,11 @@ CHANGED = {
     ),
     "a root changed": (
         [change("batches", "root = sha256(root)", "size = 6")],
-        ("root", 4, 6),
+        ("batch", 4, 6),  # what was acknowledged proves the entries
     ),
     "the last root changed": (
         [change("batches", "root = sha256(root)", "size = 10")],
-        ("root", 7, 10),
+        ("batch", 7, 10),
     ),
     "a commit's time changed": (
         [change("batches", "recorded_at = recorded_at + interval '1 microsecond'", "size = 6")],
@@ -268,7 +269,7 @@ CHANGED = {
     ),
     "the head's frontier broken": ([change("heads", "frontier = 'x'")], ("head", 10, 10)),
     "the head's time changed": ([change("heads", "recorded_at = now()")], ("head", 10, 10)),
-    "the head moved back": ([change("heads", "size = 9")], ("acknowledged", 10, 10)),
+    "the head moved back": ([change("heads", "size = 9")], ("command", 7, 7)),
     "the head moved on": ([change("heads", "size = 11")], ("missing", 11, 11)),
     "a command's id changed": (
         [change("commands", "command_id = gen_random_uuid()", "first_position = 4")],
@@ -387,7 +388,7 @@ def test_a_log_rewritten_as_a_whole_is_found_by_what_was_acknowledged(suspect: S
     suspect.fit_leaves()
     suspect.fit_tree()
     assert suspect.verify(known=False).size == 10
-    assert suspect.finding() == ("acknowledged", 1, 10, "")
+    assert suspect.finding() == ("rewritten", 1, 10, "")
 
 
 def test_a_log_cut_short_as_a_whole_is_found_by_what_was_acknowledged(suspect: Suspect) -> None:
@@ -399,7 +400,111 @@ def test_a_log_cut_short_as_a_whole_is_found_by_what_was_acknowledged(suspect: S
     )
     suspect.fit_tree()
     assert suspect.verify(known=False).size == 6
-    assert suspect.finding() == ("acknowledged", 7, 10, "")
+    assert suspect.finding() == ("cut", 7, 10, "")
+
+
+# --- Roots that are trusted -------------------------------------------------------------------
+
+
+def trusted(suspect: Suspect, *sizes: int) -> list[Trusted]:
+    """The roots after these numbers of entries, as somebody outside the database keeps them."""
+    leaves = [row["leaf_input"] for row in suspect.rows(f"SELECT * {ENTRIES} ORDER BY position")]
+    return [
+        Trusted(size, Frontier().append(map(leaf_hash, leaves[:size])).root(), f"Receipt {size}")
+        for size in sizes
+    ]
+
+
+def broken_by(suspect: Suspect, roots: Sequence[Trusted]) -> LogBroken:
+    with pytest.raises(LogBroken) as broken:
+        verify(suspect.reader, suspect.clinic, trusted=roots)
+    return broken.value
+
+
+def test_roots_of_any_size_are_held_against_the_log(suspect: Suspect) -> None:
+    """R3: of no entry, in the middle of a commit, of the whole; in any order, the same one twice.
+    Verification tells which of them it has proven."""
+    roots = trusted(suspect, 10, 0, 5, 3, 10, 4)
+    found = verify(suspect.reader, suspect.clinic, trusted=roots, acknowledged=suspect.known)
+    assert [root.size for root in found.trusted] == [0, 3, 4, 5, 10, 10, 10]
+    assert suspect.verify(known=False).trusted == ()
+
+
+def test_the_smallest_range_between_trusted_roots_is_named(suspect: Suspect) -> None:
+    """R3: with all stored hashes made to fit, what is kept outside says where it was rewritten."""
+    roots = trusted(suspect, 2, 4, 7, 9)
+    suspect.tamper(change("entries", "actor = gen_random_uuid()", "position = 6"))
+    suspect.fit_leaves()
+    suspect.fit_tree()
+    broken = broken_by(suspect, roots)
+    assert (broken.code, broken.first, broken.last) == ("rewritten", 5, 7)
+    assert broken.source == "Receipt 7"
+    assert broken.proven == roots[1]
+    assert "Receipt 4 proves the first 4 entries." in str(broken)
+
+
+def test_two_roots_of_one_size_that_differ_cannot_both_stand(suspect: Suspect) -> None:
+    """R3: two receipts that contradict each other prove that one of them was for another log."""
+    (promised,) = trusted(suspect, 6)
+    other = Trusted(6, sha256(promised.root).digest(), "Receipt of another log")
+    broken = broken_by(suspect, [promised, other])
+    assert (broken.code, broken.first, broken.last) == ("rewritten", 7, 6)
+    assert (broken.source, broken.proven) == ("Receipt of another log", promised)
+
+
+def test_a_root_for_no_entries_is_compared_too(suspect: Suspect) -> None:
+    """R3: every root that is given is looked at, the smallest there is included."""
+    broken = broken_by(suspect, [Trusted(0, bytes(32), "Receipt 0")])
+    assert (broken.code, broken.source) == ("rewritten", "Receipt 0")
+
+
+def test_a_log_cut_short_lacks_what_the_largest_root_is_for(suspect: Suspect) -> None:
+    """R3: what is missing is everything promised; what is left is proven by smaller roots."""
+    roots = trusted(suspect, 6, 8, 10)
+    suspect.tamper(
+        delete("entries", "position > 6"),
+        delete("commands", "first_position > 6"),
+        delete("batches", "size > 6"),
+    )
+    suspect.fit_tree()
+    broken = broken_by(suspect, roots)
+    assert (broken.code, broken.first, broken.last) == ("cut", 7, 10)
+    assert (broken.source, broken.proven) == ("Receipt 10", roots[0])
+
+
+def test_a_commit_whose_root_does_not_fit_is_told_from_entries_that_do_not(
+    suspect: Suspect,
+) -> None:
+    """R3: a trusted root behind the commit says which of the two was changed; none, neither."""
+    roots = trusted(suspect, 3, 8)
+    suspect.tamper(change("batches", "root = sha256(root)", "size = 6"))
+    assert broken_by(suspect, roots).code == "batch"
+    assert broken_by(suspect, roots[:1]).code == "root"
+    suspect.tamper(change("entries", "actor = gen_random_uuid()", "position = 5"))
+    suspect.fit_leaves()
+    broken = broken_by(suspect, roots)
+    assert (broken.code, broken.first, broken.last) == ("root", 4, 6)
+    assert broken.proven == roots[0]
+
+
+def test_a_finding_says_what_is_proven_before_it(suspect: Suspect) -> None:
+    """R3: that the entries before fit each other proves nothing; a trusted root does."""
+    roots = trusted(suspect, 3, 6)
+    suspect.tamper(change("entries", "topic = 'record.denied'", "position = 8"))
+    broken = broken_by(suspect, roots)
+    assert (broken.code, broken.first, broken.proven) == ("column", 8, roots[1])
+    assert "Receipt 6 proves the first 6 entries." in str(broken)
+    assert "No root from outside proves the entries before." in str(broken_by(suspect, []))
+
+
+def test_a_doubted_commit_comes_before_what_else_is_wrong_behind_it(suspect: Suspect) -> None:
+    """R3: the first thing that does not fit is named, in the order of the log."""
+    suspect.tamper(
+        change("batches", "root = sha256(root)", "size = 6"),
+        change("entries", "topic = 'record.denied'", "position = 8"),
+    )
+    broken = broken_by(suspect, trusted(suspect, 3, 9))
+    assert (broken.code, broken.first, broken.last) == ("root", 4, 6)
 
 
 def test_verification_runs_beside_writers(clinic: Clinic) -> None:
