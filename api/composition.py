@@ -33,11 +33,12 @@ from domain.role import (
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
-from infra.event_store import ClinicLog, LogDiverged
+from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
 from infra.keyring import FileKeyring, KeyringError, open_keyring
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
+from infra.promised import LogDiverged
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
@@ -292,7 +293,7 @@ def _log_status(service: Service) -> LogStatus:
     known = service.acknowledged()
     return LogStatus(
         size=head.size,
-        root=head.frontier.root().hex(),
+        root=head.root.hex(),
         recorded_at=head.recorded_at,
         acknowledged=known and (known[0], known[1].hex()),
     )

@@ -45,6 +45,14 @@ class CommandIdReused(Refusal):
     says = "The command id {command_id} was used before with another body; use a new id."
 
 
+class Proofs(Protocol):
+    """What proves a receipt; written when it is asked for, and always the same."""
+
+    @property
+    def checkpoint(self) -> str: ...
+    def of(self, position: int) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiptEntry:
     """Where one entry of a command stands; `leaf_hash` is its RFC 6962 leaf hash in hex."""
@@ -53,6 +61,12 @@ class ReceiptEntry:
     version: int
     position: int
     leaf_hash: str
+    proofs: Proofs = field(repr=False, compare=False)
+
+    @property
+    def proof(self) -> str:
+        """That the log contains it, for whoever holds the log's public key: a `.tlog-proof`."""
+        return self.proofs.of(self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,11 @@ class Receipt:
     def position(self) -> int:
         """The position of the last entry: what `?after=` waits for."""
         return self.entries[-1].position
+
+    @property
+    def checkpoint(self) -> str:
+        """The log's head at `tree_size`, signed: the same that every proof here ends with."""
+        return self.entries[-1].proofs.checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,11 @@ from infra import canonical
 from infra.acknowledged import AcknowledgedHead
 from infra.histories import OpenedHistories
 from infra.keyring import KeyDestroyed, Keyring
+from infra.log_key import LogKey, LogKeyring
 from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded, stream_named
 from infra.merkle import leaf_hash
+from infra.promised import Promised, Proofs
+from infra.proof import NewLeaves
 from infra.recorder import (
     Appended,
     Batch,
@@ -56,19 +59,6 @@ _ENTRIES_HELD = 50_000
 _ATTEMPTS = 100
 _SKEW_ALARM = timedelta(seconds=5)
 _SKEW_LIMIT = timedelta(seconds=60)
-
-
-class LogDiverged(Exception):
-    """The log is shorter than, or different from, what was acknowledged before. Appends stop."""
-
-    def __init__(self, clinic: UUID, acknowledged: int, found: int) -> None:
-        self.clinic, self.acknowledged, self.found = clinic, acknowledged, found
-        super().__init__(
-            f"The log of clinic {clinic} has {found} entries, but {acknowledged} were acknowledged "
-            "and their tree does not stand in it. Nothing will be appended. Most likely an older "
-            "backup was restored, or the log was rewritten. Run `rapport verify`, then restore the "
-            "newest backup (docs/operate/backup.md)."
-        )
 
 
 class ClockSkew(Refusal):
@@ -173,14 +163,14 @@ class ClinicLog:
         self,
         conninfo: str,
         clinic: UUID,
-        keyring: Keyring,
+        keyring: LogKeyring,
         acknowledged: AcknowledgedHead,
         *,
         clock: Clock = system_clock,
         policy: Policy | None = None,
         pool_size: int = 4,
     ) -> None:
-        """Opens the log; raises NoSuchClinic, LogDiverged (see `check_acknowledged`), or KeyUnknown
+        """Opens the log; raises NoSuchClinic, LogDiverged (see `Promised.opened`), or KeyUnknown
         where the keyring is not the one that this log was written with."""
         self.clinic = clinic
         self.policy = policy or Policy()
@@ -190,13 +180,13 @@ class ClinicLog:
         self._mapper = self._application.mapper
         self._keyring = keyring
         self._sealer = Sealer()
-        self._acknowledged = acknowledged
         self._clock = clock
         self._queueing = Lock()
         self._waiting: list[_Turn] = []
         self._led = False
         self._cache = OpenedHistories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
+        self._promised = Promised(self._recorder, acknowledged, LogKey.of(keyring, clinic))
         try:
             self._head = self.check_acknowledged()
             for entry in self._recorder.select_positions(self._head.size - 1, 1):
@@ -208,7 +198,7 @@ class ClinicLog:
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
         self._application.close()
-        self._acknowledged.close()
+        self._promised.close()
 
     # --- Reading ---------------------------------------------------------------------------
 
@@ -257,15 +247,16 @@ class ClinicLog:
 
     def check_acknowledged(self) -> Head:
         """The head, if what was acknowledged before stands in this log; or LogDiverged."""
-        # What was acknowledged first: others may move both while this looks.
-        known = self._acknowledged.read()
-        head = self._recorder.head()
-        if known is not None:
-            size, root = known
-            found = head.frontier.root() if size == head.size else self._recorder.root_at(size)
-            if size > head.size or found != root:
-                raise LogDiverged(self.clinic, size, head.size)
-        return head
+        return self._promised.opened()
+
+    @property
+    def key(self) -> LogKey:
+        """The key that signs this log, and the name of the log."""
+        return self._promised.key
+
+    def checkpoint(self) -> str:
+        """The signed head (c2sp.org/tlog-checkpoint) of what is committed now; or LogDiverged."""
+        return self._promised.checkpoint()
 
     # --- Appending -------------------------------------------------------------------------
 
@@ -480,9 +471,10 @@ class ClinicLog:
             outcome=outcome,
         )
         appended = outcome[0]
-        root = appended.head.frontier.root()
-        self._acknowledged.advance(appended.head.size, root)
+        self._promised.remember(appended.head)
         self._head = appended.head
+        new = NewLeaves(pending.head.frontier, appended.leaf_hashes)
+        proofs = Proofs(self.key, appended.head.size, appended.head.root, new)
         for stream, decided_on in pending.histories.items():
             history = _committed(decided_on, pending.head.size, appended.commitments)
             self._cache.put(stream, history, pending.generation)
@@ -494,13 +486,14 @@ class ClinicLog:
                 command_id=decided.proposal.command_id,
                 recorded_at=pending.recorded_at,
                 tree_size=appended.head.size,
-                root=root.hex(),
+                root=appended.head.root.hex(),
                 entries=tuple(
                     ReceiptEntry(
                         stream=stream_named(pending.unsealed[at].envelope.stream),
                         version=pending.unsealed[at].envelope.stream_version,
                         position=pending.head.size + at + 1,
                         leaf_hash=appended.leaf_hashes[at].hex(),
+                        proofs=proofs,
                     )
                     for at in placed
                 ),
@@ -522,7 +515,7 @@ class ClinicLog:
 
     def _look_again(self) -> None:
         self._complete.clear()
-        self._head = self.check_acknowledged()
+        self._head = self._promised.followed(self._head)
 
     def _refusals_hold(
         self, turns: list[_Turn], refused: list[tuple[_Turn, int, Refusal]], *, moved: bool
@@ -560,19 +553,20 @@ class ClinicLog:
 
     def _stored_receipt(self, row: Any) -> Receipt:
         # Whoever committed it may have died before it remembered that; this acknowledges it.
-        self._acknowledged.advance(row["tree_size"], bytes(row["root"]))
+        proofs = self._promised.proofs_at(row["tree_size"])
         entries = self._recorder.select_command(row["first_position"], row["entries"])
         return Receipt(
             command_id=row["command_id"],
             recorded_at=row["recorded_at"],
             tree_size=row["tree_size"],
-            root=row["root"].hex(),
+            root=proofs.root.hex(),
             entries=tuple(
                 ReceiptEntry(
                     stream=stream_named(entry.envelope.stream),
                     version=entry.envelope.stream_version,
                     position=entry.id,
                     leaf_hash=leaf_hash(entry.leaf_input).hex(),
+                    proofs=proofs,
                 )
                 for entry in entries
             ),

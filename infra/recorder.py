@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, cast
 from uuid import UUID
 
@@ -43,7 +44,7 @@ pool tries by itself to get one back; later the next caller starts it again, so 
 for pauses that grew with the outage."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """A clinic's log at one size."""
 
@@ -53,6 +54,11 @@ class Head:
     @property
     def size(self) -> int:
         return self.frontier.size
+
+    @cached_property
+    def root(self) -> bytes:
+        """32 bytes; computed once, since each commit needs it several times."""
+        return self.frontier.root()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +220,9 @@ class Writer:
         parameters = {
             "clinic": clinic,
             "old_size": old.size,
-            "old_root": old.frontier.root(),
+            "old_root": old.root,
             "size": after.size,
-            "root": after.frontier.root(),
+            "root": after.root,
             "frontier": after.frontier.to_bytes(),
             "recorded_at": after.recorded_at,
             "commands": self._commands.pack(commands),
@@ -268,14 +274,11 @@ class EntryRecorder(PostgresApplicationRecorder):
             raise NoSuchClinic(str(self.datastore.clinic))
         return Head(Frontier.from_bytes(row["frontier"]), row["recorded_at"])
 
-    def root_at(self, size: int) -> bytes | None:
-        """The root after the commit that ended at `size`, as the table of batches has it."""
+    def leaf_hashes(self, start: int, end: int) -> list[bytes]:
+        """The hashes of the leaves from `start` up to, not including, `end`, made here."""
         with self.datastore.get_connection() as conn:
-            row = conn.execute(
-                "SELECT root FROM rapport.batches WHERE clinic = %s AND size = %s",
-                (self.datastore.clinic, size),
-            ).fetchone()
-        return None if row is None else bytes(row["root"])
+            rows = conn.execute(_LEAVES, (self.datastore.clinic, start, end)).fetchall()
+        return [leaf_hash(row["leaf_input"]) for row in rows]
 
     def select_events(
         self,
@@ -450,6 +453,11 @@ SELECT pg_notify('rapport_log', clinic::text) FROM head
 """
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
+
+_LEAVES = """
+SELECT leaf_input FROM rapport.entries WHERE clinic = %s AND position > %s AND position <= %s
+ORDER BY position
+"""
 
 _STREAMS = """
 SELECT DISTINCT stream FROM rapport.entries

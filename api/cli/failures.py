@@ -11,10 +11,10 @@ from api.importer import MappingBroken
 from api.problems import Fault
 from infra.acknowledged import AcknowledgedHeadBroken
 from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed
-from infra.event_store import LogDiverged
 from infra.keyring import KeyringError
 from infra.migrate import MigrationError
 from infra.postgres import PostgresError
+from infra.promised import LogDiverged
 from infra.recorder import NoSuchClinic, StoreUnavailable
 from infra.sealing import SealBroken
 from infra.settings import SettingsInvalid

@@ -225,13 +225,25 @@ def test_the_same_body_is_told_from_another() -> None:
     assert body() != body(on_behalf_of=CLIENT)
 
 
+class Told:
+    """Proofs in words."""
+
+    checkpoint = "42 entries"
+
+    def of(self, position: int) -> str:
+        return f"{position} of {self.checkpoint}"
+
+
 def test_a_receipt_says_from_where_on_a_write_is_seen() -> None:
     """Rule 8: the position of the last of its entries."""
     entries = tuple(
-        ReceiptEntry(relationship_stream(RELATIONSHIP), version=n, position=40 + n, leaf_hash="00")
+        ReceiptEntry(relationship_stream(RELATIONSHIP), n, 40 + n, leaf_hash="00", proofs=Told())
         for n in (1, 2)
     )
-    assert Receipt(uuid4(), NOW, 42, "00", entries).position == 42
+    receipt = Receipt(uuid4(), NOW, 42, "00", entries)
+    assert receipt.position == 42
+    assert receipt.checkpoint == "42 entries"
+    assert [entry.proof for entry in receipt.entries] == ["41 of 42 entries", "42 of 42 entries"]
 
 
 # --- Rule 45: imports -----------------------------------------------------------------------

@@ -27,11 +27,12 @@ from domain.records import Author, Proposal, Receipt
 from infra import event_store, recorder
 from infra.acknowledged import AcknowledgedHead, AcknowledgedHeadBroken
 from infra.canonical import CanonicalError
-from infra.event_store import ClinicLog, ClockSkew, Contended, LogDiverged
+from infra.event_store import ClinicLog, ClockSkew, Contended
 from infra.merkle import leaf_hash
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
 from infra.postmaster import find_postmaster
+from infra.promised import LogDiverged
 from infra.recorder import StoreUnavailable, found_clinic
 from infra.sealing import SealBroken
 from infra.verify import LogBroken, verify
