@@ -31,6 +31,7 @@ from domain.records import (
 )
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead
+from infra.bundle import Disclosed
 from infra.histories import OpenedHistories
 from infra.keyring import KeyDestroyed, Keyring
 from infra.log_key import LogKey, LogKeyring
@@ -216,6 +217,14 @@ class ClinicLog:
         self._forget_erased()
         entries = self._recorder.select_positions(after, limit)
         return [self._mapper.to_domain_event(entry) for entry in entries]
+
+    def disclosed(self, stream: Stream) -> list[Disclosed]:
+        """The stream as a bundle shows it: logged bytes, and content with the salt that proves it;
+        LogDiverged."""
+        self._forget_erased()
+        self.check_acknowledged()
+        stored = self._recorder.select_events(str(stream))
+        return [self._mapper.disclosed(entry) for entry in stored]
 
     def streams(self, category: str) -> Iterator[Stream]:
         """Every stream of a category, by name."""

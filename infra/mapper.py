@@ -15,6 +15,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, Stor
 from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
+from infra.bundle import Disclosed, Withheld
 from infra.keyring import Keyring
 from infra.sealing import Envelope, Sealed, Sealer, Written, entry_aad
 
@@ -117,14 +118,28 @@ class EntryMapper(Mapper[str]):
         commitment = stored_event.commitment.hex()
         return recorded(stored_event.envelope, self._open(stored_event), commitment)
 
+    def disclosed(self, stored_event: StoredEvent) -> Disclosed:
+        """The entry with what proves it to others; without content where its key was destroyed."""
+        assert isinstance(stored_event, SealedEntry)
+        opened = self._salted(stored_event)
+        if opened is None:
+            return Disclosed(stored_event.leaf_input, None, None, Withheld.ERASED)
+        salt, content = opened
+        return Disclosed(stored_event.leaf_input, content, salt)
+
     def _open(self, entry: SealedEntry) -> Any:
+        opened = self._salted(entry)
+        if opened is None:
+            return ERASED
+        content = canonical.decode(opened[1])
+        return topics.read(entry.envelope.topic, entry.envelope.schema_version, content)
+
+    def _salted(self, entry: SealedEntry) -> tuple[bytes, bytes] | None:
+        """Salt and content; None where the key was destroyed."""
         key = self._keyring.get(self._clinic, entry.envelope.key_id)
         if key is None:
-            return ERASED
-        content = self._sealer.open_entry(key, entry_aad(entry.envelope), entry.sealed)
-        return topics.read(
-            entry.envelope.topic, entry.envelope.schema_version, canonical.decode(content)
-        )
+            return None
+        return self._sealer.open_salted(key, entry_aad(entry.envelope), entry.sealed)
 
 
 class KeyGone(Exception):
