@@ -52,7 +52,7 @@ class Worker:
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
         self._build()
-        self._settle()
+        self.settle()
         while self._step():
             pass
 
@@ -88,11 +88,14 @@ class Worker:
         except RebuildRunning as running:
             _log.info("%s is being built by another process", running)
 
-    def _settle(self) -> None:
-        """After a key was destroyed: nothing that it sealed stays, in memory or in a row."""
+    def settle(self) -> bool:
+        """After a key was destroyed: nothing that it sealed stays, in memory or in a row.
+
+        False where another worker is moving a view; that one does the same to it.
+        """
         generation = self._store.generation()
         if generation == self._generation:
-            return
+            return True
         for folds in self._folds.values():
             folds.clear()
         erased = {
@@ -103,8 +106,9 @@ class Worker:
             for name, writer in writers.items():
                 for stream in erased[self._views[name].category]:
                     self._refold(writer, name, stream)
-        if len(writers) == len(self._views):
+        if len(writers) == len(self._store.tracked(self._views)):
             self._generation = generation
+        return self._generation == generation
 
     def _refold(self, writer: Writer, name: str, stream: Stream) -> None:
         history: History = up_to(self._log.history(stream), writer.position)
