@@ -33,6 +33,7 @@ from domain.role import (
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
+from infra.erased_keys import ErasedKeys
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
 from infra.keyring import FileKeyring, KeyringError, open_keyring
@@ -132,7 +133,7 @@ def open_service(
         )
         opened.callback(log.close)
         log.make_clinic_keys()
-        destroy_again(log, keyring)
+        destroy_again(log, keyring, settings)
         tokens = Tokens(database.dsn("app"), clinic, keyring, clock=clock)
         opened.callback(tokens.close)
         views = ViewStore(database.dsn("app"), clinic, keyring)
@@ -140,16 +141,17 @@ def open_service(
         yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
 
 
-def destroy_again(log: ClinicLog, keyring: FileKeyring) -> None:
+def destroy_again(log: ClinicLog, keyring: FileKeyring, settings: Settings) -> None:
     """Destroys every key that the log says is destroyed, before anything is served (rule 9).
 
     A keyring restored from a copy brings keys back; so does a start after an erasure that was
-    noted and cut short.
+    noted and cut short. Where the log was restored too, the file beside the heads still knows.
     """
-    noted = {
+    erased = ErasedKeys(settings.home / "heads", log.clinic)
+    erased.add(
         key for stream in log.streams("erasure") for key in destroyed_keys(log.history(stream))
-    }
-    missing = noted - keyring.destroyed(log.clinic)
+    )
+    missing = erased.read() - keyring.destroyed(log.clinic)
     if missing:
         keyring.destroy_again(log.clinic, missing)
 
