@@ -16,7 +16,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.checkpoint import Checkpoint, NoteSigner, SignedNote, VerifierKey
+from infra.checkpoint import Checkpoint, NoteBroken, NoteSigner, SignedNote, VerifierKey
 from infra.keyring import Keyring
 from infra.sealing import subkey
 
@@ -74,9 +74,16 @@ class LogKey:
 
     def verified(self, note: str) -> Checkpoint:
         """The checkpoint that one of the keys signed; raises `NoteBroken` where none did."""
-        origin = SignedNote.parse(note).text.partition("\n")[0]
-        known = [key for key in self.verifiers if key.name == origin]
-        return Checkpoint.verified(note, *known or [self.verifier])
+        return verified_by(self.verifiers, note)
+
+
+def verified_by(keys: Sequence[VerifierKey], note: str) -> Checkpoint:
+    """The checkpoint that one of the keys, each of a log of its own, signed; or `NoteBroken`."""
+    origin = SignedNote.parse(note).text.partition("\n")[0]
+    for key in keys:
+        if key.name == origin:
+            return Checkpoint.verified(note, key)
+    raise NoteBroken("unsigned")
 
 
 def begin_anew(keyring: LogKeyring, clinic: UUID) -> LogKey:

@@ -26,7 +26,7 @@ from eventsourcing.postgres import (
 from eventsourcing.utils import Environment
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 
 from infra import canonical
 from infra.mapper import SealedEntry
@@ -277,8 +277,7 @@ class EntryRecorder(PostgresApplicationRecorder):
     def leaf_hashes(self, start: int, end: int) -> list[bytes]:
         """The hashes of the leaves from `start` up to, not including, `end`, made here."""
         with self.datastore.get_connection() as conn:
-            rows = conn.execute(_LEAVES, (self.datastore.clinic, start, end)).fetchall()
-        return [leaf_hash(row["leaf_input"]) for row in rows]
+            return leaf_hashes(conn, self.datastore.clinic, start, end)
 
     def select_events(
         self,
@@ -329,6 +328,13 @@ class EntryRecorder(PostgresApplicationRecorder):
         query = f"SELECT {COLUMNS} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
         with self.datastore.get_connection() as conn:
             return [entry_of(row) for row in conn.execute(query, parameters, prepare=True)]
+
+
+def leaf_hashes(conn: Connection[Any], clinic: UUID, start: int, end: int) -> list[bytes]:
+    """The hashes of a clinic's leaves from `start` up to, not including, `end`, made here."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(_LEAVES, (clinic, start, end)).fetchall()
+    return [leaf_hash(row[0]) for row in rows]
 
 
 class EntryFactory(PostgresFactory):

@@ -1,8 +1,10 @@
 """Commands over the whole record: `migrate`, `clinic`, `verify`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 from uuid import UUID
 
 import psycopg
@@ -21,11 +23,15 @@ from api.cli.terminal import (
 )
 from api.composition import acknowledged_head, clinic_in, open_service
 from infra.canonical import time_text
+from infra.checkpoint import NoteBroken, VerifierKey
+from infra.keyring import open_keyring
+from infra.log_key import LogKey, verified_by
 from infra.migrate import pending
 from infra.postgres import Database, open_database
-from infra.recorder import NoSuchClinic, pinned
+from infra.receipts import KeptReceipt, ReceiptRefused, read_receipt
+from infra.recorder import NoSuchClinic, leaf_hashes, pinned
 from infra.settings import Settings
-from infra.verify import LogBroken, Verified
+from infra.verify import LogBroken, Trusted, Verified
 from infra.verify import verify as verify_log
 from projections.dossier import VIEWS
 
@@ -96,25 +102,47 @@ def clinic(format_: FormatOption = Format.TEXT) -> None:
         show(format_, document, "\n".join(lines))
 
 
-def verify(format_: FormatOption = Format.TEXT) -> None:
+def verify(
+    receipt: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also hold it against what was promised in this file; any number."),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="The log's public key, where the keyring is not to be trusted or gone."),
+    ] = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
     """Read every entry again, hash it again, and compare: with the log, its roots and its head.
 
-    It needs no key and trusts the database with nothing. Exit status 1 names the first entry that
-    does not fit, or the smallest range between two roots that do.
+    It trusts the database with nothing. Exit status 1 names the first entry that does not fit, or
+    the smallest range between two roots of which only the first fits. A receipt that somebody kept
+    (the JSON answer to a command, a .tlog-proof, or a signed checkpoint) finds a log that was cut
+    or rewritten as a whole; only for its signature is a key needed, the log's public one.
 
     \b
     Examples:
       rapport verify
       rapport verify --format json
+      rapport verify --receipt receipt.json --receipt entry-42.tlog-proof
     """
     with _existing() as (loaded, database, id_), progress_bar() as advance:
+        kept = list(_kept(receipt or [], key or [], loaded, id_))
         try:
             verified = verify_log(
                 database.dsn("read"),
                 id_,
                 acknowledged=acknowledged_head(loaded, id_),
+                trusted=[
+                    Trusted(each.checkpoint.size, each.checkpoint.root, each.name) for each in kept
+                ],
                 progress=lambda done, total: advance("verified", done, total),
             )
+            with psycopg.connect(pinned(database.dsn("read"), id_)) as connection:
+                for each in kept:
+                    each.contains(partial(leaf_hashes, connection, id_))
+        except ReceiptRefused as refused:
+            raise Failed(Exit.FOUND, str(refused)) from None
         except LogBroken as broken:
             if format_ is Format.JSON:
                 show(format_, _broken(id_, broken), "")
@@ -125,6 +153,28 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
                 "restore.",
             ) from None
     show(format_, _verified(verified), lambda: _in_words(verified))
+
+
+def _kept(
+    files: Sequence[Path], keys: Sequence[str], loaded: Settings, clinic: UUID
+) -> Iterator[KeptReceipt]:
+    """What the files promise, checked with the keys that were named, or those of the keyring."""
+    if not files:
+        return
+    try:
+        verified = partial(verified_by, list(map(VerifierKey.parse, keys)))
+    except NoteBroken:
+        raise Failed(
+            Exit.USAGE, "--key is no public key of a log.", "`rapport log key` shows it."
+        ) from None
+    if not keys:
+        with open_keyring(loaded.keyring, first_use=False) as keyring:
+            verified = partial(verified_by, LogKey.of(keyring, clinic).verifiers)
+    for file in files:
+        try:
+            yield read_receipt(file, verified)
+        except ReceiptRefused as refused:
+            raise Failed(Exit.FOUND, str(refused)) from None
 
 
 def _verified(verified: Verified) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from api.access import OutOfReach
 from api.doors import Reads, Visit
@@ -164,6 +164,19 @@ def _gone(recorded: RecordedEvent) -> Iterator[Mark]:
 
 
 # --- One entry, and its receipt -------------------------------------------------------------
+
+
+@router.get("/relationships/{relationship}/entries/{version}.tlog-proof", name="entry-proof")
+def proof(visit: Annotated[Visit, Depends(Reads("timeline"))], version: Version) -> Response:
+    """That the log contains an entry, as a file to be kept out of reach of who keeps the log."""
+    recorded = visit.history().entry(version)
+    receipt = visit.house.log.receipt(recorded.command_id) if recorded else None
+    if recorded is None or receipt is None:
+        raise OutOfReach
+    (text,) = (each.proof for each in receipt.entries if each.position == recorded.position)
+    name = f"entry-{recorded.position}.tlog-proof"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return PlainTextResponse(text, headers=headers)
 
 
 @router.get("/relationships/{relationship}/entries/{version}", name="entry-page")

@@ -31,6 +31,8 @@ class EntryReceipt(Model):
     position: int
     leaf_hash: str
     """RFC 6962 leaf hash in hex."""
+    proof: str
+    """That the log contains it, as a `.tlog-proof` (c2sp.org/tlog-proof)."""
 
 
 class ReceiptDocument(Model):
@@ -42,6 +44,8 @@ class ReceiptDocument(Model):
     tree_size: int
     root: str
     """Root of the clinic's log, in hex, at `tree_size`."""
+    checkpoint: str
+    """The same, signed by the log's key (c2sp.org/tlog-checkpoint)."""
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
@@ -54,11 +58,13 @@ class ReceiptDocument(Model):
                     version=entry.version,
                     position=entry.position,
                     leaf_hash=entry.leaf_hash,
+                    proof=entry.proof,
                 )
                 for entry in receipt.entries
             ],
             tree_size=receipt.tree_size,
             root=receipt.root,
+            checkpoint=receipt.checkpoint,
         )
 
 
