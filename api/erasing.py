@@ -114,9 +114,7 @@ def reached(service: Service, planned: Plan) -> Reached:
     tables = [view.table for view in VIEWS.all()]
     return Reached(
         entries=reach.sealed_by(planned.keys),
-        views={
-            table: rows for table, rows in reach.rows_sealed_by(tables, planned.keys).items() if rows
-        },
+        views=reach.rows_sealed_by(tables, planned.keys),
         copies=list(_copies(service, planned.person, planned.relationships)),
     )
 
@@ -166,7 +164,7 @@ def carry_out(
     reason: str,
     advance: Advance | None = None,
 ) -> Receipt:
-    """Proves the log, notes the erasure, destroys the keys and what is left lying around.
+    """Proves the log, notes the erasure, destroys the keys and purges what was made of them.
 
     Raises LogBroken before anything is done, and the Refusal that stands against it.
     """
@@ -183,7 +181,31 @@ def carry_out(
         by_machine(service),
     )
     complete(service)
-    return receipt
+    late = plan(service, planned.person, basis, reason)  # sealed under a new key meanwhile
+    return carry_out(service, late, basis, reason, advance) if late.keys else receipt
+
+
+def carry_out_again(
+    service: Service, issued: Certificate, advance: Advance | None = None
+) -> Receipt | None:
+    """Notes again what a certificate says and this log, restored from before, does not; or None.
+
+    Raises LogBroken, and the Refusal that stands against it.
+    """
+    last = issued.destructions[-1].event
+    missing = issued.keys - destroyed_keys(service.log.history(erasure_stream(issued.subject)))
+    if not missing:
+        complete(service)
+        return None
+    again = Plan(
+        issued.subject,
+        tuple(sorted(missing)),
+        tuple(
+            InTheWay(each.relationship, each.extent is Extent.WHOLE, None)
+            for each in issued.affected
+        ),
+    )
+    return carry_out(service, again, last.basis, last.reason, advance)
 
 
 def complete(service: Service) -> bool:

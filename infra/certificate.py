@@ -140,6 +140,12 @@ class Certificate(Model):
     def keys(self) -> frozenset[UUID]:
         return frozenset(key for each in self.destructions for key in each.event.keys)
 
+    @property
+    def affected(self) -> tuple[Affected, ...]:
+        """Every relationship of which something became unreadable, as of its last entry here."""
+        last = {one.relationship: one for each in self.destructions for one in each.affected}
+        return tuple(last.values())
+
 
 # --- Signed and checked ---------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Reach:
             return {row["stream"]: frozenset(row["keys"]) for row in rows}
 
     def rows_sealed_by(self, tables: Iterable[str], keys: Collection[UUID]) -> dict[str, int]:
-        """How many rows of each view that is read hold something under these keys."""
+        """How many rows hold something under these keys, in each view where there are any."""
         query = sql.SQL(
             "SELECT count(*) AS rows FROM {} WHERE clinic = %(clinic)s AND keys && %(keys)s "
             "AND build = (SELECT build FROM rapport.tracking "
@@ -66,7 +66,7 @@ class Reach:
                     table = sql.Identifier("views", name)
                     (row,) = connection.execute(query.format(table), values).fetchall()
                     found[name] = row["rows"]
-        return found
+        return {name: rows for name, rows in found.items() if rows}
 
     def stored(self, position: int) -> SealedEntry:
         """The entry at that position, as the table holds it; LookupError where there is none."""

@@ -1,151 +1,96 @@
-"""`rapport erase`: destroying the keys of what one person gave, or showing what stands against it.
+"""`rapport erase` and `rapport erasure`: destroying keys, and what shows that it was done."""
 
-The entry comes first, then the keys go. Cut short between the two, the next start destroys what
-the entry names (`api/composition.py`), before anything is served.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from pydantic import TypeAdapter
 
-from api.cli.terminal import Exit, Failed, Format, FormatOption, say, settings_of_record, show
-from api.composition import Service, by_machine, open_service
-from domain.erasure import (
-    RECORD,
-    DestroyKeys,
-    ErasureBasis,
-    KeyDestroyed,
-    destroyed_keys,
-    erasure_stream,
+from api.cli.certificate import as_html, as_text
+from api.cli.terminal import (
+    Advance,
+    Exit,
+    Failed,
+    Format,
+    FormatOption,
+    progress_bar,
+    say,
+    settings_of_record,
+    show,
+    write_private,
 )
-from domain.event import Refusal, Stream, Text
-from domain.records import Proposal, Receipt
-from domain.relationship import Part, RelationshipErased, RelationshipUnknown, relationship_of
+from api.composition import Service, open_service
+from api.erasing import (
+    InTheWay,
+    NothingErased,
+    Plan,
+    Reached,
+    carry_out,
+    carry_out_again,
+    certificate,
+    complete,
+    plan,
+    reached,
+)
+from domain.erasure import ErasureBasis
+from domain.event import Text
+from infra.certificate import Certificate, CertificateBroken, checked, signed
+from infra.checkpoint import NoteBroken, VerifierKey
+from infra.log_key import LogKey
+from infra.verify import LogBroken
 
 _TEXT: TypeAdapter[str] = TypeAdapter(Text)
+
+_SAYS = {
+    "malformed": "it is no erasure certificate of this version",
+    "unsigned": "none of the log's keys that are known here signed it",
+    "not_authentic": "its signature is not of what it says",
+    "entry": "an entry that it shows is not what it says of it",
+    "proof": "an entry that it shows is not proven to be in the log",
+}
+
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Also write it as a page that prints well.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("erase")(erase)
+    group = typer.Typer(help="What shows that something was erased.", no_args_is_help=True)
+    group.command("certificate")(issue_again)
+    group.command("check")(check)
+    group.command("again")(again)
+    app.add_typer(group, name="erasure")
 
 
-@dataclass(frozen=True, slots=True)
-class Affected:
-    """A relationship of which something becomes unreadable."""
-
-    relationship: UUID
-    whole: bool
-    """All of it: nobody else's record is in it."""
-    blocked: Refusal | None
-    """What stands against it now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an erasure would destroy."""
-
-    person: UUID
-    keys: tuple[UUID, ...]
-    affected: tuple[Affected, ...]
-
-    @property
-    def relationships(self) -> tuple[UUID, ...]:
-        return tuple(each.relationship for each in self.affected)
-
-
-def plan(service: Service, person: UUID, basis: ErasureBasis, reason: str) -> Plan:
-    """What erasing that person would destroy now, and what stands against it."""
-    live = service.keyring.live(service.clinic)
-    own = {key for key, _, subject in live if subject == str(person)}
-    told_of = {
-        Stream.parse(stream).id
-        for _, stream, subject in live
-        if subject == str(person) and Stream.parse(stream).category in RECORD
-    }
-    whole = {
-        id_ for id_ in _relationships(service, person) if _is_theirs_alone(service, id_, person)
-    }
-    streams = {str(Stream(category, id_)) for id_ in whole for category in RECORD}
-    keys = own | {key for key, stream, _ in live if stream in streams}
-    affected = tuple(
-        Affected(id_, id_ in whole, _against(service, person, id_, basis, reason))
-        for id_ in sorted(told_of | whole)
-    )
-    return Plan(person, tuple(sorted(keys)), affected)
-
-
-def _relationships(service: Service, person: UUID) -> Iterator[UUID]:
-    """Every relationship in which the person is or was a client."""
-    for stream in service.log.streams("relationship"):
-        try:
-            relationship = relationship_of(service.log.history(stream))
-        except (RelationshipErased, RelationshipUnknown):
-            continue
-        if person in relationship.ever(Part.CLIENT):
-            yield stream.id
-
-
-def _is_theirs_alone(service: Service, relationship: UUID, person: UUID) -> bool:
-    """Whether every other client of the relationship was erased before."""
-    others = relationship_of(service.log.history(Stream("relationship", relationship)))
-    return all(
-        destroyed_keys(service.log.history(erasure_stream(other)))
-        for other in others.ever(Part.CLIENT) - {person}
-    )
-
-
-def _against(
-    service: Service, person: UUID, relationship: UUID, basis: ErasureBasis, reason: str
-) -> Refusal | None:
-    """What the record itself would answer, for this relationship alone."""
-    command = DestroyKeys(
-        person=person,
-        keys=(relationship,),  # any id: nothing is destroyed by a rehearsal
-        basis=basis,
-        reason=reason,
-        relationships=(relationship,),
-    )
-    (verdict,) = service.log.rehearse().append([Proposal(command, by_machine(service))])
-    return verdict if isinstance(verdict, Refusal) else None
-
-
-def carry_out(service: Service, planned: Plan, basis: ErasureBasis, reason: str) -> Receipt:
-    """Notes the erasure, then destroys the keys; raises the Refusal that stands against it."""
-    receipt = service.records.record(
-        DestroyKeys(
-            person=planned.person,
-            keys=planned.keys,
-            basis=basis,
-            reason=reason,
-            relationships=planned.relationships,
-        ),
-        by_machine(service),
-    )
-    for _, noted in service.log.history(erasure_stream(planned.person)).of(KeyDestroyed):
-        service.keyring.destroy_again(service.clinic, noted.keys)
-    return receipt
+# --- The act --------------------------------------------------------------------------------
 
 
 def erase(
     subject: Annotated[UUID, typer.Option(help="Whose content: a person or practitioner by id.")],
     basis: Annotated[ErasureBasis, typer.Option(help="On what legal ground (GDPR 17(1)).")],
     reason: Annotated[
-        str, typer.Option(help="The same in words; it stands in the record for good.")
+        str,
+        typer.Option(help="The same in words, without a name; it stands in the record for good."),
     ] = "As asked for.",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would go, and what stands against it.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("--certificate", help="Where it goes. Default: certificates/ in the home."),
+    ] = None,
+    html: HtmlOption = None,
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Destroy the keys of what one person gave, for good. The entries stay, and prove they existed.
 
     Refused while a legal hold stands on any relationship of theirs, and while it has to be kept,
-    unless the ground goes before that duty. What is joint with somebody else stays readable.
-    Backups of the keyring still hold the keys: docs/formats/keyring.md says what to do with them.
+    unless the ground goes before that duty; refused too where the log does not verify. What is
+    joint with somebody else stays readable. Ends with a signed certificate. Backups of the keyring
+    still hold the keys: docs/operate/erasure.md says what else there is to do.
 
     \b
     Examples:
@@ -153,24 +98,64 @@ def erase(
       rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful
     """
     _TEXT.validate_python(reason)
-    with open_service(settings_of_record(), progress=say) as service:
+    with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
         planned = plan(service, subject, basis, reason)
         if not planned.keys:
-            raise Failed(Exit.FOUND, f"There is nothing of {subject} that is not erased already.")
-        receipt = None if dry_run else carry_out(service, planned, basis, reason)
-    document: dict[str, Any] = {
-        "subject": str(subject),
-        "keys": len(planned.keys),
-        "relationships": [_rendered(each) for each in planned.affected],
-        "erased": receipt is not None,
-        "position": receipt and receipt.position,
-    }
-    show(format_, document, lambda: "\n".join(_lines(planned, receipt)))
+            raise Failed(
+                Exit.FOUND,
+                f"There is nothing of {subject} that is not erased already.",
+                f"`rapport erasure certificate {subject}` shows what was erased.",
+            )
+        found = reached(service, planned)
+        told = _told(planned, found)
+        if not dry_run:
+            told |= _carried_out(service, planned, basis, reason, file, html, advance)
+    show(format_, told, lambda: "\n".join(_lines(planned, found, told)))
     if dry_run and any(each.blocked for each in planned.affected):
         raise Failed(Exit.FOUND, "Something stands against it: nothing would be erased.")
 
 
-def _rendered(each: Affected) -> dict[str, Any]:
+def _carried_out(
+    service: Service,
+    planned: Plan,
+    basis: ErasureBasis,
+    reason: str,
+    file: Path | None,
+    html: Path | None,
+    advance: Advance,
+) -> dict[str, Any]:
+    try:
+        receipt = carry_out(service, planned, basis, reason, advance)
+    except LogBroken as broken:
+        raise Failed(
+            Exit.FOUND,
+            f"The log is not what it was. {broken} Nothing was erased.",
+            "Run `rapport verify`; docs/operate/backup.md says how to restore.",
+        ) from None
+    issued = certificate(service, planned.person, advance)
+    if file is None:
+        folder = service.settings.home / "certificates"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = folder / f"erasure-{planned.person}-{receipt.position}.json"
+    _write(service, issued, file, html)
+    return {"erased": True, "position": receipt.position, "certificate": str(file)}
+
+
+def _told(planned: Plan, found: Reached) -> dict[str, Any]:
+    return {
+        "subject": str(planned.person),
+        "keys": len(planned.keys),
+        "relationships": [_rendered(each) for each in planned.affected],
+        "entries": [count._asdict() for count in found.entries],
+        "views": found.views,
+        "copies": [copy.model_dump(mode="json") for copy in found.copies],
+        "erased": False,
+        "position": None,
+        "certificate": None,
+    }
+
+
+def _rendered(each: InTheWay) -> dict[str, Any]:
     return {
         "relationship": str(each.relationship),
         "whole": each.whole,
@@ -178,12 +163,126 @@ def _rendered(each: Affected) -> dict[str, Any]:
     }
 
 
-def _lines(planned: Plan, receipt: Receipt | None) -> Iterator[str]:
-    done = "were destroyed" if receipt else "would be destroyed"
+def _lines(planned: Plan, found: Reached, told: Mapping[str, Any]) -> Iterator[str]:
+    done = "were destroyed" if told["erased"] else "would be destroyed"
     yield f"{len(planned.keys)} keys of {planned.person} {done}"
     for each in planned.affected:
         part = "the whole record" if each.whole else "what is theirs alone"
         blocked = f"; {each.blocked.detail}" if each.blocked else ""
         yield f"  relationship {each.relationship}: {part}{blocked}"
-    if receipt:
-        yield f"noted at position {receipt.position}"
+    yield f"{'unreadable' if told['erased'] else 'to become unreadable'}:"
+    for count in found.entries:
+        yield f"  {count.entries:>6}  {count.topic} in {count.stream}"
+    for view, rows in found.views.items():
+        yield f"  {rows:>6}  rows of {view}"
+    yield f"copies handed out, which nothing reaches: {len(found.copies)}"
+    for copy in found.copies:
+        yield f"  {copy.kind} {copy.id} of relationship {copy.relationship}, {copy.made_at}"
+    if told["erased"]:
+        yield f"noted at position {told['position']}; certificate in {told['certificate']}"
+
+
+# --- What shows it --------------------------------------------------------------------------
+
+
+def issue_again(
+    subject: Annotated[UUID, typer.Argument(help="Whose content was erased.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="The file, readable by you alone. Default: only shown.")
+    ] = None,
+    html: HtmlOption = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Issue the certificate of an erasure again, over the log as it is now, read and hashed anew.
+
+    An erasure that was cut short is completed first.
+
+    \b
+    Examples:
+      rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55
+      rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 again.json --html again.html
+    """
+    with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
+        complete(service)
+        try:
+            issued = certificate(service, subject, advance)
+        except NothingErased:
+            raise Failed(Exit.FOUND, f"Nothing of {subject} was erased.") from None
+        _write(service, issued, file, html)
+    show(format_, issued.model_dump(mode="json"), lambda: as_text(issued))
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A certificate.", exists=True, dir_okay=False)],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="The log's public key, as the clinic gave it to you: no record needed."),
+    ] = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Check a certificate: signatures, the entries that it shows, and their proofs.
+
+    With `--key` it needs no record and no network. Without, it asks the keyring of the record here.
+
+    \b
+    Examples:
+      rapport erasure check erased.json
+    """
+    if key:
+        issued = _checked(file, *map(_verifier, key))
+    else:
+        with open_service(settings_of_record(), progress=say) as service:
+            issued = _checked(file, *LogKey.of(service.keyring, service.clinic).verifiers)
+    show(format_, issued.model_dump(mode="json"), lambda: f"{as_text(issued)}\n\nAll of it holds.")
+
+
+def again(
+    files: Annotated[list[Path], typer.Argument(help="Certificates.", exists=True, dir_okay=False)],
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """After a restore: erase again what these certificates say, where the log knows no more of it.
+
+    The entry is made anew, for the one that was there is lost; then the keys are destroyed.
+
+    \b
+    Examples:
+      rapport erasure again erased.json
+    """
+    positions: dict[str, int | None] = {}
+    with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
+        keys = LogKey.of(service.keyring, service.clinic).verifiers
+        for issued in [_checked(file, *keys) for file in files]:
+            receipt = carry_out_again(service, issued, advance)
+            positions[str(issued.subject)] = None if receipt is None else receipt.position
+    lines = (
+        f"{subject}: erased again, noted at position {position}"
+        if position
+        else f"{subject}: erased, as the log says"
+        for subject, position in positions.items()
+    )
+    show(format_, {"erased": positions}, lambda: "\n".join(lines))
+
+
+def _checked(file: Path, *keys: VerifierKey) -> Certificate:
+    try:
+        return checked(file.read_text(encoding="utf-8"), keys)
+    except (CertificateBroken, UnicodeDecodeError) as error:
+        code = error.code if isinstance(error, CertificateBroken) else "malformed"
+        raise Failed(Exit.FOUND, f"{file} does not hold: {_SAYS[code]}. ({code})") from None
+
+
+def _verifier(text: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(text)
+    except NoteBroken:
+        raise Failed(
+            Exit.USAGE, "That is no public key of a log.", "It reads <name>+<id>+<base64>."
+        ) from None
+
+
+def _write(service: Service, issued: Certificate, file: Path | None, html: Path | None) -> None:
+    document = signed(issued, LogKey.of(service.keyring, service.clinic).signer)
+    for path, text in ((file, document), (html, as_html(issued, document))):
+        if path is not None:
+            write_private(path, text)
+            say(f"Wrote {path}.")

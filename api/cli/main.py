@@ -26,7 +26,7 @@ _PARTS = {
     "analysing": ("analyse",),
     "changing": ("change",),
     "exporting": ("export-dossier",),
-    "erasing": ("erase",),
+    "erasing": ("erase", "erasure"),
     "keys": ("keyring", "token"),
     "roles": ("role",),
 }
