@@ -287,12 +287,13 @@ class SignedTree:
 
     def entries(self, path: TilePath) -> bytes:
         """The bundle: each leaf input after its length in two bytes, big-endian. As `tile`."""
+        noted = _Noted(self._hashes)
         leaves = self._hashes.leaf_inputs(path.first, path.end)
         try:
             found = b"".join(map(leaf_hash, leaves))
-            self._require_within(replace(path, level=0), found, self._hashes)
+            self._require_within(replace(path, level=0), found, noted)
         except ProofBroken:
-            raise self._named(_Noted(self._hashes), path.first, path.end) from None
+            raise self._named(noted, path.first, path.end) from None
         return b"".join(len(leaf).to_bytes(_LENGTH_BYTES, "big") + leaf for leaf in leaves)
 
     def inclusion(self, index: int) -> tuple[bytes, ...]:
@@ -340,6 +341,8 @@ class SignedTree:
     def _named(self, noted: "_Noted", first: int, end: int) -> TilesBroken:
         """The narrowest that is wrong: a row over entries that are not its own, or all there is."""
         self._hashes.forget()
+        if end - first <= WIDTH <= self.size - (first - first % WIDTH):
+            noted.note(1, first // WIDTH)
         wrong = noted.wrong_row()
         if wrong is None:
             broken = TilesBroken("root", 1, self.size)
@@ -361,15 +364,18 @@ class _Noted:
 
     def __init__(self, hashes: TiledHashes) -> None:
         self._hashes = hashes
-        self._asked: dict[tuple[int, int], None] = {}
+        self._asked: set[tuple[int, int]] = set()
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         for at in range(index * WIDTH, index * WIDTH + width):
-            self._asked[level, at] = None
+            self.note(level, at)
         return self._hashes.tile(level, index, width)
 
     def subtree(self, level: int, index: int) -> bytes:
         return subtree_from(self, level, index)
+
+    def note(self, level: int, index: int) -> None:
+        self._asked.add((level, index))
 
     def wrong_row(self) -> tuple[int, int] | None:
         """The first of the rows, the smallest subtrees first, that is not what stands below it."""
