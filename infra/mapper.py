@@ -73,11 +73,7 @@ class EntryMapper(Mapper[str]):
 
     def key_id_for(self, stream: Stream, event: Event, size: int) -> UUID:
         """The key that seals `event` in `stream` of a log of `size`; made durable if it is new."""
-        purpose = _CLINIC_KEYS.get(stream.category)
-        if purpose is not None:
-            return self._clinic_key(purpose, size)
-        subject = str(event.subject() or "joint")
-        return self._keyring.key_for(self._clinic, str(stream), subject)[0]
+        return self._keyring.key_for(self._clinic, *owner_of(self._clinic, stream, event, size))[0]
 
     def make_clinic_keys(self, size: int) -> None:
         """Makes the clinic-wide keys for a log of `size` durable before they are needed.
@@ -86,11 +82,7 @@ class EntryMapper(Mapper[str]):
         read, after a restore, what has to be destroyed again.
         """
         for purpose in _CLINIC_KEYS.values():
-            self._clinic_key(purpose, size)
-
-    def _clinic_key(self, purpose: str, size: int) -> UUID:
-        subject = f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}"
-        return self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", subject)[0]
+            self._keyring.key_for(self._clinic, *_clinic_owner(self._clinic, purpose, size))
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         unsealed: Unsealed = domain_event
@@ -140,6 +132,18 @@ class EntryMapper(Mapper[str]):
         if key is None:
             return None
         return self._sealer.open_salted(key, entry_aad(entry.envelope), entry.sealed)
+
+
+def owner_of(clinic: UUID, stream: Stream, event: Event, size: int) -> tuple[str, str]:
+    """Whose key seals `event` in `stream` of a log of `size`: the stream and subject of a key."""
+    purpose = _CLINIC_KEYS.get(stream.category)
+    if purpose is not None:
+        return _clinic_owner(clinic, purpose, size)
+    return str(stream), str(event.subject() or "joint")
+
+
+def _clinic_owner(clinic: UUID, purpose: str, size: int) -> tuple[str, str]:
+    return f"clinic-{clinic}", f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}"
 
 
 class KeyGone(Exception):

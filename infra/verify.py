@@ -37,7 +37,11 @@ Progress = Callable[[int, int], None]
 """Called with (entries verified, entries in all)."""
 
 _ROWS: Final = 500
+_WIDTH: Final = 256
+"""How many hashes one row of `rapport.subtrees` is over."""
 _COMMAND: Final = "first_position, entries, command_id, tree_size"
+_END: Final = "(index + 1) << (8 * level), level"
+"""Subtrees in the order in which they are complete: by the entry that each ends with."""
 
 _SAYS: Final = {
     "missing": "Entry {first} is missing.",
@@ -53,8 +57,19 @@ _SAYS: Final = {
     "that their command names.",
     "head": "The head does not fit the {last} entries below it.",
     "cut": "Entries {first} to {last} are not in this log: {source} is for {last} entries.",
+    "subtree": "Entries {first} to {last}: the hash that is kept over them is not theirs.",
     "rewritten": "Entries {first} to {last}: they fit the roots that the database holds, and are "
     "not those that {source} is for.",
+    "truncated": "Entry {first} does not open: its ciphertext is cut short.",
+    "not_authentic": "Entry {first} does not open: its ciphertext, its envelope or its key is "
+    "another.",
+    "commitment": "Entry {first} opens to other content than was committed to.",
+    "content": "Entry {first} opens to content that its topic cannot have.",
+    "owner": "Entry {first} is sealed with a key that is not its own: an erasure would miss it.",
+    "key_unknown": "Entry {first} names a key that this keyring never held.",
+    "key_damaged": "Entry {first} cannot be opened: its key in the keyring is damaged.",
+    "unsaid": "Entry {first} cannot be opened: its key is destroyed, and no entry says so.",
+    "undone": "Entry {first} says that keys were destroyed, and the keyring holds one of them.",
     "command": "Entries {first} to {last}: their command's row is missing or differs.",
 }
 
@@ -192,6 +207,8 @@ class _Verification:
         self._leaves: list[bytes] = []
         """Hashes of the entries past the frontier: the commit that is being read."""
         self._batches = 0
+        self._hashes: list[bytes] | None = None
+        """Hashes of the entries past the last subtree, where any subtree is kept."""
         self._recorded_at = b""
         self._texts = _Texts()
         self._versions: dict[str, int] = {}
@@ -216,9 +233,12 @@ class _Verification:
         with (
             closing(self._rows("size, root, recorded_at", "batches", "size")) as batches,
             closing(self._rows(_COMMAND, "commands", "first_position, command_id")) as commands,
+            closing(self._rows("level, index, hash", "subtrees", _END)) as kept,
             closing(self._entries(size)) as entries,
         ):
-            self._compare(entries, commands, batches, size, progress)
+            subtrees = KeptSubtrees(kept)
+            self._hashes = subtrees.hashes
+            self._compare(entries, commands, batches, subtrees, size, progress)
         if self._doubted is not None:
             raise self._doubted
         if _read(frontier) != self._frontier or root != self._frontier.root():
@@ -244,6 +264,7 @@ class _Verification:
         entries: Iterator[tuple[int, bytes, int]],
         commands: Iterator[TupleRow],
         batches: Iterator[TupleRow],
+        subtrees: "KeptSubtrees",
         size: int,
         progress: Progress | None,
     ) -> None:
@@ -266,6 +287,8 @@ class _Verification:
                 batch = next(batches, None)
             if position == trusted:
                 trusted = self._check_trusted(position)
+            if position % _WIDTH == 0:
+                subtrees.check(position)
             if progress is not None and position % _ROWS == 0:
                 progress(position, size)
         if position < size:
@@ -274,6 +297,7 @@ class _Verification:
             raise LogBroken("command", command[0])
         if batch is not None:
             raise LogBroken("batch", size + 1, batch[0])
+        subtrees.require_no_more()
 
     def _head(self) -> TupleRow:
         with closing(self._rows("size, root, frontier, recorded_at", "heads", "size")) as heads:
@@ -295,6 +319,7 @@ class _Verification:
         against the one ahead of it, its leaf taken up."""
         query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s ORDER BY position"  # noqa: S608
         texts, versions, take_up = self._texts, self._versions, self._leaves.append
+        hashes = self._hashes
         clinic, last, recorded_text = str(self._clinic), self._recorded_at, ""
         expected = 0
         cursor = self._stream.cursor()
@@ -337,7 +362,10 @@ class _Verification:
                     if last and _microseconds(recorded_at) < _microseconds(last):
                         raise LogBroken("time", position)
                     self._recorded_at = last = recorded_at
-                take_up(sha256(b"\x00" + leaf).digest())
+                hashed = sha256(b"\x00" + leaf).digest()
+                take_up(hashed)
+                if hashes is not None:
+                    hashes.append(hashed)
                 yield position, command_id, index
 
     def _check_root(self, batch: TupleRow) -> None:
@@ -370,6 +398,44 @@ class _Verification:
                 raise self._doubted
             self._next_trusted += 1
         return self._due()
+
+
+class KeptSubtrees:
+    """The hashes kept in `rapport.subtrees`. Any may be missing: they are derived."""
+
+    def __init__(self, kept: Iterator[TupleRow]) -> None:
+        """`kept`: level, index and hash, in the order in which they are complete."""
+        self._kept = kept
+        self._next = next(kept, None)
+        self._levels: list[list[bytes]] = [[]]
+        """By level, the hashes that none above them is over yet; at 0 those of entries."""
+        self.hashes = None if self._next is None else self._levels[0]
+        """Where those of entries go; None: nothing is kept that they could be compared with."""
+
+    def check(self, size: int) -> None:
+        """Compares what `size` entries complete."""
+        level = 0
+        while len(below := self._levels[level]) == _WIDTH:
+            (root,) = Frontier().append(below).subtrees
+            below.clear()
+            level += 1
+            index = size // _WIDTH**level - 1
+            if self._next is not None and self._next[:2] == (level, index):
+                if self._next[2] != root:
+                    self._refuse(level, index)
+                self._next = next(self._kept, None)
+            if len(self._levels) == level:
+                self._levels.append([])
+            self._levels[level].append(root)
+
+    def require_no_more(self) -> None:
+        """Every row was one of these entries' subtrees."""
+        if self._next is not None:
+            self._refuse(*self._next[:2])
+
+    def _refuse(self, level: int, index: int) -> None:
+        width = _WIDTH**level
+        raise LogBroken("subtree", index * width + 1, (index + 1) * width)
 
 
 # --- Columns as text, without dates or UUIDs in between ---------------------------------------
@@ -455,7 +521,7 @@ def _named(conninfo: str, clinic: UUID, position: int) -> LogBroken:
     """Reads the entry once more, as everybody does, and tells what differs."""
     query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s AND position = %s"  # noqa: S608
     with psycopg.connect(pinned(conninfo, clinic), row_factory=dict_row) as conn:
-        conn.adapters.register_loader("timestamptz", _AnyTime)
+        conn.adapters.register_loader("timestamptz", AnyTime)
         row: DictRow | None = conn.execute(query.encode(), (clinic, position)).fetchone()
     if row is None:
         return LogBroken("missing", position)
@@ -481,7 +547,7 @@ def _altered(position: int, leaf: bytes, entry: SealedEntry) -> LogBroken:
     return LogBroken("column", position, column=column.get(differing[0], differing[0]))
 
 
-class _AnyTime(TimestamptzLoader):
+class AnyTime(TimestamptzLoader):
     """Reads what no datetime can hold (infinity, years before 1) as a time that no entry has."""
 
     def load(self, data: Buffer) -> datetime:

@@ -32,7 +32,7 @@ from infra.merkle import Frontier, leaf_hash
 from infra.postgres import Database, EmbeddedPostgres
 from infra.recorder import COLUMNS, NoSuchClinic, entry_of, found_clinic
 from infra.sealing import leaf_input
-from infra.verify import LogBroken, Trusted, Verified, verify
+from infra.verify import KeptSubtrees, LogBroken, Trusted, Verified, verify
 from tests.conftest import Clinic
 from tests.infra.logs import acknowledged, open_log, read
 
@@ -100,6 +100,16 @@ class Suspect:
             change("heads", f"recorded_at = (SELECT max(recorded_at) {ENTRIES})"),
             size=frontier.size, root=frontier.root(), frontier=frontier.to_bytes(),
         )  # fmt: skip
+
+    def keep_subtrees(self) -> None:
+        """Keeps the hashes over the first and the second 256 entries, and no others."""
+        self.tamper(delete("subtrees"))
+        for index in range(2):
+            among = f"position > {256 * index} AND position <= {256 * (index + 1)}"
+            rows = self.rows(f"SELECT leaf_input {ENTRIES} AND {among} ORDER BY position")
+            root = Frontier().append(leaf_hash(row["leaf_input"]) for row in rows).root()
+            insert = "INSERT INTO rapport.subtrees VALUES (%(clinic)s, 1, %(index)s, %(root)s)"
+            self.tamper(insert, index=index, root=root)
 
     def verify(self, *, known: bool = True) -> Verified:
         return verify(self.reader, self.clinic, acknowledged=self.known if known else None)
@@ -505,6 +515,94 @@ def test_a_doubted_commit_comes_before_what_else_is_wrong_behind_it(suspect: Sus
     )
     broken = broken_by(suspect, trusted(suspect, 3, 9))
     assert (broken.code, broken.first, broken.last) == ("root", 4, 6)
+
+
+# --- Hashes of subtrees ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(
+    server: EmbeddedPostgres,
+    new_database: Callable[[], Database],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Suspect:
+    """700 entries, and the hashes over the first and the second 256 of them."""
+    database, home, clinic = new_database(), tmp_path_factory.mktemp("long"), uuid4()
+    name = str(conninfo_to_dict(database.dsn("owner"))["dbname"])
+    found_clinic(database.dsn("owner"), clinic)
+    with open_log(database.dsn("app"), clinic, home) as log:
+        for _ in range(7):
+            log.append([Proposal(read(clinic), Author(uuid4())) for _ in range(100)])
+    superuser, reader = server.superuser_dsn(name), database.dsn("read")
+    suspect = Suspect(clinic, superuser, reader, acknowledged(clinic, home))
+    suspect.keep_subtrees()
+    return suspect
+
+
+KEPT = {
+    "nothing": ([delete("subtrees")], None),
+    "only the second": ([delete("subtrees", "index = 0")], None),
+    "another hash of the first": (
+        [change("subtrees", "hash = sha256(hash)", "index = 0")],
+        (1, 256),
+    ),
+    "another hash of the second": (
+        [change("subtrees", "hash = sha256(hash)", "index = 1")],
+        (257, 512),
+    ),
+    "both, swapped": (
+        [
+            change("subtrees", "index = 9", "index = 0"),
+            change("subtrees", "index = 0", "index = 1"),
+            change("subtrees", "index = 1", "index = 9"),
+        ],
+        (1, 256),
+    ),
+    "one that is not complete": ([change("subtrees", "index = 2", "index = 1")], (513, 768)),
+    "one of a higher level": ([change("subtrees", "level = 2", "index = 0")], (1, 65_536)),
+    "one far beyond": ([change("subtrees", "index = 40", "index = 1")], (10_241, 10_496)),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_what_proofs_begin_from_is_held_against_the_entries(long: Suspect, what: str) -> None:
+    """R3: hashes of subtrees may be missing, being derived, but none may be another's."""
+    statements, found = KEPT[what]
+    try:
+        long.tamper(*statements)
+        if found is None:
+            long.verify()
+        else:
+            assert long.finding() == ("subtree", *found, "")
+    finally:
+        long.keep_subtrees()
+
+
+def test_hashes_of_every_level_are_held_against_the_entries() -> None:
+    """R3: a hash at level 2 is over 256 of level 1, which are over 256 entries each."""
+    leaves = [sha256(bytes([number % 251])).digest() for number in range(2 * 65_536)]
+
+    def over(level: int, index: int) -> tuple[int, int, bytes]:
+        width = 256**level
+        part = leaves[index * width : (index + 1) * width]
+        return level, index, Frontier().append(part).root()
+
+    def check(*rows: tuple[int, int, bytes]) -> None:
+        kept = KeptSubtrees(iter(rows))
+        assert kept.hashes is not None
+        for number, leaf in enumerate(leaves, start=1):
+            kept.hashes.append(leaf)
+            if number % 256 == 0:
+                kept.check(number)
+        kept.require_no_more()
+
+    check(over(1, 0), over(1, 255), over(2, 0), over(1, 300), over(1, 511), over(2, 1))
+    with pytest.raises(LogBroken) as broken:
+        check(over(1, 255), over(2, 0), (2, 1, over(2, 0)[2]))
+    assert (broken.value.first, broken.value.last) == (65_537, 131_072)
+    with pytest.raises(LogBroken) as broken:
+        check(over(2, 0), over(1, 255))
+    assert (broken.value.first, broken.value.last) == (65_281, 65_536)
 
 
 def test_verification_runs_beside_writers(clinic: Clinic) -> None:
