@@ -43,6 +43,7 @@ from infra.promised import LogDiverged
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
+from infra.tiles import TilesBroken
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS, Views
 from projections.view import ViewReader
@@ -202,10 +203,10 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 """What the parts raise while they cannot be reached."""
 
-DAMAGED: tuple[type[Exception], ...] = (SealBroken, CanonicalError)
+DAMAGED: tuple[type[Exception], ...] = (SealBroken, CanonicalError, TilesBroken)
 """What the parts raise where stored bytes do not open to what was stored."""
 
-_NOT_READY: tuple[type[Exception], ...] = (*UNAVAILABLE, MigrationError)
+_NOT_READY: tuple[type[Exception], ...] = (*UNAVAILABLE, *DAMAGED, MigrationError)
 
 _PERSONA_STAYS = timedelta(hours=12)
 

@@ -38,7 +38,6 @@ from infra.log_key import LogKey, LogKeyring
 from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded, stream_named
 from infra.merkle import leaf_hash
 from infra.promised import Promised, Proofs
-from infra.proof import NewLeaves
 from infra.recorder import (
     Appended,
     Batch,
@@ -482,8 +481,7 @@ class ClinicLog:
         appended = outcome[0]
         self._promised.remember(appended.head)
         self._head = appended.head
-        new = NewLeaves(pending.head.frontier, appended.leaf_hashes)
-        proofs = Proofs(self.key, appended.head.size, appended.head.root, new)
+        proofs = Proofs.of_new(self.key, pending.head, appended.head, appended.leaf_hashes)
         for stream, decided_on in pending.histories.items():
             history = _committed(decided_on, pending.head.size, appended.commitments)
             self._cache.put(stream, history, pending.generation)

@@ -7,26 +7,20 @@ or from the last that this process checked itself. PostgreSQL is the suspect: no
 because a row says so.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from infra.acknowledged import AcknowledgedHead
 from infra.log_key import LogKey
 from infra.merkle import Frontier
-from infra.proof import (
-    Hashes,
-    ProofBroken,
-    TlogProof,
-    consistency_proof,
-    inclusion_proof,
-    root_between,
-    verify_consistency,
-)
+from infra.proof import NewLeaves, TlogProof, inclusion_proof, root_between
 from infra.recorder import EntryRecorder, Head
+from infra.tiles import SignedTree, TiledHashes, TilesBroken
 
 _LEAVES_AT_ONCE: Final = 5_000
 
@@ -51,7 +45,15 @@ class Proofs:
     key: LogKey
     size: int
     root: bytes
-    hashes: Hashes = field(repr=False)
+    path: Callable[[int], tuple[bytes, ...]] = field(repr=False)
+    """From the leaf of that index to the root."""
+
+    @classmethod
+    def of_new(cls, key: LogKey, before: Head, after: Head, leaf_hashes: Sequence[bytes]) -> Self:
+        """Of what was just appended, with nothing to be read again."""
+        new = NewLeaves(before.frontier, leaf_hashes)
+        path = partial(inclusion_proof, size=after.size, hashes=new)
+        return cls(key, after.size, after.root, path)
 
     @cached_property
     def checkpoint(self) -> str:
@@ -61,34 +63,20 @@ class Proofs:
     def of(self, position: int) -> str:
         """The `.tlog-proof` of the entry at that position (c2sp.org/tlog-proof)."""
         index = position - 1
-        return str(
-            TlogProof(index, inclusion_proof(index, self.size, self.hashes), self.checkpoint)
-        )
-
-
-class _Hashes:
-    def __init__(self, recorder: EntryRecorder) -> None:
-        self._recorder = recorder
-
-    def subtree(self, level: int, index: int) -> bytes:
-        leaves = self._recorder.leaf_hashes(index << level, (index + 1) << level)
-        return Frontier().append(leaves).root()
+        return str(TlogProof(index, self.path(index), self.checkpoint))
 
 
 class Promised:
     """The heads of one clinic's log, as far as they are known to be the log's."""
 
     def __init__(
-        self,
-        recorder: EntryRecorder,
-        acknowledged: AcknowledgedHead,
-        key: LogKey,
+        self, recorder: EntryRecorder, acknowledged: AcknowledgedHead, key: LogKey
     ) -> None:
         self.key = key
         self._clinic = recorder.datastore.clinic
         self._recorder = recorder
         self._acknowledged = acknowledged
-        self._hashes: Hashes = _Hashes(recorder)
+        self._hashes = TiledHashes(recorder.datastore)
         self._following = Lock()
         self._known = Head(Frontier(), datetime.min.replace(tzinfo=UTC))
 
@@ -145,15 +133,16 @@ class Promised:
         self.remember(head)
         root = root_between(0, size, self._hashes)
         self._require_continued(size, root, head)
-        return Proofs(self.key, size, root, self._hashes)
+        return Proofs(self.key, size, root, SignedTree(self._hashes, size, root).inclusion)
 
     def close(self) -> None:
         """Lets go of the file of acknowledged heads."""
         self._acknowledged.close()
 
     def _require_continued(self, size: int, root: bytes, head: Head) -> None:
-        path = consistency_proof(size, head.size, self._hashes)
         try:
-            verify_consistency(size, root, head.size, head.root, path)
-        except ProofBroken:
+            SignedTree(self._hashes, head.size, head.root).consistency(size, root)
+        except TilesBroken as broken:
+            if broken.code == "subtree":  # what is derived was changed, not the log
+                raise
             raise LogDiverged(self._clinic, size, head.size) from None

@@ -18,6 +18,7 @@ from infra.promised import LogDiverged
 from infra.recorder import NoSuchClinic, StoreUnavailable
 from infra.sealing import SealBroken
 from infra.settings import SettingsInvalid
+from infra.tiles import TilesBroken
 from infra.verify import LogBroken
 
 _RUN_VERIFY = "Run `rapport verify`; docs/operate/backup.md says how to restore."
@@ -28,7 +29,7 @@ def explain(error: Exception) -> Failed | None:
     match error:
         case Fault():
             return Failed(Exit.FOUND, f"{error.detail} ({error.code})")
-        case LogBroken() | LogDiverged():
+        case LogBroken() | LogDiverged() | TilesBroken():
             return Failed(Exit.FOUND, str(error))
         case AcknowledgedHeadBroken():
             return Failed(Exit.FOUND, f"The file {error} of heads is not whole.", _RUN_VERIFY)
