@@ -34,7 +34,6 @@ from infra.certificate import Affected, Certificate, CopyMade, Counted, Destruct
 from infra.keyring import REFRESH_SECONDS
 from infra.log_key import LogKey
 from infra.reach import Count, Reach
-from infra.sealing import Sealer, entry_aad
 from infra.verify import Progress, Trusted, verify
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
@@ -297,21 +296,21 @@ def certificate(service: Service, person: UUID, advance: Advance | None = None) 
 def _destructions(
     service: Service, reach: Reach, noted: Sequence[tuple[RecordedEvent, KeyDestroyed]]
 ) -> Iterator[Destruction]:
-    """Each entry as the table holds it, opened, with its proof."""
+    """Each of the entries as the table holds it, opened, with its proof."""
+    stored = service.log.disclosed(noted[0][0].stream)
     gone: set[UUID] = set()
     for entry, event in noted:
         gone.update(event.keys)
-        stored = reach.stored(entry.position)
-        key = service.keyring.get(service.clinic, entry.key_id)
-        assert key is not None, "the clinic's own keys are never destroyed"
-        salt, content = Sealer().open_salted(key, entry_aad(stored.envelope), stored.sealed)
+        shown = stored[entry.version - 1]
+        assert shown.content is not None, "the clinic's own keys are never destroyed"
+        assert shown.salt is not None, "content is never shown without it"
         receipt = service.log.receipt(entry.command_id)
         assert receipt is not None, "it is in the log, so its command is"
         (placed,) = (each for each in receipt.entries if each.position == entry.position)
         yield Destruction(
-            leaf_input=stored.leaf_input.decode(),
-            content=content.decode(),
-            salt=salt.hex(),
+            leaf_input=shown.leaf_input.decode(),
+            content=shown.content.decode(),
+            salt=shown.salt.hex(),
             proof=placed.proof,
             affected=tuple(
                 Affected(relationship=id_, extent=_extent(reach, id_, entry.position, gone))

@@ -12,8 +12,7 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import DictRow, dict_row
 
-from infra.mapper import SealedEntry
-from infra.recorder import COLUMNS, entry_of, pinned
+from infra.recorder import pinned
 
 
 class Count(NamedTuple):
@@ -67,15 +66,6 @@ class Reach:
                     (row,) = connection.execute(query.format(table), values).fetchall()
                     found[name] = row["rows"]
         return {name: rows for name, rows in found.items() if rows}
-
-    def stored(self, position: int) -> SealedEntry:
-        """The entry at that position, as the table holds it; LookupError where there is none."""
-        query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s AND position = %s"  # noqa: S608
-        with self._connected() as connection:
-            row = connection.execute(query.encode(), (self._clinic, position)).fetchone()
-        if row is None:
-            raise LookupError(position)
-        return entry_of(row)
 
     def _counted(self, which: str, values: list[UUID] | list[str]) -> list[Count]:
         query = (

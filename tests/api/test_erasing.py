@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.cli.erasing import carry_out, plan
 from api.composition import destroy_again
+from api.erasing import carry_out, plan
 from domain.access import Role
 from domain.erasure import (
     DestroyKeys,
@@ -22,6 +22,7 @@ from domain.person import person_stream
 from domain.records import Author, Records
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
 from infra.keyring import open_keyring
+from infra.settings import Settings
 from tests.api.conftest import SECRET, House
 
 LAWFUL = ErasureBasis.LEGAL_OBLIGATION
@@ -142,7 +143,7 @@ def test_an_erasure_that_was_cut_short_is_completed_at_the_next_start(house: Hou
     )
     service.records.record(noted, Author(uuid4()))
     assert not gone(house)
-    destroy_again(clinic.log, clinic.keyring)
+    destroy_again(clinic.log, clinic.keyring, service.settings)
     house.practice.later(seconds=1)
     assert gone(house)
     assert erasure_stream(house.client.person) in set(clinic.log.streams("erasure"))
@@ -163,7 +164,7 @@ def test_a_restored_keyring_brings_nobody_back(house: House) -> None:
         log = clinic.open_log(ring)
         stream = relationship_stream(house.relationship)
         assert not all(isinstance(entry.event, Erased) for entry in log.history(stream))
-        destroy_again(log, ring)
+        destroy_again(log, ring, Settings(home=older))
         assert ring.destroyed(clinic.id) == clinic.keyring.destroyed(clinic.id)
         fresh = clinic.open_log(ring)
         assert all(isinstance(entry.event, Erased) for entry in fresh.history(stream))
