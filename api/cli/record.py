@@ -27,11 +27,12 @@ from infra.checkpoint import NoteBroken, VerifierKey
 from infra.keyring import open_keyring
 from infra.log_key import LogKey, verified_by
 from infra.migrate import pending
+from infra.opening import Opened, open_entries
 from infra.postgres import Database, open_database
 from infra.receipts import KeptReceipt, ReceiptRefused, read_receipt
 from infra.recorder import NoSuchClinic, leaf_hashes, pinned
 from infra.settings import Settings
-from infra.verify import LogBroken, Trusted, Verified
+from infra.verify import LogBroken, Progress, Trusted, Verified
 from infra.verify import verify as verify_log
 from projections.dossier import VIEWS
 
@@ -111,6 +112,12 @@ def verify(
         list[str] | None,
         typer.Option(help="The log's public key, where the keyring is not to be trusted or gone."),
     ] = None,
+    open_: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Also open every entry by its key, and hold the keyring to it."
+        ),
+    ] = False,
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Read every entry again, hash it again, and compare: with the log, its roots and its head.
@@ -120,11 +127,15 @@ def verify(
     (the JSON answer to a command, a .tlog-proof, or a signed checkpoint) finds a log that was cut
     or rewritten as a whole; only for its signature is a key needed, the log's public one.
 
+    With --open every entry is opened too: content that its envelope does not speak of, entries that
+    were made up without a key, and keys destroyed in silence are found. No content is shown.
+
     \b
     Examples:
       rapport verify
       rapport verify --format json
       rapport verify --receipt receipt.json --receipt entry-42.tlog-proof
+      rapport verify --open
     """
     with _existing() as (loaded, database, id_), progress_bar() as advance:
         kept = list(_kept(receipt or [], key or [], loaded, id_))
@@ -141,6 +152,7 @@ def verify(
             with psycopg.connect(pinned(database.dsn("read"), id_)) as connection:
                 for each in kept:
                     each.contains(partial(leaf_hashes, connection, id_))
+            opened = _opened(loaded, database, id_, partial(advance, "opened")) if open_ else None
         except ReceiptRefused as refused:
             raise Failed(Exit.FOUND, str(refused)) from None
         except LogBroken as broken:
@@ -152,7 +164,37 @@ def verify(
                 "Keep the database as it is for examination; docs/operate/backup.md says how to "
                 "restore.",
             ) from None
-    show(format_, _verified(verified), lambda: _in_words(verified))
+    document = _verified(verified) | (_in_numbers(opened) if opened else {})
+    show(format_, document, lambda: "\n".join([_in_words(verified), *_told(opened)]))
+
+
+def _opened(loaded: Settings, database: Database, clinic: UUID, advance: Progress) -> Opened:
+    with open_keyring(loaded.keyring, first_use=False) as keyring:
+        return open_entries(database.dsn("read"), clinic, keyring, progress=advance)
+
+
+def _in_numbers(opened: Opened) -> dict[str, Any]:
+    return {
+        "opened": opened.opened,
+        "erased": opened.erased,
+        "keys_destroyed": opened.keys_destroyed,
+        "late": list(opened.late),
+    }
+
+
+def _told(opened: Opened | None) -> Iterator[str]:
+    if opened is None:
+        return
+    yield (
+        f"opened {opened.opened} entries; {opened.erased} are erased, by "
+        f"{opened.keys_destroyed} keys that the log says were destroyed"
+    )
+    if opened.late:
+        places = ", ".join(map(str, opened.late))
+        yield (
+            f"Look at entries {places}: they name a key that was destroyed before them. They were "
+            "written in the moment of the erasure, or somebody without a key made them up."
+        )
 
 
 def _kept(
