@@ -24,6 +24,7 @@ from infra.backup import (
     restore_database,
 )
 from infra.keyring import MASTER_FILE, open_keyring, restore_keyring
+from infra.log_key import begin_anew
 from infra.migrate import migrate
 from infra.postgres import Database, open_database
 from infra.recorder import clinics
@@ -160,13 +161,16 @@ def _restored(loaded: Settings, folder: Path, *, accept: bool) -> list[Verified]
         held = {log.clinic: log.head.known() for log in manifest.logs}
         if not accept:
             _refuse_loss(loaded, held)
+        unsure = [clinic for clinic in held if acknowledged(loaded.home / "heads", clinic) is None]
         _restore_keyring(loaded, folder)
         restore_database(folder, manifest, owner, binaries=loaded.postgres_bin, progress=say)
         remember(loaded.home / "heads", manifest.logs)
         migrate(owner)
         found = [_proof(database, log) for log in manifest.logs]
-        _accept(loaded, held)
+        unsure += _accept(loaded, held)
         _require_every_key(loaded, database, held)
+        for clinic in unsure:
+            _begin_anew(loaded, clinic)
         for log in manifest.logs:
             _finish(loaded, log.clinic)
     return found
@@ -181,6 +185,8 @@ def _as_it_is(loaded: Settings) -> list[Verified]:
     lost = _accept(loaded, {each.clinic: (each.size, bytes.fromhex(each.root)) for each in found})
     if not lost:
         raise Failed(Exit.USAGE, "The database holds all that was acknowledged: nothing to accept.")
+    for clinic in lost:
+        _begin_anew(loaded, clinic)
     return found
 
 
@@ -254,6 +260,21 @@ def _require_every_key(loaded: Settings, database: Database, held: Iterable[UUID
             "they seal cannot be read.",
             "Add a newer copy by `rapport keyring restore FILE --merge`, then `rapport rebuild`.",
         )
+
+
+def _begin_anew(loaded: Settings, clinic: UUID) -> None:
+    """A further log key, where more may have been promised than the log holds now.
+
+    Nobody here can tell what was signed after the backup was made; under another name nothing
+    contradicts it.
+    """
+    with open_keyring(loaded.keyring, first_use=False) as keyring:
+        key = begin_anew(keyring, clinic)
+    say(
+        f"The log of clinic {clinic} goes on under a new key and name, since more may have been "
+        "promised of it than the backup holds. Older receipts stay good for what it holds. Give "
+        f"this public key to witnesses and to whoever checks receipts:\n  {key.verifier}"
+    )
 
 
 def _finish(loaded: Settings, clinic: UUID) -> None:
