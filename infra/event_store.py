@@ -262,6 +262,11 @@ class ClinicLog:
         """The key that signs this log, and the name of the log."""
         return self._promised.key
 
+    @property
+    def datastore(self) -> ClinicDatastore:
+        """This log's connections, for whatever else is read of it; closed with it."""
+        return self._datastore
+
     def checkpoint(self) -> str:
         """The signed head (c2sp.org/tlog-checkpoint) of what is committed now; or LogDiverged."""
         return self._promised.checkpoint()
