@@ -36,14 +36,11 @@ README: Final = "README.txt"
 REPORT: Final = "report.html"
 MANIFEST: Final = "manifest.json"
 CHECKPOINT: Final = "checkpoint"
-WITNESSED: Final = "witnessed/checkpoint"
-CONSISTENCY: Final = "witnessed/consistency.txt"
-TIMESTAMP: Final = "witnessed/timestamp-{:02}.tsr"
 
 _NAME: Final = re.compile(
     r"README\.txt|report\.html|manifest\.json|checkpoint|entries/\d{12}\.(leaf|content)\.json"
     r"|proofs/\d{12}\.tlog-proof|views/[a-z_]{1,40}\.json"
-    r"|witnessed/(checkpoint|consistency\.txt|timestamp-\d\d\.tsr)",
+    r"|heads/\d{12}\.(checkpoint|consistency|tst)",
     re.ASCII,
 )
 _INTEGER_LIMIT: Final = 2**53
@@ -77,6 +74,18 @@ def proof_file(position: int) -> str:
 
 def view_file(view: str) -> str:
     return f"views/{view}.json"
+
+
+def head_file(size: int) -> str:
+    return f"heads/{size:012}.checkpoint"
+
+
+def consistency_file(size: int) -> str:
+    return f"heads/{size:012}.consistency"
+
+
+def timestamp_file(size: int) -> str:
+    return f"heads/{size:012}.tst"
 
 
 # --- Canonical JSON, by the standard library --------------------------------------------------
@@ -150,7 +159,7 @@ def digest(data: bytes) -> str:
 
 # --- The manifest -----------------------------------------------------------------------------
 
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Place = Annotated[int, Field(ge=1, lt=_INTEGER_LIMIT)]
 
 
@@ -161,7 +170,7 @@ def _a_time(text: str) -> str:
 
 When = Annotated[
     str,
-    StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z"),
+    StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"),
     AfterValidator(_a_time),
 ]
 
@@ -218,6 +227,14 @@ class Exported(Model):
     salt: Hex32
 
 
+class Head(Model):
+    """An earlier checkpoint of the same log, of which others said that they saw it."""
+
+    size: Place
+    stamped: bool
+    """Whether an RFC 3161 timestamp goes with it."""
+
+
 class Manifest(Model):
     """The table of contents, and what opens the commitment to it."""
 
@@ -227,6 +244,7 @@ class Manifest(Model):
     export: Exported
     log: str
     """The key of the log, as a C2SP verifier key. Whose it is, a bundle cannot show."""
+    heads: Annotated[tuple[Head, ...], Field(max_length=16)]
     files: dict[str, Hex32]
     """SHA-256 of every other file but this one."""
 
@@ -268,7 +286,7 @@ class Leaf(Model):
     format: Literal["rapport-entry/1"]
     key_id: UUID
     occurred_at: When
-    occurred_offset: Annotated[str, StringConstraints(pattern=r"^[+-]\d\d:\d\d\Z")]
+    occurred_offset: Annotated[str, StringConstraints(pattern=r"^[+-]\d\d:\d\d$")]
     on_behalf_of: UUID | None
     position: Place
     recorded_at: When

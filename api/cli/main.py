@@ -25,7 +25,7 @@ _PARTS = {
     "rescoring": ("rescore",),
     "analysing": ("analyse",),
     "changing": ("change",),
-    "exporting": ("export-dossier",),
+    "exporting": ("export", "export-dossier"),
     "erasing": ("erase", "erasure"),
     "keys": ("keyring", "token"),
     "roles": ("role",),
