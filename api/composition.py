@@ -36,7 +36,8 @@ from infra.canonical import CanonicalError
 from infra.erased_keys import ErasedKeys
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
-from infra.keyring import FileKeyring, KeyringError, open_keyring
+from infra.keyring import KeyringError, WrappedKeyring
+from infra.keyrings import keyring_of
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.promised import LogDiverged
@@ -64,7 +65,7 @@ class Service:
 
     settings: Settings
     database: Database
-    keyring: FileKeyring
+    keyring: WrappedKeyring
     clinic: UUID
     log: ClinicLog
     tokens: Tokens
@@ -123,7 +124,7 @@ def open_service(
         migrate(database.dsn("owner"))
         # A keyring begins with the log: made anew beside an old log it would bury a loss.
         first_use = not holds_entries(database.dsn("owner"))
-        keyring = opened.enter_context(open_keyring(settings.keyring, first_use=first_use))
+        keyring = opened.enter_context(keyring_of(settings, first_use=first_use))
         clinic = begin_clinic(database, settings)
         log = ClinicLog(
             database.dsn(role),
@@ -142,7 +143,7 @@ def open_service(
         yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
 
 
-def destroy_again(log: ClinicLog, keyring: FileKeyring, settings: Settings) -> None:
+def destroy_again(log: ClinicLog, keyring: WrappedKeyring, settings: Settings) -> None:
     """Destroys every key that the log says is destroyed, before anything is served (rule 9).
 
     A keyring restored from a copy brings keys back; so does a start after an erasure that was

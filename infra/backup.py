@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra.acknowledged import AcknowledgedHead
 from infra.canonical import time_text
 from infra.cluster import Binaries, BinariesMissing, sync_folder, write_file
-from infra.keyring import FileKeyring
+from infra.keyring import WrappedKeyring
 from infra.migrate import ensure_roles, load
 from infra.postmaster import Progress, Waiting, quiet
 
@@ -145,7 +145,7 @@ def _described(dump: Path) -> Dump:
 
 def back_up(
     owner: str,
-    keyring: FileKeyring,
+    keyring: WrappedKeyring,
     heads: Path,
     folder: Path,
     *,
@@ -176,7 +176,7 @@ def back_up(
 
 def _fill(
     owner: str,
-    keyring: FileKeyring,
+    keyring: WrappedKeyring,
     heads: Path,
     draft: Path,
     now: datetime,

@@ -4,6 +4,7 @@ Rules of a clinic are not here: they are entries in its log.
 """
 
 import os
+import shlex
 from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
@@ -83,6 +84,18 @@ class Settings(BaseSettings):
         description="Folder of the keyring. Default: `keyring` under `RAPPORT_HOME`. "
         "Keep its backups apart from those of the database.",
     )
+    keyring_url: SecretStr | None = Field(
+        default=None,
+        description="Connection to a PostgreSQL database of the keyring's own, for several hosts. "
+        "It must not be the record's database, and should not be on its server. "
+        "When unset, the keyring is a file in its folder.",
+    )
+    master_key_command: str | None = Field(
+        default=None,
+        description="A program with its arguments that prints the keyring's master key, for a key "
+        "management service. It is run without a shell. "
+        "When unset, the master key is the file `master.key` in the keyring's folder.",
+    )
     clinic: UUID | None = Field(
         default=None,
         description="The clinic this process serves. Needed only where a database holds several.",
@@ -112,6 +125,16 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         """A server outlives the folder it was started from."""
         return path and path.expanduser().absolute()
+
+    @field_validator("master_key_command")
+    @classmethod
+    def _a_program(cls, command: str | None) -> str | None:
+        try:
+            if command is None or shlex.split(command):
+                return command
+        except ValueError:  # a quotation that does not end
+            pass
+        raise ValueError("is no program with arguments")
 
     @model_validator(mode="after")
     def _refuse_what_loses_entries(self) -> Self:

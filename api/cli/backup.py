@@ -23,7 +23,8 @@ from infra.backup import (
     require_empty,
     restore_database,
 )
-from infra.keyring import MASTER_FILE, open_keyring, restore_keyring
+from infra.keyring import MASTER_FILE
+from infra.keyrings import keyring_of, restore_keyring
 from infra.log_key import begin_anew
 from infra.migrate import migrate
 from infra.postgres import Database, open_database
@@ -62,7 +63,7 @@ def backup(
     loaded = settings()
     _require_record(loaded)
     with (
-        open_keyring(loaded.keyring, first_use=False) as keyring,
+        keyring_of(loaded, first_use=False) as keyring,
         open_database(loaded, progress=say) as database,
     ):
         manifest = back_up(
@@ -75,8 +76,11 @@ def backup(
             progress=say,
         )
     show(format_, _written(folder, manifest), "\n".join(_in_words(folder, manifest)))
+    master = "What the master key's command gives"
+    if loaded.master_key_command is None:
+        master = str(loaded.keyring / MASTER_FILE)
     say(
-        f"{loaded.keyring / MASTER_FILE} is not in it, and without it nobody can read it. "
+        f"{master} is not in it, and without it nobody can read it. "
         "Keep a copy of it elsewhere; whoever has both reads everything."
     )
     _tell_of_loss(manifest)
@@ -197,7 +201,7 @@ def _require_record(loaded: Settings) -> None:
 
 def _require_master_key(loaded: Settings) -> None:
     place = loaded.keyring / MASTER_FILE
-    if not place.exists():
+    if loaded.master_key_command is None and not place.exists():
         raise Failed(
             Exit.UNAVAILABLE,
             f"There is no {place}. No backup holds it, and no backup can be read without it.",
@@ -209,11 +213,11 @@ def _require_master_key(loaded: Settings) -> None:
 def _restore_keyring(loaded: Settings, folder: Path) -> None:
     ring = folder / RING
     if ring.exists():
-        keys = restore_keyring(loaded.keyring, ring, merge=True)
-        say(f"Took over {keys} keys into {loaded.keyring}; destroyed ones stay destroyed.")
+        keys = restore_keyring(loaded, ring, merge=True)
+        say(f"Took over {keys} keys into the keyring; destroyed ones stay destroyed.")
     else:
-        say(f"The backup has no {RING}: going on with the keyring that is in {loaded.keyring}.")
-        open_keyring(loaded.keyring, first_use=False).close()
+        with keyring_of(loaded, first_use=False) as keyring:
+            say(f"The backup has no {RING}: going on with the keyring at {keyring.place}.")
 
 
 def _proof(database: Database, log: BackedUpLog) -> Verified:
@@ -246,7 +250,7 @@ def _verified(database: Database, clinic: UUID, known: tuple[int, bytes] | None 
 
 
 def _require_every_key(loaded: Settings, database: Database, held: Iterable[UUID]) -> None:
-    with open_keyring(loaded.keyring, first_use=False) as keyring:
+    with keyring_of(loaded, first_use=False) as keyring:
         keyring.verify()
         missing = [
             key_id
@@ -268,7 +272,7 @@ def _begin_anew(loaded: Settings, clinic: UUID) -> None:
     Nobody here can tell what was signed after the backup was made; under another name nothing
     contradicts it.
     """
-    with open_keyring(loaded.keyring, first_use=False) as keyring:
+    with keyring_of(loaded, first_use=False) as keyring:
         key = begin_anew(keyring, clinic)
     say(
         f"The log of clinic {clinic} goes on under a new key and name, since more may have been "

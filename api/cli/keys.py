@@ -25,16 +25,12 @@ from domain.access import Role
 from domain.records import system_clock
 from infra.canonical import time_text
 from infra.identity import Token, Tokens
-from infra.keyring import (
-    MASTER_FILE,
-    FileKeyring,
-    KeyringError,
-    KeyUnknown,
-    open_keyring,
-    restore_keyring,
-)
+from infra.keyring import MASTER_FILE, Keyring, KeyringError, KeyUnknown, WrappedKeyring
+from infra.keyrings import NoNewMasterKey, keyring_of, restore_keyring
+from infra.keyrings import rotate as rotate_keyring
 from infra.postgres import open_database
 from infra.recorder import pinned
+from infra.settings import Settings
 
 _keyring = typer.Typer(
     help="The keys without which nothing can be read: back them up, apart from the database.",
@@ -60,12 +56,11 @@ def status(format_: FormatOption = Format.TEXT) -> None:
       rapport keyring status
       rapport keyring status --format json
     """
-    folder = settings().keyring
-    with _there(folder) as keyring:
-        live, generation = keyring.verify(), keyring.generation()
-    document = {"keyring": str(folder), "live": live, "generation": generation}
+    with _there(settings()) as keyring:
+        live, generation, place = keyring.verify(), keyring.generation(), keyring.place
+    document = {"keyring": place, "live": live, "generation": generation}
     moved = f"generation {generation}, which moves whenever one is destroyed"
-    show(format_, document, f"{folder}: {live} live keys; {moved}")
+    show(format_, document, f"{place}: {live} live keys; {moved}")
 
 
 @_keyring.command("verify")
@@ -80,7 +75,7 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
       rapport keyring verify --format json
     """
     loaded = settings()
-    with _there(loaded.keyring) as keyring, open_database(loaded, progress=say) as database:
+    with _there(loaded) as keyring, open_database(loaded, progress=say) as database:
         try:
             live = keyring.verify()
         except KeyringError as error:
@@ -91,7 +86,7 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
         )
     document = {
         "ok": not missing,
-        "keyring": str(loaded.keyring),
+        "keyring": keyring.place,
         "live": live,
         "missing": [str(key_id) for key_id in missing],
     }
@@ -104,7 +99,7 @@ def verify(format_: FormatOption = Format.TEXT) -> None:
         )
 
 
-def unknown_keys(keyring: FileKeyring, conninfo: str, clinic: UUID) -> Iterator[UUID]:
+def unknown_keys(keyring: Keyring, conninfo: str, clinic: UUID) -> Iterator[UUID]:
     """Every key that the clinic's log names and this keyring never held."""
     query = "SELECT DISTINCT key_id FROM rapport.entries WHERE clinic = %s ORDER BY key_id"
     with psycopg.connect(pinned(conninfo, clinic)) as connection:
@@ -128,10 +123,13 @@ def backup(
     Examples:
       rapport keyring backup keys-monday.db
     """
-    folder = settings().keyring
-    with _there(folder) as keyring:
+    loaded = settings()
+    with _there(loaded) as keyring:
         keyring.backup(file.absolute())
-    say(f"Wrote {file}. It opens only under {folder / MASTER_FILE}: keep a copy of that elsewhere.")
+    master = f"{loaded.keyring / MASTER_FILE}: keep a copy of that elsewhere"
+    if loaded.master_key_command is not None:
+        master = "the master key that the command gives now"
+    say(f"Wrote {file}. It opens only under {master}.")
 
 
 @_keyring.command("restore")
@@ -140,33 +138,87 @@ def restore(
     merge: Annotated[
         bool, typer.Option("--merge", help="Add to a keyring that holds keys already.")
     ] = False,
+    master_key: Annotated[
+        Path | None,
+        typer.Option(help="The master.key that the copy was made under, if it was rotated since."),
+    ] = None,
 ) -> None:
-    """Take over the keys of a backup that was made under the same master.key.
+    """Take over the keys of a backup that was made under the same master key.
 
-    Where the keyring itself was lost, put master.key back first. What was destroyed stays so.
+    Where the keyring itself was lost, put master.key back first. What was destroyed stays so, and
+    what the log says was destroyed is destroyed again. The copy may come from a keyring of the
+    other kind: that is how one moves from a file to a database.
 
     \b
     Examples:
       rapport keyring restore keys-monday.db
       rapport keyring restore keys-monday.db --merge
+      rapport keyring restore keys-monday.db --merge --master-key master.key.before-monday
     """
-    if not file.is_file():
-        raise Failed(Exit.USAGE, f"There is no file {file}.")
-    folder = settings().keyring
-    added = restore_keyring(folder, file, merge=merge)
-    say(f"Took over {added} keys into {folder}. Now run `rapport keyring verify`.")
+    for given in (file, master_key):
+        if given is not None and not given.is_file():
+            raise Failed(Exit.USAGE, f"There is no file {given}.")
+    loaded = settings()
+    added = restore_keyring(loaded, file, merge=merge, under=master_key)
+    say(f"Took over {added} keys. Now run `rapport keyring verify`.")
+
+
+@_keyring.command("rotate")
+def rotate(
+    new_command: Annotated[
+        str | None,
+        typer.Option(
+            help="A program with its arguments that prints the new master key, as"
+            " RAPPORT_MASTER_KEY_COMMAND has one. Left out: a new one is put in master.key."
+        ),
+    ] = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Put the keyring under a new master key: all at once or not at all; no entry is touched.
+
+    Processes that run go on where they get the new key from the same place; others say that they
+    must be started again. Copies of the keyring from before open only under the old master key:
+    as long as both are kept, so is every key that was destroyed since.
+
+    \b
+    Examples:
+      rapport keyring rotate
+      rapport keyring rotate --format json
+    """
+    loaded = settings()
+    with _there(loaded):
+        pass
+    try:
+        done = rotate_keyring(loaded, new_command)
+    except NoNewMasterKey:
+        raise Failed(
+            Exit.USAGE,
+            "The master key comes from RAPPORT_MASTER_KEY_COMMAND.",
+            "Name the program that prints the new one by --new-command.",
+        ) from None
+    document = {"keys": done.keys, "kept": done.kept and str(done.kept)}
+    show(format_, document, f"{done.keys} keys are wrapped under the new master key.")
+    if done.kept is not None:
+        say(
+            f"The old one is now {done.kept}. Older copies of the keyring open under it alone: "
+            "keep it with them, apart; or destroy it with every copy of it, and they are buried."
+        )
+    if new_command is None:
+        say(f"Make a new copy of {loaded.keyring / MASTER_FILE}, and keep it elsewhere.")
+    else:
+        say("Set RAPPORT_MASTER_KEY_COMMAND to the new command, and start what runs again.")
 
 
 @contextmanager
-def _there(folder: Path) -> Iterator[FileKeyring]:
+def _there(loaded: Settings) -> Iterator[WrappedKeyring]:
     """The keyring, if there is one; a command that looks at it makes none."""
-    if not folder.exists():
+    if loaded.keyring_url is None and not loaded.keyring.exists():
         raise Failed(
             Exit.UNAVAILABLE,
-            f"There is no keyring at {folder}.",
+            f"There is no keyring at {loaded.keyring}.",
             "Look at RAPPORT_HOME and RAPPORT_KEYRING_DIR; `rapport migrate` makes one.",
         )
-    with open_keyring(folder) as keyring:
+    with keyring_of(loaded, first_use=False) as keyring:
         yield keyring
 
 

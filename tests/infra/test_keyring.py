@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from infra import keyring
+from infra import keyring_errors
 from infra.keyring import FileKeyring, KeyDestroyed, KeyringError, KeyUnknown, open_keyring
 
 ROOT = Path(__file__).parents[2]
@@ -586,7 +586,7 @@ def test_the_document_names_every_fault() -> None:
     """Idea 4: each code that an operator may meet is explained."""
     document = (ROOT / "docs/formats/keyring.md").read_text()
     faults = document.partition("## Faults")[2]
-    assert re.findall(r"^\| `(\w+)` \|", faults, re.MULTILINE) == sorted(keyring._SAYS)
+    assert re.findall(r"^\| `(\w+)` \|", faults, re.MULTILINE) == sorted(keyring_errors.SAYS)
 
 
 def test_messages_name_ids_only(ring: FileKeyring) -> None:
