@@ -107,7 +107,8 @@ class LogBroken(Exception):
             first=self.first, last=self.last, column=self.column, source=self.source
         )
         if self.proven is not None:
-            return f"{says} {self.proven.source} proves the first {self.proven.size} entries."
+            source = self.proven.source[:1].upper() + self.proven.source[1:]
+            return f"{says} {source} proves the first {self.proven.size} entries."
         return says if self.first == 1 else f"{says} {_UNPROVEN}"
 
 
@@ -146,7 +147,7 @@ def verify(
     Raises LogBroken, NoSuchClinic.
     """
     if acknowledged is not None:
-        trusted = [*trusted, Trusted(*acknowledged, "The last acknowledged head")]
+        trusted = [*trusted, Trusted(*acknowledged, "the last acknowledged head")]
     with ExitStack() as stack:
         # Entries come in one long stream; what is compared with them, on a connection beside it.
         beside = stack.enter_context(_snapshot(conninfo, clinic))

@@ -145,7 +145,8 @@ def verify(
                 id_,
                 acknowledged=acknowledged_head(loaded, id_),
                 trusted=[
-                    Trusted(each.checkpoint.size, each.checkpoint.root, each.name) for each in kept
+                    Trusted(each.checkpoint.size, each.checkpoint.root, f"receipt {each.name}")
+                    for each in kept
                 ],
                 progress=lambda done, total: advance("verified", done, total),
             )

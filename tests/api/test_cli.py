@@ -20,6 +20,8 @@ import typer
 from api.cli import command_line, terminal
 from domain.access import RecordRead, Role, access_stream
 from infra.identity import NotAuthentic
+from infra.keyring import open_keyring
+from infra.log_key import LogKey
 from infra.postgres import EmbeddedPostgres
 from projections.dossier import VIEWS
 from tests.api.commandline import PROGRAM, ROOT, Ran, rapport
@@ -259,6 +261,55 @@ def test_verify_says_what_it_proved(record: Record) -> None:
     assert {"size": document["size"], "root": document["root"]} == clinic["head"]
     assert clinic["acknowledged"] == clinic["head"]
     assert set(clinic["views"]) >= {"timeline", "caseload"}
+
+
+def test_verify_holds_the_log_against_kept_receipts(record: Record, tmp_path: Path) -> None:
+    """Receipts: the answer to a command, its proof, and a checkpoint, kept by whoever has them."""
+    body = '{"full_name": "Maria Beispiel"}'
+    answer = rapport("record", "register-person", "--body", body, "--format", "json").document
+    kept = {
+        "answer.json": json.dumps(answer),
+        "entry.tlog-proof": answer["entries"][0]["proof"],
+        "checkpoint": answer["checkpoint"],
+    }
+    options: list[str | Path] = []
+    for name, text in kept.items():
+        (tmp_path / name).write_text(text)
+        options += ["--receipt", tmp_path / name]
+    ran = rapport("verify", *options, "--format", "json")
+    assert ran.status == 0
+    assert {f"receipt {name}" for name in kept} <= {
+        each["source"] for each in ran.document["trusted"]
+    }
+    with open_keyring(record.home / "keyring") as keyring:
+        key = LogKey.of(keyring, UUID(record.truth["clinic"]))
+    assert rapport("verify", *options, "--key", str(key.verifier)).status == 0
+    promised = tmp_path / "promised"
+    promised.write_text(str(key.sign(answer["tree_size"] + 5, bytes(32))))
+    cut = rapport("verify", "--receipt", promised)
+    assert cut.status == terminal.Exit.FOUND
+    assert "are not in this log: receipt promised is for" in cut.err
+    promised.write_text(str(key.sign(answer["tree_size"], bytes(32))))
+    other = rapport("verify", "--receipt", promised)
+    assert "are not those that receipt promised is for" in other.err
+
+
+def test_verify_refuses_what_promises_nothing_of_this_log(record: Record, tmp_path: Path) -> None:
+    """Receipts: another log's, an altered one, and none at all."""
+    file, stranger = tmp_path / "kept", LogKey([bytes(32)])
+    file.write_text(str(stranger.sign(1, bytes(32))))
+    for options, said in (
+        ((), "was not signed by this log"),
+        (("--key", str(stranger.verifier)), "are not those that receipt kept is for"),
+        (("--key", "nonsense"), "is no public key"),
+    ):
+        ran = rapport("verify", "--receipt", file, *options)
+        assert ran.status in {terminal.Exit.FOUND, terminal.Exit.USAGE}
+        assert said in ran.err
+    file.write_text(file.read_text().replace("\n1\n", "\n2\n"))
+    ran = rapport("verify", "--receipt", file, "--key", str(stranger.verifier))
+    assert "it was altered" in ran.err
+    assert "cannot be read" in rapport("verify", "--receipt", tmp_path / "nowhere").err
 
 
 # --- replay ---------------------------------------------------------------------------------
