@@ -42,6 +42,10 @@ bench: $(VENV)/.installed-dev ## Run the benchmarks
 docs: $(VENV)/.installed-dev ## Generate docs/reference from the code
 	$(BIN)/python -m api.reference
 
+verifier: $(VENV)/.installed ## Build dist/rapport-verify.pyz, for people who have only a bundle
+	@mkdir -p dist
+	$(BIN)/python -m api.verifier.build dist/rapport-verify.pyz
+
 # Each lock is compiled under the one before it, so that the three never disagree.
 lock: $(VENV)/.installed-dev ## Resolve the dependencies again (upgrade: make lock COMPILE_FLAGS=--upgrade)
 	$(COMPILE) --output-file requirements/run.txt pyproject.toml
@@ -116,4 +120,4 @@ postgresql: ## Find a second PostgreSQL for the tests; on Debian install it when
 			apt-get -qq install --yes --no-install-recommends postgresql >/dev/null' || true; \
 	fi
 
-.PHONY: help install run test lint types imports format bench docs lock clean chromium postgresql
+.PHONY: help install run test lint types imports format bench docs verifier lock clean chromium postgresql

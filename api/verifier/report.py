@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from domain.disclosure import REDISCLOSURE_NOTICE
-from domain.event import Event, RecordedEvent
+from domain.event import Erased, Event, RecordedEvent
 from infra.bundle import Contents, Disclosed, Manifest, Withheld
 from projections.alliance_course import RatingRow
 from projections.caseload import Case
@@ -107,64 +107,62 @@ class _Page:
         if case is None:
             yield "<p>By then it had not been opened.</p>\n</section>"
             return
+        said = _Said()
         yield from _cited(
-            ("State", self._said(case.state, _words)),
-            ("Opened", self._said(case.opened_at, _minute)),
-            ("Constellation", self._said(case.constellation, _words)),
-            ("Modality", self._said(case.modality)),
-            ("Clients", self._said(case.clients, self._all_who)),
-            ("Therapists", self._said(case.therapists, self._all_who)),
-            ("Sessions held", self._said(case.sessions_held)),
-            ("Last session", self._said(case.last_session_at, _minute)),
+            ("State", said(case.state, _words)),
+            ("Opened", said(case.opened_at, _minute)),
+            ("Constellation", said(case.constellation, _words)),
+            ("Modality", said(case.modality)),
+            ("Clients", said(case.clients, self._all_who)),
+            ("Therapists", said(case.therapists, self._all_who)),
+            ("Sessions held", said(case.sessions_held)),
+            ("Last session", said(case.last_session_at, _minute)),
         )
         yield "</section>"
 
     # --- Tables
 
     def _consents(self) -> Iterator[str]:
-        def row(consent: ConsentRow) -> tuple[str, ...]:
+        def row(consent: ConsentRow, said: _Said) -> tuple[str, ...]:
             ended = consent.withdrawn_at
-            until = self._said(consent.valid_to, lambda at: _day(at) if at else "until withdrawn")
+            until = said(consent.valid_to, lambda at: _day(at) if at else "until withdrawn")
             return (
-                self._said(consent.at, _day),
-                self._said(consent.step, _step),
-                self._said(consent.scope, _words),
-                self._said(consent.party, self._who),
-                f"withdrawn {self._said(ended, _day)}" if ended else until,
+                said(consent.at, _day),
+                said(consent.step, _step),
+                said(consent.scope, _words),
+                said(consent.party, self._who),
+                f"withdrawn {said(ended, _day)}" if ended else until,
             )
 
         heads = ("Day", "Step", "Scope", "Who", "Until")
         yield from _table("Consents", heads, self._dossier.consents, row)
 
     def _goals(self) -> Iterator[str]:
-        def row(goal: GoalRow) -> tuple[str, ...]:
+        def row(goal: GoalRow, said: _Said) -> tuple[str, ...]:
             if known(goal.kind) is Kind.RATING:
-                scale = self._said(goal.scale, lambda scale: str(scale.value).upper())
-                said = f"{scale} {self._said(goal.level)}"
-                return (self._said(goal.at, _day), "rated", said, self._said(goal.by, self._who))
-            agreed = f"agreed by all {self._said(goal.agreed_at, _day)}" if goal.agreed_at else ""
-            status = self._said(goal.status, _words) if goal.status else ""
+                scale = said(goal.scale, lambda scale: str(scale.value).upper())
+                level = f"{scale} {said(goal.level)}"
+                return (said(goal.at, _day), "rated", level, said(goal.by, self._who))
+            agreed = f"agreed by all {said(goal.agreed_at, _day)}" if goal.agreed_at else ""
             return (
-                self._said(goal.at, _day),
-                f"revision {self._said(goal.revision)}",
-                self._said(goal.statement),
-                "; ".join(filter(None, (agreed, status))) or "not agreed by all",
+                said(goal.at, _day),
+                f"revision {said(goal.revision)}",
+                said(goal.statement),
+                "; ".join(filter(None, (agreed, said(goal.status, _words)))) or "not agreed by all",
             )
 
         heads = ("Day", "What", "Wording or level", "By whom, or where it stands")
         yield from _table("Goals", heads, self._dossier.goals, row)
 
     def _ratings(self) -> Iterator[str]:
-        def row(rating: RatingRow) -> tuple[str, ...]:
-            number = self._said(rating.session_number) if rating.session_number else "between"
-            scores = self._said(rating.scales, _scores)
-            after = " superseded" + _cite(rating.superseded_by) if rating.superseded_by else ""
+        def row(rating: RatingRow, said: _Said) -> tuple[str, ...]:
+            after = rating.superseded_by
             return (
-                self._said(rating.rated_at, _day),
-                number,
-                self._said(rating.instrument),
-                self._said(rating.rater, self._who),
-                scores + after,
+                said(rating.rated_at, _day),
+                said(rating.session_number) or "between",
+                said(rating.instrument),
+                said(rating.rater, self._who),
+                said(rating.scales, _scores) + (f"; superseded {_cite(after)}" if after else ""),
             )
 
         heads = ("Day", "Session", "Instrument", "Rated by", "Scores")
@@ -213,25 +211,22 @@ class _Page:
             return
         yield "<dl>"
         for name, value in told.items():
-            yield f"<dt>{escape(_words(name))}</dt><dd>"
-            yield from self._value(value)
-            yield "</dd>"
+            yield f"<dt>{escape(_words(name))}</dt><dd>{self._value(value)}</dd>"
         yield "</dl>"
 
-    def _value(self, value: Any) -> Iterator[str]:
+    def _value(self, value: Any) -> str:
         match value:
             case dict():
-                yield from self._fields(value)
+                return "".join(self._fields(value))
             case list() if any(isinstance(part, dict) for part in value):
-                for part in value:
-                    yield from self._value(part)
+                return "".join(map(self._value, value))
             case list():
-                said = ("not answered" if part is None else str(part) for part in value)
-                yield escape(", ".join(said))
+                return ", ".join(map(self._value, value))
             case bool():
-                yield "yes" if value else "no"
-            case _:
-                yield escape(self._named(str(value)))
+                return "yes" if value else "no"
+            case None:
+                return "not answered"
+        return escape(self._named(str(value)))
 
     # --- Words
 
@@ -248,13 +243,20 @@ class _Page:
     def _all_who(self, people: tuple[UUID, ...]) -> str:
         return ", ".join(f"{self._who(person)} ({person})" for person in people) or "nobody"
 
-    def _said(self, cell: Cell[T] | None, words: Callable[[T], str] = str) -> str:
-        """A value in words with its citation, escaped."""
+
+class _Said:
+    """Values in words, escaped; each cites its entry, unless that is the one of the whole row."""
+
+    def __init__(self, row: int = 0) -> None:
+        self._row = row
+
+    def __call__(self, cell: Cell[T] | None, words: Callable[[T], str] = str) -> str:
         if cell is None:
             return ""
-        value = known(cell)
-        said = "not in this copy" if value is None else words(value)
-        return escape(said) + _cite(cell)
+        gone = isinstance(cell.value, Erased)
+        said = "not in this copy" if gone else words(cell.value)  # type: ignore[arg-type]
+        cited = "" if cell.ref.version == self._row else f" {_cite(cell)}"
+        return escape(said) + cited
 
 
 def _parts(case: Case | None) -> Iterator[tuple[UUID, str]]:
@@ -269,8 +271,11 @@ def _parts(case: Case | None) -> Iterator[tuple[UUID, str]]:
 
 
 def _cite(cell: Cell[Any]) -> str:
-    version = cell.ref.version
-    return f' <a class="cite" href="#e{version}" aria-label="entry {version}">[{version}]</a>'
+    return _link(cell.ref.version)
+
+
+def _link(version: int) -> str:
+    return f'<a class="cite" href="#e{version}" aria-label="entry {version}">[{version}]</a>'
 
 
 def _facts(*facts: tuple[str, str | None]) -> Iterator[str]:
@@ -284,23 +289,29 @@ def _cited(*facts: tuple[str, str | None]) -> Iterator[str]:
 
 
 def _table(
-    title: str, heads: tuple[str, ...], rows: Mapping[int, T], told: Callable[[T], tuple[str, ...]]
+    title: str,
+    heads: tuple[str, ...],
+    rows: Mapping[int, T],
+    told: Callable[[T, _Said], tuple[str, ...]],
 ) -> Iterator[str]:
+    """A row for each entry that opened one; what another entry established cites that."""
     if not rows:
         return
     name = title.lower()
-    yield f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n<table>'
-    yield "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in heads) + "</tr>"
-    yield "</thead>\n<tbody>"
-    for row in rows.values():
-        yield "<tr>" + "".join(f"<td>{said}</td>" for said in told(row)) + "</tr>"
-    yield "</tbody>\n</table>\n</section>"
+    yield f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>'
+    yield f'<div class="wide" role="region" tabindex="0" aria-labelledby="{name}">\n<table>'
+    yield "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    yield '<th scope="col">Entry</th></tr></thead>\n<tbody>'
+    for version, row in sorted(rows.items()):
+        cells = (*told(row, _Said(version)), _link(version))
+        yield "<tr>" + "".join(f"<td>{said}</td>" for said in cells) + "</tr>"
+    yield "</tbody>\n</table>\n</div>\n</section>"
 
 
 def _scores(scales: Mapping[str, Any]) -> str:
     if not scales:
         return "no key known, raw items only"
-    return ", ".join(f"{name} {scored.text or 'none'}" for name, scored in scales.items())
+    return ", ".join(f"{_words(name)} {one.text or 'none'}" for name, one in scales.items())
 
 
 def _step(step: Step) -> str:
@@ -327,7 +338,7 @@ def _minute(at: datetime) -> str:
 
 def _second(at: datetime) -> str:
     utc = at.astimezone(UTC)
-    return f"{_day(utc)}, {utc:%H:%M:%S.%f} UTC"
+    return f"{_day(utc)}, {utc:%H:%M:%S}{f'.{utc:%f}' if utc.microsecond else ''} UTC"
 
 
 # Not by strftime: a page must not read otherwise where the machine's language is another.
@@ -354,7 +365,9 @@ dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
 dd > dl { margin: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0;
-  border-bottom: 1px solid #e3e1da; overflow-wrap: anywhere; }
+  border-bottom: 1px solid #e3e1da; }
+td:first-child, td:last-child { white-space: nowrap; }
+.wide { overflow-x: auto; }
 article { padding: .75rem 0; border-bottom: 1px solid #e3e1da; break-inside: avoid; }
 article:target { background: #e9f2f4; }
 a { color: #0a6885; }
@@ -362,7 +375,12 @@ a { color: #0a6885; }
 :focus-visible { outline: 3px solid #0a6885; outline-offset: 2px; }
 .note { border-left: 4px solid #0a6885; background: #e9f2f4; padding: .5rem 1rem;
   margin: 1rem 0; }
+@media (max-width: 36rem) {
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .35rem; }
+}
 @media print {
+  .wide { overflow: visible; }
   @page { margin: 18mm 16mm; }
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
