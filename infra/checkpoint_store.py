@@ -53,6 +53,8 @@ class Stamped:
     token: bytes
     """DER."""
     at: datetime
+    """By the authority's clock."""
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ class CheckpointStore:
     def stamped(self, origin: str, size: int | None = None) -> Stamped | None:
         """The timestamp of the checkpoint of that size, or the last there is."""
         rows = self._read(
-            "SELECT size, token, stamped_at AS at FROM rapport.timestamps "
+            "SELECT size, token, stamped_at AS at, received_at FROM rapport.timestamps "
             "WHERE clinic = %s AND origin = %s AND size = coalesce(%s, size) "
             "ORDER BY size DESC LIMIT 1",
             (origin, size),

@@ -248,7 +248,7 @@ class Notary:
             return
         last, now = self._store.stamped(self._origin), self._clock()
         state = self._store.states(self._origin).get(AUTHORITY, State())
-        recent = last is not None and last.at > now - self._plan.stamp_every
+        recent = last is not None and last.received_at > now - self._plan.stamp_every
         if recent or not self._is_due(state) or (last is not None and last.size >= kept.size):
             return
         try:
