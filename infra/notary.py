@@ -30,12 +30,19 @@ from infra.checkpoint_store import (
     State,
 )
 from infra.log_key import LogKey
-from infra.outward import Unanswered
+from infra.outward import Address, AddressUnusable, Unanswered
 from infra.promised import LogDiverged
 from infra.recorder import Head, StoreUnavailable
+from infra.settings import PREFIX, Settings, SettingsInvalid
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
-from infra.timestamp import Authority, TimestampBroken
-from infra.witness import Witness, WitnessElsewhere, WitnessRefuses
+from infra.timestamp import Authority, RootsUnusable, TimestampBroken, trusted_roots
+from infra.witness import (
+    Witness,
+    WitnessElsewhere,
+    WitnessesUnusable,
+    WitnessRefuses,
+    witnesses_of,
+)
 
 Clock = Callable[[], datetime]
 
@@ -78,6 +85,35 @@ class Plan:
     authority: Authority | None = None
     every: timedelta = timedelta(minutes=1)
     stamp_every: timedelta = timedelta(hours=1)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Plan":
+        """What the settings ask for. Raises SettingsInvalid, which names the variable."""
+        try:
+            witnesses = witnesses_of(settings.witnesses or "")
+        except WitnessesUnusable as error:
+            raise SettingsInvalid(f"{PREFIX}WITNESSES: {error}") from None
+        return cls(
+            witnesses,
+            _authority(settings),
+            timedelta(seconds=settings.checkpoint_interval),
+            timedelta(seconds=settings.timestamp_interval),
+        )
+
+
+def _authority(settings: Settings) -> Authority | None:
+    if settings.timestamp_url is None:
+        return None
+    try:
+        address = Address.parse(settings.timestamp_url, plain=True)
+    except AddressUnusable as error:
+        raise SettingsInvalid(f"{PREFIX}TIMESTAMP_URL: {error}") from None
+    if settings.timestamp_roots is None:
+        raise SettingsInvalid(f"{PREFIX}TIMESTAMP_URL needs {PREFIX}TIMESTAMP_ROOTS")
+    try:
+        return Authority(address, trusted_roots(settings.timestamp_roots))
+    except RootsUnusable as error:
+        raise SettingsInvalid(f"{PREFIX}TIMESTAMP_ROOTS: {error}") from None
 
 
 class _Alarmed(Exception):

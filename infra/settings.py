@@ -110,6 +110,38 @@ class Settings(BaseSettings):
         le=65535,
         description="TCP port the web server listens on; 0 takes any free one.",
     )
+    serve_log: bool = Field(
+        default=False,
+        description="Serve the log's checkpoints and hash tiles under `/log/<log id>/` to whoever "
+        "asks. They hold nothing that can be guessed, but their growth shows how much happens.",
+    )
+    witnesses: str | None = Field(
+        default=None,
+        description="Witnesses that cosign the log's checkpoints: for each its verifier key and "
+        "the URL of its submission prefix, all separated by spaces or new lines "
+        "(`docs/operate/witnesses.md`). A witness learns how much happens.",
+    )
+    checkpoint_interval: int = Field(
+        default=60,
+        ge=1,
+        description="Seconds between two checkpoints of a log that moves: they are signed, kept, "
+        "and shown to the witnesses.",
+    )
+    timestamp_url: str | None = Field(
+        default=None,
+        description="URL of an RFC 3161 timestamp authority that stamps checkpoints. It learns "
+        "that something was stamped, and nothing of what.",
+    )
+    timestamp_roots: Path | None = Field(
+        default=None,
+        description="PEM file of the certificates that the timestamp authority's must lead to. "
+        "Needed with `RAPPORT_TIMESTAMP_URL`.",
+    )
+    timestamp_interval: int = Field(
+        default=3600,
+        ge=1,
+        description="Seconds between two timestamps of a log that moves.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="How much the product's own log says. It never holds clinical content.",
@@ -120,7 +152,7 @@ class Settings(BaseSettings):
         """The keyring's folder, set or default."""
         return self.keyring_dir or self.home / "keyring"
 
-    @field_validator("home", "postgres_bin", "keyring_dir")
+    @field_validator("home", "postgres_bin", "keyring_dir", "timestamp_roots")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """A server outlives the folder it was started from."""
