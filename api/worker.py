@@ -1,6 +1,7 @@
 """The worker: keeps the views at the end of the log.
 
-It is woken by a notice, which is only a hint: it looks by itself every second. Any number of
+It is woken by a notice, which is only a hint: it looks by itself every half second, also for
+destroyed keys, so that nothing they sealed stays in its memory. Any number of
 workers may run: a view is moved by whoever holds its row, in one transaction with its rows, and
 the others pass on.
 """
@@ -18,7 +19,7 @@ from projections.view import Folds, LogReader, View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
 _FAR_BEHIND = 100_000
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger("rapport.views")
@@ -54,7 +55,7 @@ class Worker:
         self._build()
         self.settle()
         while self._step():
-            pass
+            self.settle()
 
     def run(self, stop: Event) -> None:
         """Works until `stop` is set; outlives lost connections."""
@@ -69,6 +70,7 @@ class Worker:
                         self.catch_up()
             except UNAVAILABLE as error:
                 _log.warning("views wait: %s", type(error).__name__)
+                self._forget()
                 stop.wait(_PAUSE_SECONDS)
 
     def _build(self) -> None:
@@ -96,8 +98,7 @@ class Worker:
         generation = self._store.generation()
         if generation == self._generation:
             return True
-        for folds in self._folds.values():
-            folds.clear()
+        self._forget()
         erased = {
             category: [Stream.parse(name) for name in self._store.erased_streams(category)]
             for category in {view.category for view in self._views.values()}
@@ -109,6 +110,12 @@ class Worker:
         if len(writers) == len(self._store.tracked(self._views)):
             self._generation = generation
         return self._generation == generation
+
+    def _forget(self) -> None:
+        """Holds nothing opened any more: a key was destroyed, or nobody can say."""
+        self._generation = None
+        for folds in self._folds.values():
+            folds.clear()
 
     def _refold(self, writer: Writer, name: str, stream: Stream) -> None:
         history: History = up_to(self._log.history(stream), writer.position)

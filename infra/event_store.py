@@ -57,6 +57,7 @@ _log = logging.getLogger("rapport.log")
 _COMMANDS_PER_BATCH = 256
 _ENTRIES_HELD = 50_000
 _ATTEMPTS = 100
+_NO_GENERATION = -1
 _SKEW_ALARM = timedelta(seconds=5)
 _SKEW_LIMIT = timedelta(seconds=60)
 
@@ -186,6 +187,7 @@ class ClinicLog:
         self._led = False
         self._cache = OpenedHistories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
+        keyring.on_destroyed(self.forget)
         self._promised = Promised(self._recorder, acknowledged, LogKey.of(keyring, clinic))
         try:
             self._head = self.check_acknowledged()
@@ -597,6 +599,13 @@ class ClinicLog:
     def _mac(self, purpose: str, message: bytes) -> bytes:
         _, key = self._keyring.key_for(self.clinic, f"clinic-{self.clinic}", "mac/0")
         return self._sealer.mac(key, f"mac/{purpose}", message)
+
+    def forget(self) -> None:
+        """Drops everything opened, and takes nothing in that was opened before this."""
+        self._complete.clear()
+        self._cache.clear(_NO_GENERATION)
+        self._mapper.forget()
+        self._sealer.forget()
 
     def _forget_erased(self) -> int:
         """Drops opened content from memory when any process destroyed a key."""

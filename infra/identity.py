@@ -85,6 +85,7 @@ class Tokens:
         self._clinic = clinic
         self._keyring = keyring
         self._sealer = Sealer()
+        keyring.on_destroyed(self._sealer.forget)
         self._clock = clock
         self._pool = ConnectionPool(
             pinned(conninfo, clinic),

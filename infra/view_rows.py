@@ -59,6 +59,7 @@ class Seals:
         self._keyring = keyring
         self._generation = keyring.generation()
         self._sealer = Sealer()
+        keyring.on_destroyed(self._sealer.forget)
 
     def sealed(
         self, view: str, table: str, stream: str, entry: int, row: NewRow

@@ -254,14 +254,13 @@ class WrappedKeyring(ABC):
                 forget()
 
     @contextmanager
-    def watched(self, settle: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
         """Meanwhile a thread looks every 0.5 s, and everything is forgotten once a key is gone.
 
-        Also where the ring does not answer: nobody could say then what must be forgotten. `settle`
-        is called at each look, to destroy what else has to be; it may raise what it likes.
+        Also where the ring does not answer: nobody could say then what must be forgotten.
         """
         stop = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(stop, settle), name="keyring")
+        watch = threading.Thread(target=self._watch, args=(stop,), name="keyring")
         watch.daemon = True
         watch.start()
         try:
@@ -270,23 +269,22 @@ class WrappedKeyring(ABC):
             stop.set()
             watch.join()
 
-    def _watch(self, stop: threading.Event, settle: Callable[[], object]) -> None:
+    def _watch(self, stop: threading.Event) -> None:
         seen: int | None = None
-        said = ""
+        moved, said = True, ""
         while not stop.wait(WATCH_SECONDS):
             trouble = ""
             try:
                 generation = self.generation()
-                if generation != seen:
+                # Once more half a second later: for what was being opened at that moment.
+                if moved or generation != seen:
                     self.forget_everywhere()
-                    seen = generation
-                settle()
-            except Exception as error:  # whatever it is, it must not end the watch
-                if isinstance(error, KeyringError):
-                    self.forget_everywhere()
-                trouble = _named(error)
+                moved, seen = generation != seen, generation
+            except KeyringError as error:
+                self.forget_everywhere()
+                trouble = error.code
                 if trouble != said:
-                    _log.warning("the keyring was looked at in vain: %s", trouble)
+                    _log.warning("the keyring does not answer: %s", trouble)
             said = trouble
 
     def _refresh(self) -> None:
@@ -518,11 +516,6 @@ class WrappedKeyring(ABC):
 
     def _rows(self) -> list[Row]:
         return [Row(*row) for row in self._execute(f"SELECT {ROW} FROM keys")]  # noqa: S608
-
-
-def _named(error: Exception) -> str:
-    """What may be logged of an error: its code, or of what kind it is."""
-    return error.code if isinstance(error, KeyringError) else type(error).__name__
 
 
 def _aad(clinic: UUID, key_id: UUID, stream: str, subject: str) -> bytes:
