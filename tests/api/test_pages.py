@@ -627,6 +627,10 @@ def test_an_entry_shows_its_receipt(site: Site) -> None:
         ):
             expect(card).to_contain_text(str(told))
         expect(visitor.page.locator("main")).to_contain_text("rapport verify")
+        with visitor.page.expect_download() as downloading:
+            card.get_by_role("link", name=".tlog-proof").click()
+        assert downloading.value.suggested_filename == f"entry-{entry.position}.tlog-proof"
+        assert downloading.value.path().read_text() == receipt.entries[0].proof
 
 
 def test_the_log_is_compared_with_what_was_acknowledged(site: Site) -> None:
