@@ -156,6 +156,8 @@ _READING: Mapping[str, Door] = {
     ),
     "log": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
     "log-entries": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
+    "log-proof": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
+    "log-consistency": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
     "receipt": Door(dict.fromkeys(Role, Reach.AUTHORED) | _OFFICER | _MACHINE),
     "instruments": Door(_EVERYBODY),
     "score": Door(_EVERYBODY),

@@ -30,8 +30,11 @@ _log = logging.getLogger("rapport.http")
 BODY_LIMIT: Final = 1 << 20
 """Bytes; no command needs a tenth of it."""
 
-OPEN: Final = frozenset({"live", "ready", "openapi", "sign-in", "sign-out", "static"})
-"""The routes, by name, that need no entrance: they show nothing of the record."""
+OPEN: Final = frozenset(
+    {"live", "ready", "openapi", "sign-in", "sign-out", "static", "log-checkpoint", "log-tile"}
+)
+"""The routes, by name, that need no entrance: they show nothing of the record, only how long it is
+where that is configured."""
 
 
 class DoorMissing(Exception):

@@ -33,6 +33,7 @@ from domain.role import (
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
+from infra.checkpoint import NoteBroken
 from infra.erased_keys import ErasedKeys
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
@@ -41,6 +42,7 @@ from infra.keyrings import keyring_of
 from infra.migrate import MigrationError, migrate, pending
 from infra.postgres import Database, open_database
 from infra.promised import LogDiverged
+from infra.published import PublishedLog
 from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
@@ -204,7 +206,7 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 """What the parts raise while they cannot be reached."""
 
-DAMAGED: tuple[type[Exception], ...] = (SealBroken, CanonicalError, TilesBroken)
+DAMAGED: tuple[type[Exception], ...] = (SealBroken, CanonicalError, TilesBroken, NoteBroken)
 """What the parts raise where stored bytes do not open to what was stored."""
 
 _NOT_READY: tuple[type[Exception], ...] = (*UNAVAILABLE, *DAMAGED, MigrationError)
@@ -229,6 +231,8 @@ def house(service: Service) -> House:
         sign_in=lambda persona: sign_in(service, persona),
         sign_out=lambda text: sign_out(service, text),
         patience=Patience(service.clock),
+        published=PublishedLog(service.log),
+        serves_log=service.settings.serve_log,
     )
 
 

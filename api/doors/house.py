@@ -50,6 +50,33 @@ class Log(Protocol):
     def keyed_id(self, *natural_key: str) -> UUID: ...
 
 
+class Continuation(Protocol):
+    """That a log of `new` entries continues one of `old`."""
+
+    @property
+    def old(self) -> int: ...
+    @property
+    def old_root(self) -> bytes: ...
+    @property
+    def new(self) -> int: ...
+    @property
+    def new_root(self) -> bytes: ...
+    @property
+    def path(self) -> Sequence[bytes]: ...
+
+
+class Published(Protocol):
+    """The clinic's log, as far as it is given out. None: there is no such thing in it."""
+
+    @property
+    def log_id(self) -> str: ...
+    def checkpoint(self) -> str: ...
+    def tile(self, name: str) -> bytes | None: ...
+    def entries(self, name: str) -> bytes | None: ...
+    def proof(self, position: int) -> str | None: ...
+    def consistency(self, old: int, new: int) -> Continuation | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LogStatus:
     """How far the log goes. `acknowledged`: (size, root) as remembered outside PostgreSQL."""
@@ -108,6 +135,10 @@ class House:
     sign_out: Callable[[str], None]
     """Ends the token of that text."""
     patience: "Patience"
+    published: Published
+    """The log as it is given out, a tile or a proof at a time."""
+    serves_log: bool
+    """Whether its tiles and checkpoints are served to whoever asks."""
 
     @property
     def clinic(self) -> UUID:

@@ -33,6 +33,7 @@ from api.routes import (
     session,
     supervision,
     task,
+    tiles,
 )
 
 ROUTERS = tuple(
@@ -68,6 +69,7 @@ ROUTERS = tuple(
         command,
         instrument,
         log,
+        tiles,
         access,
         health,
     )

@@ -41,7 +41,7 @@ def routes(practice: Practice) -> Iterator[tuple[str, RouteContext]]:
 
 def knock(practice: Practice, route: RouteContext, headers: dict[str, str]) -> Response:
     """A request at a route, with ids that are nobody's and a body that is empty."""
-    address = str(route.path).format(relationship=uuid4(), command_id=uuid4())
+    address = str(route.path).format(relationship=uuid4(), command_id=uuid4(), position=1)
     (method,) = route.methods or {"GET"}
     body: dict[str, str] | None = {} if method == "POST" else None
     return practice.client.request(method, address, headers=headers, json=body)
