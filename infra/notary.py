@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 import psycopg
 
-from infra.checkpoint import Checkpoint, NoteBroken, VerifierKey
+from infra.checkpoint import Checkpoint, NoteBroken
 from infra.checkpoint_store import (
     AUTHORITY,
     LOG,
@@ -311,7 +311,7 @@ class Notary:
         now = self._clock()
         later = State(state.size, failures, code, now + longest * _dice.uniform(0.5, 1.0))
         self._store.remember(self._origin, source, later, now)
-        _log.warning("%s: %s, %d times in a row", _called(source), code, failures)
+        _log.warning("%s: %s, %d times in a row", _who(source), code, failures)
 
     def _alarmed(self, code: str, size: int, told: int | None) -> _Alarmed:
         self._alarm(LOG, code, size, told)
@@ -338,9 +338,13 @@ _WHAT_TO_DO: Final = (
 
 def says(source: str, code: str, size: int, told: int | None) -> str:
     """What an alarm means, for people."""
-    return _SAYS[code].format(who=_called(source), size=size, told=told)
+    return _SAYS[code].format(who=_who(source), size=size, told=told)
 
 
-def _called(source: str) -> str:
-    """A witness by its name; whatever else is meant by what it is called."""
-    return f"witness {VerifierKey.parse(source).name}" if "+" in source else f"the {source}"
+def called(source: str) -> str:
+    """Of whom an alarm or a state is: a witness's name, or what it is called itself."""
+    return source.partition("+")[0]
+
+
+def _who(source: str) -> str:
+    return f"witness {called(source)}" if "+" in source else f"the {source}"
