@@ -1,4 +1,4 @@
-"""The worker: keeps the views at the end of the log.
+"""The worker: keeps the views at the end of the log, and the hashes that proofs begin from.
 
 It is woken by a notice, which is only a hint: it looks by itself every half second, also for
 destroyed keys, so that nothing they sealed stays in its memory. Any number of
@@ -13,6 +13,7 @@ from typing import Any
 
 from api.composition import UNAVAILABLE
 from domain.event import History, Stream
+from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, ViewStore, Writer
 from projections.rebuild import rebuild
 from projections.view import Folds, LogReader, View, up_to
@@ -36,14 +37,17 @@ class Worker:
         *,
         entries_at_once: int = _ENTRIES_AT_ONCE,
         far_behind: int = _FAR_BEHIND,
+        subtrees: SubtreeFiller | None = None,
     ) -> None:
-        """`far_behind`: by how many entries, before views are rebuilt instead of moved along."""
+        """`far_behind`: by how many entries, before views are rebuilt instead of moved along.
+        `subtrees`: keeps the hashes that proofs begin from; None: somebody else does."""
         self._views = {view.table: view for view in views}
         self._folds = {view.table: Folds(view) for view in views}
         self._log = log
         self._store = store
         self._entries_at_once = entries_at_once
         self._far_behind = far_behind
+        self._subtrees = subtrees
         self._generation: int | None = None
         store.make(views)
         for name in store.tracked(self._views):
@@ -56,6 +60,8 @@ class Worker:
         self.settle()
         while self._step():
             self.settle()
+        if self._subtrees is not None:
+            self._subtrees.fill(self._log.head_size())
 
     def run(self, stop: Event) -> None:
         """Works until `stop` is set; outlives lost connections."""

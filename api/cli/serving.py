@@ -20,6 +20,7 @@ from api.composition import Service, open_service, personas
 from api.demo import DemonstrationStuck
 from api.worker import Worker
 from infra.settings import Settings
+from infra.tiles import SubtreeFiller
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 
@@ -184,7 +185,8 @@ class _Watched(Worker):
     """Shows whoever watches that it keeps up."""
 
     def __init__(self, service: Service, store: ViewStore) -> None:
-        super().__init__(VIEWS.all(), service.log, store)
+        subtrees = SubtreeFiller(service.database.dsn("views"), service.clinic)
+        super().__init__(VIEWS.all(), service.log, store, subtrees=subtrees)
         self._alive = service.settings.home / "worker.alive"
 
     def catch_up(self) -> None:
