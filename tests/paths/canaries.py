@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from io import StringIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import DictRow, dict_row
 
 from domain.appointment import CancelSession, ScheduleSession
 from domain.clinic import AttestInstrumentLicence, Scope
@@ -25,6 +29,12 @@ from domain.relationship import Initiator, relationship_stream
 from domain.session import Emergency
 from domain.task import Aim, ProposeTask
 from domain.withdrawal import WithdrawConsent
+from infra.canonical import encode
+from infra.keyring import Keyring
+from infra.postgres import Database
+from infra.recorder import entry_of, pinned
+from infra.sealing import Sealer, entry_aad
+from infra.view_rows import Seals
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 from projections.rebuild import rebuild
@@ -257,3 +267,39 @@ def read_everything(house: House) -> None:
         for door in ("", "/timeline", "/alliance", "/consents", "/goals", "/access"):
             practice.shown(who, f"/relationships/{house.relationship}{door}")
         practice.shown(who, "/relationships")
+
+
+# --- What opens -----------------------------------------------------------------------------
+
+
+def opened(database: Database, clinic: UUID, ring: Keyring) -> Iterator[tuple[str, bytes]]:
+    """Everything that somebody with database, keyring and master key can open: each entry and each
+    group of a view's row, by where it stands."""
+    with psycopg.connect(database.dsn("owner"), row_factory=dict_row) as connection:
+        for row in connection.execute("SELECT * FROM rapport.entries WHERE clinic = %s", (clinic,)):
+            entry = entry_of(row)
+            key = ring.get(clinic, entry.envelope.key_id)
+            if key is not None:
+                content = Sealer().open_entry(key, entry_aad(entry.envelope), entry.sealed)
+                yield f"{row['stream']} {row['topic']}", content
+    seals = Seals(clinic, ring)
+    views = pinned(database.dsn("views"), clinic)
+    with psycopg.connect(views, row_factory=dict_row) as connection:
+        for (table,) in _tables_of_views(connection):
+            rows = connection.execute(sql.SQL("SELECT * FROM {}").format(_view(table)))
+            for row in rows:
+                told = seals.opened(table.rpartition("_v")[0], table, row)
+                yield f"{table} {told.stream}", repr(told.columns).encode()
+                for group in told.groups.values():
+                    yield f"{table} {told.stream}", encode(group)
+
+
+def _tables_of_views(connection: Connection[DictRow]) -> list[tuple[str]]:
+    found = connection.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'views' ORDER BY tablename"
+    )
+    return [(row["tablename"],) for row in found]
+
+
+def _view(table: str) -> sql.Identifier:
+    return sql.Identifier("views", table)
