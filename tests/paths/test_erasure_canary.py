@@ -171,6 +171,7 @@ def confided(home: Path, postgres: EmbeddedPostgres) -> Erased:
     """The year, told through the doors, read by the views; and all that was given out of it."""
     clock = Clock(datetime(2026, 3, 2, 9, 0, tzinfo=UTC))
     with open_service(Settings(home=home), clock=clock) as service, worked(service) as worker:
+        assert isinstance(service.keyring, FileKeyring)
         clinic = Clinic(service.clinic, service.database, home, service.keyring, service.log, clock)
         app = create_app(service)
         client = TestClient(app, HERE, client=("127.0.0.1", 50_000))
