@@ -195,20 +195,20 @@ def check(
     folder: Path,
     key: VerifierKey,
     *,
-    against: str | None = None,
+    against: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Checks every file of an exported folder against the key of its log, and nothing else.
 
-    `against`: a checkpoint of the same log that was kept elsewhere; the folder must continue it.
-    Raises FolderBroken, or NoteBroken for an `against` that the key has not signed.
+    `against`: what the same log signed before, kept elsewhere; the folder must continue it.
+    Raises FolderBroken.
     """
     checkpoint = checkpoint_of(folder, key)[1]
     entries = (folder / ENTRIES).is_dir()
     read = reader_of(folder)
     verify_tiles(read, checkpoint.size, checkpoint.root, entries=entries, progress=progress)
     if against is not None:
-        require_continues(read, checkpoint, Checkpoint.verified(against, key))
+        require_continues(read, checkpoint, against)
     return Checked(checkpoint, entries)
 
 

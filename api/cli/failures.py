@@ -11,6 +11,7 @@ from api.importer import MappingBroken
 from api.problems import Fault
 from infra.acknowledged import AcknowledgedHeadBroken
 from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed
+from infra.checkpoint import NoteBroken
 from infra.keyring import KeyringError
 from infra.migrate import MigrationError
 from infra.postgres import PostgresError
@@ -31,6 +32,8 @@ def explain(error: Exception) -> Failed | None:
             return Failed(Exit.FOUND, f"{error.detail} ({error.code})")
         case LogBroken() | LogDiverged() | TilesBroken():
             return Failed(Exit.FOUND, str(error))
+        case NoteBroken():
+            return Failed(Exit.FOUND, "A checkpoint that is kept was not signed by this log.")
         case AcknowledgedHeadBroken():
             return Failed(Exit.FOUND, f"The file {error} of heads is not whole.", _RUN_VERIFY)
         case SealBroken():

@@ -18,6 +18,7 @@ _PARTS = {
     "reading": ("read",),
     "replay": ("replay",),
     "record": ("migrate", "clinic", "verify"),
+    "log": ("log",),
     "views": ("rebuild",),
     "backup": ("backup", "restore"),
     "scoring": ("score", "gas", "gbo"),

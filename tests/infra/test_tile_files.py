@@ -22,8 +22,12 @@ SIZE = 256 * 256 + 300
 """Two full tiles of level 1, below a partial one of level 2, beside partial ones of 1 and 0."""
 
 
+def head(size: int, root: bytes) -> Checkpoint:
+    return Checkpoint(KEY.name, size, root)
+
+
 def signed(size: int, root: bytes) -> str:
-    return str(SIGNER.sign(Checkpoint(KEY.name, size, root).body()))
+    return str(SIGNER.sign(head(size, root).body()))
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_a_later_export_adds_what_is_new(stored: Stored, tmp_path: Path) -> None
     assert (tmp_path / "tile/0/000").stat() == kept
     assert not (tmp_path / "tile/0/001.p").exists()
     assert (
-        check(tmp_path, KEY, against=signed(510, mth(stored.leaves[:510]))).checkpoint.size == 1_000
+        check(tmp_path, KEY, against=head(510, mth(stored.leaves[:510]))).checkpoint.size == 1_000
     )
 
 
@@ -258,12 +262,12 @@ def test_a_folder_is_held_against_what_was_kept_elsewhere(folder: Path) -> None:
     """Consistency: an earlier checkpoint is continued; a longer one, or another, is not."""
     leaves = numbered(SIZE)
     for size in (0, 1, 256, 65_000, SIZE):
-        check(folder, KEY, against=signed(size, mth(leaves[:size])))
+        check(folder, KEY, against=head(size, mth(leaves[:size])))
     with pytest.raises(FolderBroken) as broken:
-        check(folder, KEY, against=signed(SIZE + 1, mth([*leaves, b"one more"])))
+        check(folder, KEY, against=head(SIZE + 1, mth([*leaves, b"one more"])))
     assert broken.value.code == "behind"
     with pytest.raises(FolderBroken) as broken:
-        check(folder, KEY, against=signed(300, mth(leaves[1:301])))
+        check(folder, KEY, against=head(300, mth(leaves[1:301])))
     assert broken.value.code == "diverged"
 
 
