@@ -149,15 +149,16 @@ def export(
 ) -> None:
     """Write the log as files: hash tiles, and a signed checkpoint that covers them.
 
-    A folder that is there already is continued, if the log still continues it. Any web server can
-    serve it, and any reader of tiles can check it. Entries are readable by you alone; that they
-    were read is an entry itself.
+    A folder that is there already is continued, with entries if it has some, and only if the log
+    still continues it. Any web server can serve it, and any reader of tiles can check it. Entries
+    are readable by you alone; that they were read is an entry itself.
 
     \b
     Examples:
       rapport log export tiles
       rapport log export tiles --entries
     """
+    entries = entries or (folder / tile_files.ENTRIES).is_dir()
     with _opened() as (service, published), progress_bar() as advance:
         if entries:
             enter(house(service), who_asks(service, token_file, None), _BUNDLES)
