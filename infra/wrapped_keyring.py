@@ -387,7 +387,10 @@ class WrappedKeyring(ABC):
             if held and not merge:
                 raise KeyringError("not_empty")
             ours = [_rewrapped(row, wrap, self._wrap) for row in rows]
-            return sum(self._took_over(row) for row in ours)
+            taken = sum(self._took_over(row) for row in ours)
+        self._refresh()
+        self._scrub()
+        return taken
 
     def _took_over(self, row: Row) -> bool:
         """Whether the row brought a key; if not, what it knows of a destroyed one is kept."""
