@@ -158,6 +158,7 @@ _READING: Mapping[str, Door] = {
     "log-entries": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
     "log-proof": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
     "log-consistency": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _MACHINE),
+    "metrics": Door({Role.COMPLIANCE_OFFICER: Reach.CLINIC} | _OFFICE | _MACHINE),
     "receipt": Door(dict.fromkeys(Role, Reach.AUTHORED) | _OFFICER | _MACHINE),
     "instruments": Door(_EVERYBODY),
     "score": Door(_EVERYBODY),

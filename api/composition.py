@@ -4,12 +4,15 @@ Doors receive what stands here; only this module, the command line and the worke
 """
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from threading import Event, Thread
 from typing import Literal
 from uuid import UUID, uuid4
 
@@ -34,12 +37,14 @@ from infra import canonical
 from infra.acknowledged import AcknowledgedHead, remembered
 from infra.canonical import CanonicalError
 from infra.checkpoint import NoteBroken
+from infra.checkpoint_store import CheckpointStore
 from infra.erased_keys import ErasedKeys
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
 from infra.keyring import KeyringError, WrappedKeyring
 from infra.keyrings import keyring_of
 from infra.migrate import MigrationError, migrate, pending
+from infra.notary import Plan
 from infra.postgres import Database, open_database
 from infra.promised import LogDiverged
 from infra.published import PublishedLog
@@ -48,6 +53,7 @@ from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
 from infra.tiles import TilesBroken
 from infra.view_store import ViewStore
+from infra.vouching import Vouching, vouching
 from projections.dossier import VIEWS, Views
 from projections.view import ViewReader
 
@@ -55,6 +61,10 @@ Progress = Callable[[str], None]
 
 # Advisory lock of whoever begins a clinic: the bytes of "founding" as a number.
 _FOUNDING = int.from_bytes(b"founding", "big")
+
+_LOOK_AGAIN_SECONDS = 5.0
+
+_log = logging.getLogger("rapport.keyring")
 
 
 class ClinicUnclear(Exception):
@@ -78,6 +88,15 @@ class Service:
     @property
     def records(self) -> Records:
         return Records(self.log)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Who is asked to vouch for the log; SettingsInvalid where what is set is of no use."""
+        return Plan.of(self.settings)
+
+    def vouching(self) -> Vouching:
+        """How far others vouch for the log, and what stands against it."""
+        return vouching(CheckpointStore(self.log.datastore), self.plan, self.log.key)
 
     def acknowledged(self) -> tuple[int, bytes] | None:
         """(size, root) of the last head acknowledged to anybody, kept outside PostgreSQL."""
@@ -142,6 +161,8 @@ def open_service(
         opened.callback(tokens.close)
         views = ViewStore(database.dsn("app"), clinic, keyring)
         opened.callback(views.close)
+        opened.enter_context(keyring.watched())
+        opened.enter_context(_destroying_again(log, keyring, settings))
         yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
 
 
@@ -158,6 +179,34 @@ def destroy_again(log: ClinicLog, keyring: WrappedKeyring, settings: Settings) -
     missing = erased.read() - keyring.destroyed(log.clinic)
     if missing:
         keyring.destroy_again(log.clinic, missing)
+
+
+@contextmanager
+def _destroying_again(
+    log: ClinicLog, keyring: WrappedKeyring, settings: Settings
+) -> Iterator[None]:
+    """Looks also while something is served: for an erasure that was noted by a process that did
+    not live to carry it out, and for what a restore of the keyring brings back."""
+    stop = Event()
+
+    def look() -> None:
+        settled: tuple[int, int] | None = None
+        while not stop.wait(_LOOK_AGAIN_SECONDS):
+            try:
+                found = keyring.generation(), log.head_size()
+                if found != settled:
+                    destroy_again(log, keyring, settings)
+                    settled = found
+            except Exception as error:  # the next look may be luckier
+                _log.warning("what is to be destroyed was not seen: %s", type(error).__name__)
+
+    thread = Thread(target=look, name="destroying again", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def clinic_in(database: Database, settings: Settings) -> UUID | None:
@@ -233,6 +282,8 @@ def house(service: Service) -> House:
         patience=Patience(service.clock),
         published=PublishedLog(service.log),
         serves_log=service.settings.serve_log,
+        vouching=service.vouching,
+        view_positions=lambda: _view_positions(service),
     )
 
 
@@ -322,16 +373,30 @@ def _readiness(service: Service) -> Iterator[Check]:
             return  # the others would only wait for the same thing
         yield Check(name, passed=True)
     yield Check("views", passed=True, detail=_lag(service))
+    yield Check("witnesses", passed=True, detail=_vouched(service.vouching()))
 
 
 def _lag(service: Service) -> str:
     """How far the slowest view is behind; that is the worker's to mend, and no reason to stop."""
-    tables = [view.table for view in VIEWS.all()]
-    tracked = service.views.tracked(tables)
-    if len(tracked) < len(tables):
+    positions = _view_positions(service)
+    if len(positions) < len(VIEWS.all()):
         return "not built yet"
-    slowest = min(place.position for place in tracked.values())
-    return f"{max(0, service.log.head_size() - slowest)} entries behind"
+    return f"{max(0, service.log.head_size() - min(positions.values()))} entries behind"
+
+
+def _view_positions(service: Service) -> dict[str, int]:
+    tracked = service.views.tracked([view.table for view in VIEWS.all()])
+    return {name: place.position for name, place in tracked.items()}
+
+
+def _vouched(now: Vouching) -> str:
+    """Alarms first. They do not stop the service: no outsider may close the clinic's record."""
+    if now.alarms:
+        return "ALARM: " + ", ".join(sorted({alarm.code for alarm in now.alarms}))
+    if not now.witnesses:
+        return "none configured"
+    current = sum(each.size == now.size for each in now.witnesses)
+    return f"{current} of {len(now.witnesses)} cosigned the last checkpoint"
 
 
 def _require_current(service: Service) -> None:

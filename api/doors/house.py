@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from api import access
 from api.access import DOORS, Principal
+from api.doors.vouching import Vouching
 from api.problems import CrossSiteRequest, Fault, NotAuthenticated, TooManyDenials
 from domain.access import NoteDenial, Role
 from domain.event import Policy, RecordedEvent
@@ -139,6 +140,10 @@ class House:
     """The log as it is given out, a tile or a proof at a time."""
     serves_log: bool
     """Whether its tiles and checkpoints are served to whoever asks."""
+    vouching: Callable[[], Vouching]
+    """How far others vouch for the log, and what stands against it."""
+    view_positions: Callable[[], Mapping[str, int]]
+    """How far each view that was built has come."""
 
     @property
     def clinic(self) -> UUID:

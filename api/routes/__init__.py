@@ -20,6 +20,7 @@ from api.routes import (
     hold,
     instrument,
     log,
+    metrics,
     note,
     outcome,
     person,
@@ -72,5 +73,6 @@ ROUTERS = tuple(
         tiles,
         access,
         health,
+        metrics,
     )
 )

@@ -35,7 +35,7 @@ def routes(practice: Practice) -> Iterator[tuple[str, RouteContext]]:
     """Each route of the API that leads through a door, by that door."""
     for route in iter_route_contexts(app_of(practice).routes):
         for door in doors_of(route):
-            if str(route.path).startswith("/api/"):
+            if str(route.path).startswith(("/api/", "/metrics")):
                 yield door, route
 
 

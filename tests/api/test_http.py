@@ -43,6 +43,7 @@ def test_readiness_names_what_it_depends_on(practice: Practice) -> None:
         "migrations": (True, ""),
         "acknowledged head": (True, ""),
         "views": (True, "1 entries behind"),
+        "witnesses": (True, "none configured"),
     }
 
 
