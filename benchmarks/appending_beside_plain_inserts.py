@@ -16,7 +16,7 @@ from eventsourcing.application import Application
 from eventsourcing.domain import DomainEvent
 from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.bench import Contender, Measured, compare, database, together
+from benchmarks.harness import Contender, Measured, compare, database, together
 from domain.access import ReadRecord, Role
 from domain.records import Author, Proposal
 from infra.acknowledged import AcknowledgedHead
