@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.cli import witnesses
 from api.cli.operator import TokenFileOption, who_asks
 from api.cli.terminal import (
     Exit,
@@ -184,6 +185,9 @@ def export(
         document,
         f"{exported.size} entries in {folder}: {exported.written} files are new.",
     )
+
+
+_log.command("witnesses")(witnesses.witnesses)
 
 
 @contextmanager

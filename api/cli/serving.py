@@ -19,13 +19,17 @@ from api.cli.terminal import Exit, Failed, keep_trace, say, settings
 from api.composition import Service, open_service, personas
 from api.demo import DemonstrationStuck
 from api.worker import Worker
+from infra.checkpoint_store import CheckpointStore
+from infra.notary import Notary, Plan
+from infra.recorder import ClinicDatastore
 from infra.settings import Settings
-from infra.tiles import SubtreeFiller
+from infra.tiles import SubtreeFiller, TiledHashes
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 
 _PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 600.0
+_LAST_SECONDS = 5.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,6 +70,7 @@ def serve(
             "--demo fills the embedded database only, and RAPPORT_DATABASE_URL names another.",
             "Unset it, or leave out --demo.",
         )
+    Plan.of(loaded)  # what cannot be used is told before anything is opened
     with ExitStack() as opened:
         opened.enter_context(_stoppable())
         listener = opened.enter_context(_listening(loaded.host, loaded.port))
@@ -76,12 +81,16 @@ def serve(
                 _catch_up(service)
         _log_to_stderr(loaded)
         if worker:
+            opened.enter_context(_signing(service))
             opened.enter_context(_working(service))
         _run(service, listener)
 
 
 def work() -> None:
     """Keep the views at the end of the log, until stopped. Any number of workers may run.
+
+    It signs checkpoints of the log too, and has witnesses and a timestamp authority vouch for
+    them, where such are set.
 
     It touches `worker.alive` in RAPPORT_HOME whenever the views are up to date, at least once a
     minute while it is well.
@@ -91,10 +100,12 @@ def work() -> None:
       rapport work
     """
     loaded = settings()
+    Plan.of(loaded)  # what cannot be used is told before anything is opened
     with _stoppable(), open_service(loaded, progress=say) as service, _views(service) as store:
         _log_to_stderr(loaded)
         say(f"Keeping the views of clinic {service.clinic} in the {service.database.description}.")
-        _Watched(service, store).run(threading.Event())
+        with _signing(service):
+            _Watched(service, store).run(threading.Event())
 
 
 # --- The web --------------------------------------------------------------------------------
@@ -206,28 +217,63 @@ def _catch_up(service: Service) -> None:
 
 @contextmanager
 def _working(service: Service) -> Iterator[None]:
-    """A worker in a thread of this process. What it cannot do must not take the doors along."""
-    stop = threading.Event()
+    """A worker beside the doors."""
     with _views(service) as store:
 
-        def run() -> None:
-            pause = _PAUSE_SECONDS
-            while not stop.is_set():
-                try:
-                    _Watched(service, store).run(stop)
-                except Exception as error:  # told, kept, tried again
-                    failed = keep_trace(error)
-                    say(f"The views stand still. {failed.what} {failed.mend}")
-                    stop.wait(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        def work(stop: threading.Event) -> None:
+            _Watched(service, store).run(stop)
 
-        thread = threading.Thread(target=run, name="worker", daemon=True)
-        thread.start()
-        try:
+        with _beside("worker", work, "The views stand still."):
             yield
-        finally:
-            stop.set()
-            thread.join()
+
+
+@contextmanager
+def _signing(service: Service) -> Iterator[None]:
+    """A notary beside the worker: the log's heads are signed, and others vouch for them."""
+    datastore = ClinicDatastore(service.database.dsn("app"), service.clinic, pool_size=2)
+    notary = Notary(
+        service.log,
+        TiledHashes(datastore),
+        CheckpointStore(datastore),
+        service.plan,
+        service.clock,
+    )
+    try:
+        # It may wait for somebody outside; what it has done so far is kept.
+        with _beside("notary", notary.run, "Checkpoints stand still.", _LAST_SECONDS):
+            yield
+    finally:
+        datastore.close()
+
+
+@contextmanager
+def _beside(
+    name: str, work: Callable[[threading.Event], None], fails: str, seconds: float | None = None
+) -> Iterator[None]:
+    """Work in a thread of this process. What it cannot do must not take the doors along.
+
+    At the end it is waited for, so many seconds at most if that is given.
+    """
+    stop = threading.Event()
+
+    def run() -> None:
+        pause = _PAUSE_SECONDS
+        while not stop.is_set():
+            try:
+                work(stop)
+            except Exception as error:  # told, kept, tried again
+                failed = keep_trace(error)
+                say(f"{fails} {failed.what} {failed.mend}")
+                stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(seconds)
 
 
 # --- Both -----------------------------------------------------------------------------------
