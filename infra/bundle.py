@@ -437,7 +437,6 @@ def write(path: Path, data: bytes) -> None:
 def read(path: Path) -> bytes:
     """The bytes of a bundle's file; BundleBroken, OSError."""
     with path.open("rb") as file:
-        data = file.read(BYTES_LIMIT + 1)
-    if len(data) > BYTES_LIMIT:
-        raise BundleBroken("too_large")
-    return data
+        if os.fstat(file.fileno()).st_size > BYTES_LIMIT:
+            raise BundleBroken("too_large")
+        return file.read(BYTES_LIMIT + 1)  # `unpacked` refuses what is longer

@@ -362,6 +362,7 @@ p { margin: .35rem 0; }
 dl { display: grid; grid-template-columns: minmax(8rem, 13rem) 1fr; gap: .15rem 1rem;
   margin: .5rem 0; }
 dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
+dd, td { unicode-bidi: isolate; }
 dd > dl { margin: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0;

@@ -115,7 +115,7 @@ def _fits(name: str, verdict: Verdict) -> Iterator[str]:
 def _points(mark: str, points: list[Point]) -> Iterator[str]:
     for point in points:
         yield fill(
-            point.says,
+            "".join(letter if letter.isprintable() else "?" for letter in point.says),
             _WIDTH,
             initial_indent=f"  {mark} ",
             subsequent_indent="    ",
