@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,7 +24,8 @@ from infra.checkpoint import COSIGNATURE, Checkpoint, SignedNote, VerifierKey
 from infra.checkpoint_store import CheckpointStore, Cosigned, KeptCheckpoint
 from infra.promised import LogDiverged
 from infra.recorder import ClinicDatastore
-from infra.tiles import TilesBroken
+from infra.tile_files import export
+from infra.tiles import SignedTree, TiledHashes, TilesBroken
 from infra.timestamp import Timestamp
 from tests.api.conftest import SECRET, House, Somebody
 
@@ -267,6 +269,26 @@ def test_a_head_that_a_witness_cosigned_goes_along(house: House) -> None:
         verified(made.data, witnesses=[Witness("witness.example/w2").key])
     with pytest.raises(BundleBroken, match="timestamp_malformed"):
         verified(made.data, roots=[])
+
+
+def test_the_exported_log_proves_that_none_is_missing(house: House, tmp_path: Path) -> None:
+    """Evidence bundle: what was the clinic's statement is proven by the tiles of its log."""
+    made = bundle(house, house.therapist)
+    assert "complete" in not_proven(shown(house, made))
+    house.practice.later(days=1)
+    house.practice.recorded(house.therapist, house.held())
+    log = house.practice.service.log
+    note = log.checkpoint()
+    head = Checkpoint.parse(SignedNote.parse(note).text)
+    store = ClinicDatastore(house.practice.clinic.database.dsn("read"), log.clinic)
+    try:
+        tree = SignedTree(TiledHashes(store), head.size, head.root)
+        export(tmp_path / "log", note, tree, log.key.verifier, entries=True)
+    finally:
+        store.close()
+    verdict = verified(made.data, log=tmp_path / "log")
+    assert "complete" in codes(verdict)
+    assert "complete" not in not_proven(verdict)
 
 
 def test_another_key_is_another_log(house: House) -> None:

@@ -134,7 +134,7 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     known = {
         "rapport replay": record.relationship,
         "rapport read": record.relationship,
-        "rapport export-dossier": record.relationship,
+        "rapport export": record.relationship,
         "rapport token": therapist,
     }
     for words, help_text in commands().items():
