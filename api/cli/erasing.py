@@ -200,7 +200,7 @@ def issue_again(
     \b
     Examples:
       rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55
-      rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 again.json --html again.html
+      rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 again.json
     """
     with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
         complete(service)

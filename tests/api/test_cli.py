@@ -121,6 +121,10 @@ ENDS_OTHERWISE = {
     "rapport token revoke 0b0e2f6c-3a0c-4d0f-9a54-3f1c58b0a0c1": 1,  # nobody's token
     "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis objected --dry-run": 1,
     "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful": 1,
+    "rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55": 1,  # nothing was erased
+    "rapport erasure certificate 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 again.json": 1,
+    "rapport erasure check erased.json": 2,  # no such file
+    "rapport erasure again erased.json": 2,
 }
 
 
