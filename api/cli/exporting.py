@@ -33,6 +33,23 @@ from infra.bundle import BundleBroken
 
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
 
+RelationshipArgument = Annotated[UUID, typer.Argument(help="The relationship's id.")]
+KnownAtOption = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="TIME", help="As it was known then. Default: now."),
+]
+HappenedByOption = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="TIME", help="Of what had happened by then."),
+]
+PurposeOption = Annotated[
+    str | None, typer.Option(help="For what it is made; it stands in the account.")
+]
+RecipientOption = Annotated[
+    RecipientKind | None,
+    typer.Option(help="For whom, where not for whoever asks: restrictions bind it."),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("export")(export_bundle)
@@ -40,25 +57,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export_bundle(
-    relationship: Annotated[UUID, typer.Argument(help="The relationship's id.")],
+    relationship: RelationshipArgument,
     file: Annotated[
         Path, typer.Option("--output", "-o", help="The new bundle, readable by you alone.")
     ],
-    known_at: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="As it was known then. Default: now."),
-    ] = None,
-    happened_by: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Of what had happened by then."),
-    ] = None,
-    purpose: Annotated[
-        str | None, typer.Option(help="For what it is made; it stands in the account.")
-    ] = None,
-    recipient: Annotated[
-        RecipientKind | None,
-        typer.Option(help="For whom, where not for whoever asks: restrictions bind it."),
-    ] = None,
+    known_at: KnownAtOption = None,
+    happened_by: HappenedByOption = None,
+    purpose: PurposeOption = None,
+    recipient: RecipientOption = None,
     only: Annotated[
         list[int] | None,
         typer.Option(
@@ -144,23 +150,12 @@ def _in_words(file: Path, made: Made, key: str) -> str:
 
 
 def export_dossier(
-    relationship: Annotated[UUID, typer.Argument(help="The relationship's id.")],
+    relationship: RelationshipArgument,
     file: Annotated[Path, typer.Argument(help="The new file, readable by you alone.")],
-    known_at: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="As it was known then. Default: now."),
-    ] = None,
-    happened_by: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Of what had happened by then."),
-    ] = None,
-    purpose: Annotated[
-        str | None, typer.Option(help="For what it is made; it stands in the account.")
-    ] = None,
-    recipient: Annotated[
-        RecipientKind | None,
-        typer.Option(help="For whom, where not for whoever asks: restrictions bind it."),
-    ] = None,
+    known_at: KnownAtOption = None,
+    happened_by: HappenedByOption = None,
+    purpose: PurposeOption = None,
+    recipient: RecipientOption = None,
     as_: AsOption = None,
     role: RoleOfOption = None,
     token_file: TokenFileOption = None,
