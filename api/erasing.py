@@ -298,9 +298,13 @@ def _destructions(
 ) -> Iterator[Destruction]:
     """Each of the entries as the table holds it, opened, with its proof."""
     stored = service.log.disclosed(noted[0][0].stream)
-    gone: set[UUID] = set()
+    erasures = [
+        (entry.position, event)
+        for stream in service.log.streams("erasure")
+        for entry, event in service.log.history(stream).of(KeyDestroyed)
+    ]
     for entry, event in noted:
-        gone.update(event.keys)
+        gone = {key for at, each in erasures if at <= entry.position for key in each.keys}
         shown = stored[entry.version - 1]
         assert shown.content is not None, "the clinic's own keys are never destroyed"
         assert shown.salt is not None, "content is never shown without it"
@@ -320,7 +324,7 @@ def _destructions(
 
 
 def _extent(reach: Reach, relationship: UUID, before: int, gone: set[UUID]) -> Extent:
-    """Whether any entry of the record from before still has its key."""
+    """Whether any entry of the record from before still had its key then."""
     streams = [str(Stream(category, relationship)) for category in RECORD]
     used = reach.keys_within(streams, before).values()
     return Extent.WHOLE if all(keys <= gone for keys in used) else Extent.PART
