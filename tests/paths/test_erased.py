@@ -1,24 +1,32 @@
 """After a key was destroyed the record goes on: proven, folded, shown and written to, without what
 the key sealed."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
+from api.doors import SESSION_COOKIE
+from api.erasing import carry_out, plan
 from domain.alliance import AllianceRated
+from domain.erasure import ErasureBasis
 from domain.event import Erased, RecordedEvent
 from domain.goal import AssentToGoal, ProposeGoal
 from domain.information import GiveInformation
 from domain.person import person_stream
 from domain.relationship import RelationshipErased, relationship_stream
+from domain.role import Role
 from domain.session import Emergency
 from infra.view_store import Comparison, ViewStore
 from projections.dossier import VIEWS
 from projections.rebuild import Rebuilt, rebuild
-from tests.api.conftest import SECRET, SHA256, House, Somebody
+from tests.api.conftest import SECRET, SHA256, House, Practice, Somebody
+from tests.api.everything import Year, tell_everything
 
 Erase = Callable[[UUID | None], frozenset[UUID]]
 
@@ -234,3 +242,59 @@ def test_the_other_relationships_notice_nothing(house: House, where: str, erase:
     assert practice.shown(house.other_therapist, path) == before
     (case,) = practice.shown(house.other_therapist, "/relationships")["items"]
     assert case["relationship"] == str(house.other)
+
+
+# --- Every door ---------------------------------------------------------------------------------
+
+
+def read_doors(practice: Practice, relationship: str, versions: int) -> list[str]:
+    """Every path that shows something of a relationship, or of all there are: API and pages; of
+    single entries every seventh, or whoever is turned away from all of them must wait an hour."""
+    app = cast(FastAPI, practice.client.app)
+    paths = {
+        str(route.path)
+        for route in iter_route_contexts(app.routes)
+        if "GET" in (route.methods or ())
+    }
+    found = []
+    for path in sorted(path.replace("{relationship}", relationship) for path in paths):
+        numbered = [path.replace("{version}", str(number)) for number in range(1, versions + 1, 7)]
+        found += [each for each in (numbered if "{version}" in path else [path]) if "{" not in each]
+    return found
+
+
+def test_every_door_and_page_stands_after_an_erasure(practice: Practice) -> None:
+    """Rules 6 and 9, R25: of a year in which everything happened, read by every role, through the
+    API and the pages, entry by entry: first what the client gave is gone, then all of it."""
+    year = Year(practice)
+    tell_everything(year)
+    practice.worker.catch_up()
+    clinic, relationship = practice.clinic, year["relationship"]
+    stream = relationship_stream(UUID(relationship))
+    doors = read_doors(practice, relationship, clinic.log.history(stream).version)
+    assert len(doors) > 50
+    service, person = practice.service, UUID(year["client"])
+    planned = plan(service, person, ErasureBasis.LEGAL_OBLIGATION, "x")
+    own = [key for key, _, subject in clinic.keyring.live(clinic.id) if subject == str(person)]
+    clinic.keyring.destroy_again(clinic.id, own)
+    assert 0 < len(own) < len(planned.keys)
+    read_by_everybody(year, doors, shown_to_therapist=True)
+    rest = plan(service, person, ErasureBasis.LEGAL_OBLIGATION, "x")
+    carry_out(service, rest, ErasureBasis.LEGAL_OBLIGATION, "x")
+    read_by_everybody(year, doors, shown_to_therapist=False)
+
+
+def read_by_everybody(year: Year, doors: list[str], *, shown_to_therapist: bool) -> None:
+    """No fault anywhere: it is shown, or it is none of theirs."""
+    practice = year.practice
+    practice.later(minutes=1)
+    practice.worker.catch_up()
+    shown: Counter[Role] = Counter()
+    for who in (year.therapist, year.client, year.supervisor, year.officer, year.office):
+        practice.client.cookies.set(SESSION_COOKIE, who.token)
+        for path in doors:
+            answer = practice.client.get(path, headers=who.headers, follow_redirects=False)
+            assert answer.status_code in (200, 303, 400, 403, 404, 422), (who.role, path)
+            shown[who.role] += answer.status_code == 200 and year["relationship"] in path
+    assert shown[year.officer.role] > 20
+    assert (shown[year.therapist.role] > 20) == shown_to_therapist
