@@ -9,7 +9,7 @@ rest again: each of its steps may be repeated.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -180,8 +180,25 @@ def carry_out(
         by_machine(service),
     )
     complete(service)
-    late = plan(service, planned.person, basis, reason)  # sealed under a new key meanwhile
-    return carry_out(service, late, basis, reason, advance) if late.keys else receipt
+    late = _made_meanwhile(service, planned)
+    if late:
+        return carry_out(service, replace(planned, keys=late), basis, reason, advance)
+    return receipt
+
+
+def _made_meanwhile(service: Service, planned: Plan) -> tuple[UUID, ...]:
+    """Keys under which something was sealed between the plan and its entry."""
+    streams = {
+        str(Stream(category, each.relationship))
+        for each in planned.affected
+        if each.whole
+        for category in RECORD
+    }
+    return tuple(
+        key
+        for key, stream, subject in service.keyring.live(service.clinic)
+        if subject == str(planned.person) or stream in streams
+    )
 
 
 def carry_out_again(

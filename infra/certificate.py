@@ -118,6 +118,15 @@ class CopyMade(Model):
     """By version in the relationship's stream; empty: the whole record."""
 
 
+class OutOfReach(StrEnum):
+    """What no erasure reaches; docs/formats/erasure-certificate.md, section 6."""
+
+    COPIES = "copies"
+    KEYRING_BACKUPS = "keyring_backups"
+    MEMORY = "memory"
+    ENVELOPES = "envelopes"
+
+
 class Certificate(Model):
     """What is certified. It holds no content of the record and no name of the subject."""
 
@@ -133,6 +142,7 @@ class Certificate(Model):
     remaining: tuple[Counted, ...]
     """What the clinic's own keys seal of it: the account of what was done."""
     copies: tuple[CopyMade, ...]
+    not_reached: tuple[OutOfReach, ...] = tuple(OutOfReach)
     proven: LogProven
     """The whole log as it was read and hashed again before this was issued."""
 

@@ -5,24 +5,34 @@ from html import escape
 from typing import NamedTuple
 
 from domain.erasure import LogProven
-from infra.certificate import FORMAT, Certificate, CopyMade, Counted, Destruction, Extent
+from infra.certificate import (
+    FORMAT,
+    Certificate,
+    CopyMade,
+    Counted,
+    Destruction,
+    Extent,
+    OutOfReach,
+)
 
 _EXTENTS = {
     Extent.WHOLE: "the whole record",
     Extent.PART: "what this person gave; what others gave, and what is joint, stays",
 }
 
-_NOT_REACHED = (
-    "The copies handed out, as listed above, and what was copied by hand. They still prove what "
-    "they hold.",
-    "Backups of the keyring from before, together with its master key. They must be deleted, or "
-    "let expire; until then whoever has both, and a copy of the database, can read what was "
-    "erased. What is restored from them here is destroyed again before anything is served.",
-    "What a running program, swap or a memory image held of it. Every process of the service let "
-    "go of the keys within a second; other memory is out of reach.",
-    "The envelope of each entry, which shows that something was recorded, when, by which id, of "
-    "which kind and how long it was: docs/formats/threats.md, What can be seen without any key.",
-)
+_NOT_REACHED = {
+    OutOfReach.COPIES: "The copies handed out, as listed above, and what was copied by hand. They "
+    "still prove what they hold.",
+    OutOfReach.KEYRING_BACKUPS: "Backups of the keyring from before, together with its master key. "
+    "They must be deleted, or let expire; until then whoever has both, and a copy of the database, "
+    "can read what was erased. What is restored from them here is destroyed again before anything "
+    "is served.",
+    OutOfReach.MEMORY: "Swap, dumps and memory images. Every process of the service let go of the "
+    "keys within a second; other memory is out of reach.",
+    OutOfReach.ENVELOPES: "The envelope of each entry, which shows that something was recorded, "
+    "when, by which id, of which kind and how long it was: docs/formats/threats.md, What can be "
+    "seen without any key.",
+}
 
 
 class Section(NamedTuple):
@@ -58,7 +68,8 @@ def sections(certificate: Certificate) -> Iterator[Section]:
         "Copies handed out",
         tuple(map(_copy, certificate.copies)) or ("none that the record knows",),
     )
-    yield Section("Not reached by this erasure", _NOT_REACHED)
+    not_reached = tuple(_NOT_REACHED[what] for what in certificate.not_reached)
+    yield Section("Not reached by this erasure", not_reached)
     yield Section("The log when this was issued", (_log(certificate.proven),))
 
 

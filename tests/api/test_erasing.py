@@ -8,19 +8,23 @@ from api.composition import destroy_again
 from api.erasing import carry_out, plan
 from domain.access import Role
 from domain.erasure import (
+    RECORD,
     DestroyKeys,
     ErasureBasis,
     KeyDestroyed,
     LegalHoldStands,
     RequestErasure,
     StillRetained,
+    destroyed_keys,
     erasure_stream,
 )
-from domain.event import Erased
+from domain.event import Erased, Stream
 from domain.hold import LiftLegalHold, PlaceLegalHold
 from domain.person import person_stream
+from domain.process_note import WriteProcessNote
 from domain.records import Author, Records
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
+from infra.acknowledged import AcknowledgedHeadBroken
 from infra.keyring import open_keyring
 from infra.settings import Settings
 from tests.api.conftest import SECRET, House
@@ -180,3 +184,54 @@ def test_only_the_client_or_the_officer_asks_for_an_erasure(house: House) -> Non
     assert practice.send(house.client, theirs).json()["code"] == "erasure-asked-already"
     stranger = practice.somebody(Role.CLIENT)
     practice.recorded(stranger, RequestErasure(person=stranger.person))
+
+
+def test_what_is_sealed_while_an_erasure_is_prepared_goes_too(house: House) -> None:
+    """Rule 9: a process note, written after the plan was made, has a key that the plan lacks."""
+    service, clinic = house.practice.service, house.practice.clinic
+    planned = plan(service, house.client.person, LAWFUL, WHY)
+    house.practice.recorded(
+        house.therapist, WriteProcessNote(relationship=house.relationship, text=SECRET)
+    )
+    carry_out(service, planned, LAWFUL, WHY)
+    for category in RECORD:
+        stream = Stream(category, house.relationship)
+        assert all(isinstance(entry.event, Erased) for entry in clinic.log.history(stream))
+    assert plan(service, house.client.person, LAWFUL, WHY).keys == ()
+    noted = clinic.log.history(erasure_stream(house.client.person))
+    assert destroyed_keys(noted) == clinic.keyring.destroyed(clinic.id)
+    assert len(list(noted.of(KeyDestroyed))) == 2
+
+
+def test_destroyed_keys_are_remembered_beside_the_heads(house: House) -> None:
+    """Rule 9: ids alone, one a line; what an older version erased is added at the next start."""
+    service, clinic = house.practice.service, house.practice.clinic
+    file = clinic.home / "heads" / f"{clinic.id}.erased"
+    erase(house, house.client.person)
+    destroyed = clinic.keyring.destroyed(clinic.id)
+    assert file.read_text() == "".join(f"{key}\n" for key in sorted(destroyed))
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.unlink()
+    destroy_again(clinic.log, clinic.keyring, service.settings)
+    assert len(file.read_text().splitlines()) == len(destroyed)
+
+
+@pytest.mark.parametrize(
+    "damage", ["\n", "no key\n", "\x00", str(UUID(int=7)), f"{UUID(int=7)}\n" * 2, "ä"]
+)
+def test_a_damaged_memory_stops_the_start(house: House, damage: str) -> None:
+    """Rule 9: going on would bury that something was erased."""
+    service, clinic = house.practice.service, house.practice.clinic
+    (clinic.home / "heads" / f"{clinic.id}.erased").write_text(damage)
+    with pytest.raises(AcknowledgedHeadBroken):
+        destroy_again(clinic.log, clinic.keyring, service.settings)
+
+
+def test_traces_of_faults_go_with_it(house: House) -> None:
+    """R25, R27: a trace may hold what was being worked on; nothing else in the folder goes."""
+    logs = house.practice.clinic.home / "logs"
+    logs.mkdir()
+    for name in ("error-0123456789ab.txt", "kept.txt"):
+        (logs / name).write_text(SECRET)
+    erase(house, house.client.person)
+    assert [path.name for path in logs.iterdir()] == ["kept.txt"]
