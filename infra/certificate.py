@@ -86,6 +86,11 @@ class Destruction(Model):
         return str(self.envelope["recorded_at"])
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """The head of the log that the proof leads to."""
+        return Checkpoint.parse(SignedNote.parse(TlogProof.parse(self.proof).checkpoint).text)
+
+    @property
     def event(self) -> KeyDestroyed:
         return KeyDestroyed.model_validate(canonical.decode(self.content.encode()))
 

@@ -5,15 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 from domain.erasure import LogProven
-from infra.certificate import (
-    FORMAT,
-    Certificate,
-    CopyMade,
-    Counted,
-    Destruction,
-    Extent,
-    OutOfReach,
-)
+from infra.certificate import Certificate, CopyMade, Counted, Destruction, Extent, OutOfReach
 
 _EXTENTS = {
     Extent.WHOLE: "the whole record",
@@ -37,7 +29,8 @@ _NOT_REACHED = {
 
 class Section(NamedTuple):
     title: str
-    lines: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+    """What is told, each with a word for it."""
 
 
 def sections(certificate: Certificate) -> Iterator[Section]:
@@ -45,82 +38,73 @@ def sections(certificate: Certificate) -> Iterator[Section]:
     yield Section(
         "Erasure certificate",
         (
-            f"person   {certificate.subject}",
-            f"clinic   {certificate.clinic}",
-            f"log      {certificate.log}",
-            f"issued   {certificate.issued_at}",
-            f"format   {FORMAT}",
+            ("person", str(certificate.subject)),
+            ("clinic", str(certificate.clinic)),
+            ("log", certificate.log),
+            ("issued", certificate.issued_at),
+            ("format", certificate.format),
         ),
     )
     for destruction in certificate.destructions:
-        yield Section(
-            f"Destroyed: entry {destruction.position} of the log", tuple(_destroyed(destruction))
-        )
+        title = f"Destroyed: entry {destruction.position} of the log"
+        yield Section(title, tuple(_destroyed(destruction)))
     yield Section(
-        "Unreadable since: entries by kind of stream and topic",
-        tuple(_counted(certificate.unreadable)),
+        "Unreadable since: entries by topic and kind of stream", _counted(certificate.unreadable)
     )
+    title = "Remaining, under keys of the clinic's own: the account of what was done"
+    yield Section(title, _counted(certificate.remaining))
+    copies = tuple(map(_copy, certificate.copies))
+    yield Section("Copies handed out", copies or (("none", "that the record knows of"),))
     yield Section(
-        "Remaining, under keys of the clinic's own: the account of what was done",
-        tuple(_counted(certificate.remaining)),
+        "Not reached by this erasure",
+        tuple(
+            (what.value.replace("_", " "), _NOT_REACHED[what]) for what in certificate.not_reached
+        ),
     )
-    yield Section(
-        "Copies handed out",
-        tuple(map(_copy, certificate.copies)) or ("none that the record knows",),
-    )
-    not_reached = tuple(_NOT_REACHED[what] for what in certificate.not_reached)
-    yield Section("Not reached by this erasure", not_reached)
-    yield Section("The log when this was issued", (_log(certificate.proven),))
+    yield Section("The log when this was issued", (("proven", _log(certificate.proven)),))
 
 
 def as_text(certificate: Certificate) -> str:
-    """Titles, and lines below them."""
-    return "\n\n".join(
-        "\n".join([section.title, *(f"  {line}" for line in section.lines)])
-        for section in sections(certificate)
-    )
+    """Titles, and rows below them."""
+    return "\n\n".join(map(_section_as_text, sections(certificate)))
 
 
 def as_html(certificate: Certificate, document: str) -> str:
     """One page without scripts or links; at its end stands the signed document itself."""
     first, *rest = sections(certificate)
-    body = [f"<h1>{escape(first.title)}</h1>", _list(first)]
+    body = [f"<h1>{escape(first.title)}</h1>", _table(first)]
     for section in rest:
-        body += [f"<h2>{escape(section.title)}</h2>", _list(section)]
-    body += [
-        "<h2>The document</h2>",
-        "<p>What is signed, to the byte. <code>rapport erasure check</code> checks it; "
-        "docs/formats/erasure-certificate.md says how.</p>",
-        f"<pre>{escape(document)}</pre>",
-    ]
-    return _PAGE.format(subject=certificate.subject, body="\n".join(body))
+        body += [f"<h2>{escape(section.title)}</h2>", _table(section)]
+    return _PAGE.format(
+        subject=certificate.subject, body="\n".join(body), document=escape(document)
+    )
 
 
-def _destroyed(destruction: Destruction) -> Iterator[str]:
-    event = destruction.event
-    yield f"recorded {destruction.recorded_at}"
-    yield f"ground   {event.basis.value}: {event.reason}"
+def _destroyed(destruction: Destruction) -> Iterator[tuple[str, str]]:
+    event, held = destruction.event, destruction.checkpoint
+    yield "recorded", destruction.recorded_at
+    yield "ground", f"{event.basis.value}: {event.reason}"
     if event.proven is not None:
-        yield f"before   {_log(event.proven)}"
+        yield "before", _log(event.proven)
+    yield "proof", f"in the signed checkpoint of {held.size} entries, root {held.root.hex()}"
     for affected in destruction.affected:
-        yield f"relationship {affected.relationship}: {_EXTENTS[affected.extent]}"
+        yield "relationship", f"{affected.relationship}: {_EXTENTS[affected.extent]}"
     for key in sorted(event.keys):
-        yield f"key {key}"
+        yield "key", str(key)
 
 
-def _counted(counts: tuple[Counted, ...]) -> Iterator[str]:
-    for count in counts:
-        yield f"{count.entries:>6}  {count.category}  {count.topic}"
-    if not counts:
-        yield "none"
+def _counted(counts: tuple[Counted, ...]) -> tuple[tuple[str, str], ...]:
+    rows = ((str(count.entries), f"{count.topic} ({count.category})") for count in counts)
+    return tuple(rows) or (("0", "nothing"),)
 
 
-def _copy(copy: CopyMade) -> str:
+def _copy(copy: CopyMade) -> tuple[str, str]:
     to = ", ".join(str(part) for part in (copy.recipient_kind, copy.recipient, copy.person) if part)
     what = f"entries {', '.join(map(str, copy.entries))}" if copy.entries else "the whole record"
     return (
-        f"{copy.made_at}  {copy.kind} {copy.id} of relationship {copy.relationship} to {to}: "
-        f"{copy.what or what} (entry {copy.position})"
+        copy.made_at,
+        f"{copy.kind} {copy.id} of relationship {copy.relationship} to {to}: {copy.what or what} "
+        f"(entry {copy.position} of the log)",
     )
 
 
@@ -128,8 +112,16 @@ def _log(proven: LogProven) -> str:
     return f"{proven.size} entries, each read and hashed again, root {proven.root}"
 
 
-def _list(section: Section) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{escape(line)}</li>" for line in section.lines) + "\n</ul>"
+def _section_as_text(section: Section) -> str:
+    width = max(len(label) for label, _ in section.rows)
+    return "\n".join(
+        [section.title, *(f"  {label:<{width}}  {said}" for label, said in section.rows)]
+    )
+
+
+def _table(section: Section) -> str:
+    rows = (f"<tr><th>{escape(label)}<td>{escape(said)}" for label, said in section.rows)
+    return "<table>\n" + "\n".join(rows) + "\n</table>"
 
 
 _PAGE = """<!doctype html>
@@ -138,11 +130,15 @@ _PAGE = """<!doctype html>
 <title>Erasure certificate {subject}</title>
 <style>
 body {{ font: 11pt/1.4 serif; max-width: 46em; margin: 2em auto; padding: 0 1em }}
-ul {{ list-style: none; padding: 0 }}
-li {{ overflow-wrap: anywhere; white-space: pre-wrap; margin: .2em 0 }}
-h2 {{ font-size: 12pt; margin-top: 1.6em; break-after: avoid }}
+h2 {{ font-size: 12pt; margin: 1.6em 0 .3em; break-after: avoid }}
+th, td {{ text-align: left; vertical-align: top; padding: .1em 0; overflow-wrap: anywhere }}
+th {{ font-weight: normal; color: #444; padding-right: 1em; white-space: nowrap }}
 pre {{ font-size: 7pt; white-space: pre-wrap; overflow-wrap: anywhere }}
 </style>
 {body}
+<h2>The document</h2>
+<p>What is signed, to the byte. <code>rapport erasure check</code> checks it;
+docs/formats/erasure-certificate.md says how.</p>
+<pre>{document}</pre>
 </html>
 """
