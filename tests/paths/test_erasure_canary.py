@@ -38,7 +38,7 @@ from infra.certificate import checked
 from infra.checkpoint import Checkpoint, VerifierKey
 from infra.keyring import FileKeyring, open_keyring
 from infra.log_key import LogKey
-from infra.postgres import EmbeddedPostgres
+from infra.postgres import EmbeddedPostgres, open_database
 from infra.proof import TlogProof, verify_inclusion
 from infra.settings import Settings
 from infra.view_store import ViewStore
@@ -50,6 +50,8 @@ from tests.conftest import Clinic, Clock
 from tests.paths.canaries import (
     ANSWERS,
     BORN,
+    CONTROL_MARK,
+    CONTROLS,
     ITEMS,
     found,
     opened,
@@ -315,7 +317,7 @@ def test_the_search_finds_everything_before_the_erasure(story: Erased) -> None:
 def test_what_left_the_house_still_holds_it(story: Erased) -> None:
     """The control, and no promise: a copy is out of reach, and the certificate says so."""
     copy = story.outside("copy.json").read_bytes()
-    assert GONE.encode() in copy
+    assert found([("the copy", copy)], SECRETS["a text"]) == ["the copy"]
     issued = checked(story.outside("erased.json").read_text(), keys_of_log(story))
     exports = [one.id for one in issued.copies if one.kind == "export"]
     assert exports[0] == UUID(json.loads(copy)["export"])
@@ -327,21 +329,21 @@ def test_what_left_the_house_still_holds_it(story: Erased) -> None:
 
 def test_nothing_of_the_person_opens_any_more(story: Erased) -> None:
     """Rule 9, R25: with database, keyring and master key in hand; others' content still opens."""
-    with open_service(Settings(home=story.home)) as service:
-        opening = list(opened(service.database, service.clinic, service.keyring))
-    for secret, patterns in SECRETS.items():
-        assert found(opening, patterns) == [], secret
-    assert found(opening, [STAYS])
+    nothing_opens(story.home)
 
 
 def test_no_byte_of_any_file_tells_it(story: Erased) -> None:
     """R25, R27: data files, write-ahead log, server log, keyring, heads, certificates, our log."""
+    with psycopg.connect(story.postgres.superuser_dsn(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE control (text text)")
+        connection.execute("INSERT INTO control VALUES (%s)", (CONTROL_MARK,))
     searched = [*story.files(), *outside(story, "serve.log", "erased.json", "erased.html")]
     places = {part for where, _ in searched for part in Path(where).parts}
     assert {"base", "pg_wal", "keyring", "heads", "serve.log"} <= places
     for secret, patterns in SECRETS.items():
         assert found(searched, patterns) == [], secret
-    assert found(searched, [f"relationship-{story.ids['relationship']}".encode()]), "it searches"
+    control = found(searched, CONTROLS["a text"])
+    assert {"base", "pg_wal"} <= {part for where in control for part in Path(where).parts}
 
 
 def test_the_keys_are_in_no_byte_of_any_file(story: Erased) -> None:
@@ -405,6 +407,41 @@ def restored(story: Erased, name: str, *, heads: bool) -> Path:
     return home
 
 
+def test_a_database_from_before_brings_nobody_back(
+    story: Erased, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 9, R25: beside today's keyring the old entries and views stay shut."""
+    home = restored(story, "database", heads=False)
+    shutil.copy2(story.home / "keyring" / "keyring.db", home / "keyring")
+    backup = shutil.copytree(story.outside("backup"), story.outside("backup of the database"))
+    (backup / "keyring.db").unlink()
+    monkeypatch.setenv("RAPPORT_HOME", str(home))
+    with EmbeddedPostgres(home):
+        assert rapport("restore", backup).status == 0
+        nothing_opens(home)
+
+
+def test_a_keyring_from_before_brings_nobody_back(story: Erased) -> None:
+    """Rule 9, R25: it would open everything; the start that serves with it destroys first."""
+    ring = story.home / "keyring" / "keyring.db"
+    ring.unlink()
+    shutil.copy2(story.outside("backup") / "keyring.db", ring)
+    settings = Settings(home=story.home)
+    with open_keyring(ring.parent, first_use=False) as older, open_database(settings) as database:
+        everything = list(opened(database, story.clinic, older))
+    assert found(everything, SECRETS["a text"]), "the control"
+    nothing_opens(story.home)
+
+
+def nothing_opens(home: Path) -> None:
+    """Whoever starts there, and takes everything that can be opened then."""
+    with open_service(Settings(home=home)) as service:
+        opening = list(opened(service.database, service.clinic, service.keyring))
+    for secret, patterns in SECRETS.items():
+        assert found(opening, patterns) == [], secret
+    assert found(opening, [STAYS])
+
+
 def test_a_backup_from_before_brings_nobody_back(
     story: Erased, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,11 +452,7 @@ def test_a_backup_from_before_brings_nobody_back(
     with EmbeddedPostgres(home):
         assert "acknowledged" in rapport("restore", story.outside("backup")).err
         assert rapport("restore", story.outside("backup"), "--accept-loss").status == 0
-        with open_service(Settings(home=home)) as service:
-            opening = list(opened(service.database, service.clinic, service.keyring))
-        for secret, patterns in SECRETS.items():
-            assert found(opening, patterns) == [], secret
-        assert found(opening, [STAYS])
+        nothing_opens(home)
         again = rapport("erasure", "again", story.outside("erased.json"))
         assert "noted at position" in again.out, again.err
         assert rapport("verify").status == 0
@@ -439,11 +472,9 @@ def test_with_nothing_but_a_backup_the_certificate_erases_again(
         assert found(opening, SECRETS["a text"]), "a backup of the keyring still opens it"
         again = rapport("erasure", "again", story.outside("erased.json"), "--format", "json")
         assert again.document["erased"][story.person] is not None
+        nothing_opens(home)
         with open_service(Settings(home=home)) as service:
-            opening = list(opened(service.database, service.clinic, service.keyring))
             keys = LogKey.of(service.keyring, service.clinic).verifiers
-        for secret, patterns in SECRETS.items():
-            assert found(opening, patterns) == [], secret
         anew = story.outside("anew.json")
         assert rapport("erasure", "certificate", story.person, anew).status == 0
         before = checked(story.outside("erased.json").read_text(), keys)
