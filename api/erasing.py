@@ -6,6 +6,7 @@ Cut short after the entry, the next start destroys (`api/composition.py`), and `
 rest again: each of its steps may be repeated.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,12 +39,14 @@ from infra.verify import Progress, Trusted, verify
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 
+_log = logging.getLogger("rapport.views")
+
 _ACCOUNT: Final = ("access", "disclosure", "hold")
 """Streams of a relationship that tell what was done with its record, and outlive it."""
 _NEAR_THE_SUBJECT: Final = frozenset(
     {RecipientKind.CLIENT, RecipientKind.FAMILY, RecipientKind.OTHER}
 )
-_OTHERS_SETTLE_WITHIN_SECONDS: Final = 60.0
+_OTHERS_LET_GO_WITHIN_SECONDS: Final = 60.0
 _NAP_SECONDS: Final = 0.2
 
 Advance = Callable[[str, int, int], None]
@@ -224,27 +227,28 @@ def carry_out_again(
     return carry_out(service, again, last.basis, last.reason, advance)
 
 
-def complete(service: Service) -> bool:
-    """Destroys whatever the log says is destroyed, and purges what was made of it.
-
-    False where another worker is still folding the views anew. Until it has, they show what a
-    destroyed key sealed as erased all the same, because nothing opens it any more.
-    """
+def complete(service: Service) -> None:
+    """Destroys whatever the log says is destroyed, and purges what was made of it."""
     destroy_again(service.log, service.keyring, service.settings)
     time.sleep(REFRESH_SECONDS)  # from here on no process answers with a destroyed key
     for trace in (service.settings.home / "logs").glob("error-*.txt"):
         trace.unlink(missing_ok=True)  # it may hold what was being worked on
     store = ViewStore(service.database.dsn("views"), service.clinic, service.keyring)
     try:
-        worker = Worker(VIEWS.all(), service.log, store)
-        deadline = time.monotonic() + _OTHERS_SETTLE_WITHIN_SECONDS
-        while not worker.settle():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_NAP_SECONDS)
-        return True
+        _settle(Worker(VIEWS.all(), service.log, store))
     finally:
         store.close()
+
+
+def _settle(worker: Worker) -> None:
+    """Folds anew what the keys had sealed, once whoever is moving the views lets go of them."""
+    deadline = time.monotonic() + _OTHERS_LET_GO_WITHIN_SECONDS
+    while not worker.settle():
+        if time.monotonic() > deadline:
+            # Until it is done they say that something was erased, but not yet by which entry.
+            _log.warning("another worker holds the views, and will fold them anew itself")
+            return
+        time.sleep(_NAP_SECONDS)
 
 
 def prove(

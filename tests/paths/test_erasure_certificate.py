@@ -1,24 +1,30 @@
 """The certificate of an erasure: what it says, that it stands alone, that nothing in it bends."""
 
+import hmac
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg.conninfo import conninfo_to_dict
 
 from api.cli.certificate import as_html, as_text
 from api.erasing import NothingErased, carry_out, certificate, plan, reached
 from domain.disclosure import DiscloseRecord, LegalBasis, Recipient, SuspendAccounting
 from domain.erasure import ErasureBasis, RequestErasure
+from domain.event import Erased
 from domain.information import GiveInformation
-from domain.relationship import Constellation, OpenRelationship
+from domain.relationship import Constellation, OpenRelationship, relationship_stream
 from domain.restriction import Purpose, RecipientKind
 from infra.canonical import decode, encode
 from infra.certificate import Certificate, CertificateBroken, Extent, checked, signed
@@ -27,6 +33,7 @@ from infra.log_key import LogKey
 from infra.postgres import EmbeddedPostgres
 from infra.reach import Reach
 from infra.verify import LogBroken
+from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 from tests.api.conftest import SECRET, SHA256, House
 
@@ -119,6 +126,30 @@ def test_the_views_are_settled_when_it_is_issued(house: House) -> None:
     erased = [line["late_reason"] for line in timeline["items"] if line["late_reason"]["erased"]]
     assert erased
     assert all(cell["entry"]["position"] for cell in erased)
+
+
+def test_views_that_a_worker_is_moving_are_waited_for(house: House) -> None:
+    """Rule 9: the command returns when they are settled, not before."""
+    practice, clinic, person = house.practice, house.practice.clinic, house.client.person
+    practice.worker.catch_up()
+    keys = plan(practice.service, person, LAWFUL, WHY).keys
+    reach = Reach(clinic.database.dsn("app"), clinic.id)
+    tables = [view.table for view in VIEWS.all()]
+    other = ViewStore(clinic.database.dsn("views"), clinic.id, clinic.keyring)
+    with ThreadPoolExecutor(1) as pool:
+        with other.advancing(VIEWS.all()):
+            erasing = pool.submit(erase, house, person)
+            assert wait([erasing], timeout=2).not_done
+            assert gone(house), "the keys do not wait"
+            assert reach.rows_sealed_by(tables, keys)
+        erasing.result(30)
+    other.close()
+    assert reach.rows_sealed_by(tables, keys) == {}
+
+
+def gone(house: House) -> bool:
+    stream = relationship_stream(house.relationship)
+    return all(isinstance(e.event, Erased) for e in house.practice.clinic.log.history(stream))
 
 
 def test_a_dry_run_says_the_same_beforehand(house: House) -> None:
@@ -309,6 +340,53 @@ def test_another_key_certifies_nothing(house: House) -> None:
     with pytest.raises(CertificateBroken) as broken:
         checked(signed(found, posing), key.verifiers)
     assert broken.value.code == "unsigned"
+
+
+def test_an_independent_reader_agrees(house: House) -> None:
+    """R3: without a line of ours: signatures by RFC 8032, the path by RFC 6962, the commitment by
+    HMAC, as the format's page says."""
+    file = json.loads(erase(house, house.client.person))
+    public = b64decode(str(log_key(house).verifier).split("+", 2)[2])[1:]
+
+    def signed_by_the_log(note: str) -> list[str]:
+        text, _, line = note.rpartition("\n\n")
+        signature = b64decode(line.split()[2])[4:]
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, f"{text}\n".encode())
+        return text.split("\n")
+
+    title, origin, digest = signed_by_the_log(file["note"])
+    spelled = json.dumps(
+        file["certificate"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    assert (title, digest) == (
+        "rapport-erasure-certificate/1",
+        sha256(spelled.encode()).hexdigest(),
+    )
+    (shown,) = file["certificate"]["destructions"]
+    head, _, checkpoint = shown["proof"].partition("\n\n")
+    index, path = int(head.split("\n")[1].split()[1]), head.split("\n")[2:]
+    origin_of_log, size, root = signed_by_the_log(checkpoint)
+    assert origin_of_log == origin
+
+    def climbed(index: int, size: int, path: list[bytes]) -> bytes:
+        """RFC 6962, 2.1.1, from the top: the sibling above everything else is the last."""
+        if size == 1:
+            return sha256(b"\0" + shown["leaf_input"].encode()).digest()
+        split = 1 << (size - 1).bit_length() - 1
+        *rest, sibling = path
+        left, right = (
+            (climbed(index, split, rest), sibling)
+            if index < split
+            else (sibling, climbed(index - split, size - split, rest))
+        )
+        return sha256(b"\1" + left + right).digest()
+
+    assert climbed(index, int(size), list(map(b64decode, path))) == b64decode(root)
+    leaf = json.loads(shown["leaf_input"])
+    committed = b"rapport-commitment/1" + shown["content"].encode()
+    mac = hmac.digest(bytes.fromhex(shown["salt"]), committed, "sha256")
+    assert leaf["commitment"] == mac.hex()
+    assert leaf["position"] == index + 1
 
 
 def certificate_of(house: House) -> Certificate:
