@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,11 +28,14 @@ from domain.information import GiveInformation
 from domain.relationship import Constellation, OpenRelationship, relationship_stream
 from domain.restriction import Purpose, RecipientKind
 from infra.canonical import decode, encode
-from infra.certificate import Certificate, CertificateBroken, Extent, checked, signed
+from infra.certificate import FORMAT, Certificate, CertificateBroken, Extent, checked, signed
 from infra.checkpoint import NoteSigner, VerifierKey
 from infra.log_key import LogKey
+from infra.merkle import leaf_hash
 from infra.postgres import EmbeddedPostgres
+from infra.proof import TlogProof
 from infra.reach import Reach
+from infra.sealing import commitment
 from infra.verify import LogBroken
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
@@ -324,6 +328,75 @@ def test_signed_anew_it_still_has_to_fit_the_log(house: House, forge: Forge, cod
     with pytest.raises(CertificateBroken) as broken:
         checked(signed(Certificate.model_validate(document), key.signer), key.verifiers)
     assert broken.value.code == code
+
+
+def crafted(house: House, leaf: dict[str, Any], content: dict[str, Any]) -> Certificate:
+    """A certificate whose entry was changed so, in a log of its own that the log's key signs."""
+    found = certificate_of(house)
+    (shown,) = found.destructions
+    told = encode(decode(shown.content.encode()) | content)
+    committed = commitment(bytes.fromhex(shown.salt), told).hex()
+    envelope = encode(shown.envelope | {"position": 1, "commitment": committed} | leaf)
+    root = leaf_hash(envelope)
+    proof = TlogProof(0, (), str(log_key(house).sign(1, root)))
+    changes = {"leaf_input": envelope.decode(), "content": told.decode(), "proof": str(proof)}
+    return found.model_copy(update={"destructions": (shown.model_copy(update=changes),)})
+
+
+@pytest.mark.parametrize(
+    "leaf, content, code",
+    [
+        ({}, {}, None),
+        ({"clinic": str(UUID(int=1))}, {}, "entry"),
+        ({"stream": f"erasure-{UUID(int=1)}"}, {}, "entry"),
+        ({"topic": "erasure.requested"}, {}, "entry"),
+        ({"commitment": "00" * 32}, {}, "entry"),
+        ({"position": 2}, {}, "proof"),
+        ({}, {"person": str(UUID(int=1))}, "entry"),
+        ({}, {"relationships": []}, "entry"),
+        ({}, {"basis": "no reason"}, "entry"),
+    ],
+)
+def test_a_log_made_up_for_it_does_not_help(
+    house: House, leaf: dict[str, Any], content: dict[str, Any], code: str | None
+) -> None:
+    """R3: each thing that the entry says is compared, whatever the log's key signs."""
+    key = log_key(house)
+    text = signed(crafted(house, leaf, content), key.signer)
+    if code is None:
+        checked(text, key.verifiers)
+        return
+    with pytest.raises(CertificateBroken) as broken:
+        checked(text, key.verifiers)
+    assert broken.value.code == code
+
+
+def test_the_checkpoint_is_the_logs_own(house: House) -> None:
+    """R3: signed by a stranger in the log's name, or under another name, it proves nothing."""
+    key, found = log_key(house), certificate_of(house)
+    (shown,) = found.destructions
+    proof = TlogProof.parse(shown.proof)
+    for stranger in (NoteSigner(key.origin, bytes(32)), NoteSigner("example.org/log", bytes(32))):
+        head = replace(shown.checkpoint, origin=stranger.verifier.name)
+        posing = replace(proof, checkpoint=str(stranger.sign(head.body())))
+        other = shown.model_copy(update={"proof": str(posing)})
+        forged = found.model_copy(update={"destructions": (other,)})
+        with pytest.raises(CertificateBroken) as broken:
+            checked(signed(forged, key.signer), key.verifiers)
+        assert broken.value.code == "proof"
+
+
+def test_there_is_one_way_to_write_it(house: House) -> None:
+    """R3: an id in capitals, or a field more, even where the log's key signs it."""
+    key = log_key(house)
+    document = json.loads(erase(house, house.client.person))["certificate"]
+    for change in ({"subject": document["subject"].upper()}, {"remark": "x"}, {"format": "x"}):
+        said = document | change
+        text = f"{FORMAT}\n{key.origin}\n{sha256(encode(said)).hexdigest()}\n"
+        file = encode({"certificate": said, "note": str(key.signer.sign(text))}).decode() + "\n"
+        with pytest.raises(CertificateBroken) as broken:
+            checked(file, key.verifiers)
+        assert broken.value.code == "malformed"
 
 
 def test_another_key_certifies_nothing(house: House) -> None:
