@@ -32,6 +32,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.composition import Service, open_service
+from api.verifier.command import verified
 from api.worker import Worker
 from domain.role import Role
 from infra.certificate import checked
@@ -219,6 +220,8 @@ def erase(erased: Erased) -> None:
     assert rapport("backup", erased.outside("backup")).status == 0
     copy = ("export-dossier", relationship, erased.outside("copy.json"), "--purpose", "own access")
     assert rapport(*copy).status == 0
+    bundle = ("export", relationship, "-o", erased.outside("case.zip"), "--purpose", "own access")
+    assert rapport(*bundle).status == 0
     tokens = {role: token(role, erased.ids[name]) for role, name in READERS.items()}
     with serving(erased) as address:
         for role in READERS:
@@ -321,7 +324,7 @@ def test_what_left_the_house_still_holds_it(story: Erased) -> None:
     issued = checked(story.outside("erased.json").read_text(), keys_of_log(story))
     exports = [one.id for one in issued.copies if one.kind == "export"]
     assert exports[0] == UUID(json.loads(copy)["export"])
-    assert len(exports) == 1 + sum('"salt":' in page for page in story.shown_before)
+    assert len(exports) == 2 + sum('"salt":' in page for page in story.shown_before)
 
 
 # --- Afterwards -----------------------------------------------------------------------------
@@ -390,6 +393,13 @@ def test_every_proof_that_was_given_out_still_holds(story: Erased) -> None:
     receipt = story.outside("receipt.tlog-proof")
     receipt.write_text(story.proofs[max(story.proofs)][1])
     assert rapport("verify", "--receipt", receipt).status == 0
+
+
+def test_a_bundle_that_was_handed_out_still_verifies(story: Erased) -> None:
+    """R3, R25: by the program for those who have nothing else; it holds what it held."""
+    bundle = story.outside("case.zip").read_bytes()
+    assert found([("the bundle", bundle)], SECRETS["a text"])
+    verified(bundle, keys=keys_of_log(story))
 
 
 # --- A backup from before -------------------------------------------------------------------
