@@ -127,18 +127,26 @@ def _carried_out(
     try:
         receipt = carry_out(service, planned, basis, reason, advance)
     except LogBroken as broken:
-        raise Failed(
-            Exit.FOUND,
-            f"The log is not what it was. {broken} Nothing was erased.",
-            "Run `rapport verify`; docs/operate/backup.md says how to restore.",
-        ) from None
-    issued = certificate(service, planned.person, advance)
+        raise _not_what_it_was(broken, "Nothing was erased.") from None
+    try:
+        issued = certificate(service, planned.person, advance)
+    except LogBroken as broken:
+        done = f"The keys are destroyed, as entry {receipt.position} says; nothing is certified."
+        raise _not_what_it_was(broken, done) from None
     if file is None:
         folder = service.settings.home / "certificates"
         folder.mkdir(mode=0o700, exist_ok=True)
         file = folder / f"erasure-{planned.person}-{receipt.position}.json"
     _write(service, issued, file, html)
     return {"erased": True, "position": receipt.position, "certificate": str(file)}
+
+
+def _not_what_it_was(broken: LogBroken, done: str) -> Failed:
+    return Failed(
+        Exit.FOUND,
+        f"The log is not what it was. {broken} {done}",
+        "Run `rapport verify`; docs/operate/backup.md says how to restore.",
+    )
 
 
 def _told(planned: Plan, found: Reached) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from infra.keyring import open_keyring
@@ -23,6 +24,7 @@ class Clinic:
     """A record, its server kept running."""
 
     home: Path
+    postgres: EmbeddedPostgres
 
     def person(self) -> str:
         """Somebody new, of whom nothing is kept but who they are."""
@@ -49,9 +51,10 @@ def clinic() -> Iterator[Clinic]:
         Path(folder).chmod(0o755)
         home = Path(folder) / "home"
         patch.setenv("RAPPORT_HOME", str(home))
-        with EmbeddedPostgres(home):
+        postgres = EmbeddedPostgres(home)
+        with postgres:
             assert rapport("migrate").status == 0
-            yield Clinic(home)
+            yield Clinic(home, postgres)
             assert rapport("verify").status == 0
 
 
@@ -114,6 +117,20 @@ def test_what_is_no_certificate_erases_nothing(clinic: Clinic, tmp_path: Path) -
     assert erase(victim, "--dry-run").document["keys"] == 1
     file.write_bytes(b"\xff\xfe")
     assert "(malformed)" in rapport("erasure", "again", file).err
+
+
+def test_a_log_that_was_changed_is_told_and_nothing_goes(clinic: Clinic) -> None:
+    """Rule 9, R3: a topic rewritten as superuser stops the erasure before its entry."""
+    person = clinic.person()
+
+    with psycopg.connect(clinic.postgres.superuser_dsn(), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # past the triggers
+        change = "UPDATE rapport.entries SET topic = reverse(topic) WHERE position = 1"
+        connection.execute(change)
+        told = erase(person)
+        connection.execute(change)
+    assert (told.status, "Nothing was erased." in told.err) == (1, True)
+    assert erase(person).document["erased"] is True
 
 
 def test_nothing_is_certified_of_whom_nothing_was_erased(clinic: Clinic) -> None:
