@@ -32,6 +32,8 @@ from infra.checkpoint_store import (
 from infra.log_key import LogKey
 from infra.outward import Address, AddressUnusable, Unanswered
 from infra.promised import LogDiverged
+from infra.proof import TlogProof
+from infra.receipt_sink import Sink, parse_sink
 from infra.recorder import Head, StoreUnavailable
 from infra.settings import PREFIX, Settings, SettingsInvalid
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
@@ -85,6 +87,8 @@ class Plan:
     authority: Authority | None = None
     every: timedelta = timedelta(minutes=1)
     stamp_every: timedelta = timedelta(hours=1)
+    sinks: tuple[Sink, ...] = ()
+    deliver_every: timedelta = timedelta(hours=1)
 
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
@@ -98,7 +102,17 @@ class Plan:
             _authority(settings),
             timedelta(seconds=settings.checkpoint_interval),
             timedelta(seconds=settings.timestamp_interval),
+            _sinks(settings),
+            timedelta(seconds=settings.receipt_interval),
         )
+
+
+def _sinks(settings: Settings) -> tuple[Sink, ...]:
+    named = settings.receipt_sinks.get_secret_value() if settings.receipt_sinks else ""
+    try:
+        return tuple(map(parse_sink, named.split()))
+    except AddressUnusable as error:
+        raise SettingsInvalid(f"{PREFIX}RECEIPT_SINKS: one of them {error}") from None
 
 
 def _authority(settings: Settings) -> Authority | None:
@@ -164,6 +178,8 @@ class Notary:
                 tree = self._tree(kept)
                 for witness in self._plan.witnesses:
                     self._ask(witness, kept, tree)
+                for sink in self._plan.sinks:
+                    self._deliver(sink, kept, tree)
             except _Alarmed:
                 return
             self._stamp(kept)
@@ -275,6 +291,29 @@ class Notary:
         )
         self._store.remember(self._origin, source, State(size=kept.size), now)
 
+    # --- Receipts ---------------------------------------------------------------------------
+
+    def _deliver(self, sink: Sink, kept: KeptCheckpoint, tree: SignedTree) -> None:
+        """Hands out the newest entry's receipt, which covers all entries before it."""
+        source = sink_source(sink)
+        state = self._store.states(self._origin).get(source, State())
+        if state.size >= kept.size or not self._is_due(state):
+            return
+        try:
+            path = tree.inclusion(kept.size - 1)
+        except TilesBroken as broken:
+            _log.error("%s", broken)
+            raise self._alarmed("unproven", kept.size, kept.size) from None
+        receipt = str(TlogProof(kept.size - 1, path, kept.note))
+        try:
+            sink.deliver(f"{self._log.key.log_id}-{kept.size}.tlog-proof", receipt)
+        except Unanswered as unanswered:
+            self._failed(source, state, unanswered.code)
+        else:
+            now = self._clock()
+            later = State(size=kept.size, retry_at=now + self._plan.deliver_every)
+            self._store.remember(self._origin, source, later, now)
+
     # --- Time -------------------------------------------------------------------------------
 
     def _stamp(self, kept: KeptCheckpoint) -> None:
@@ -302,7 +341,7 @@ class Notary:
     def _is_due(self, state: State) -> bool:
         # A time further off than any pause was set by another clock.
         left = (state.retry_at or self._clock()) - self._clock()
-        return left <= timedelta(0) or left > _LONGEST_PAUSE
+        return left <= timedelta(0) or left > max(_LONGEST_PAUSE, self._plan.deliver_every)
 
     def _failed(self, source: str, state: State, code: str) -> None:
         """Waits twice as long as after the last failure, give or take: not all at one time."""
@@ -330,6 +369,8 @@ class Notary:
         return [says(each.source, each.code, each.size, each.told) for each in standing]
 
 
+_SINK: Final = "sink "
+
 _WHAT_TO_DO: Final = (
     "The log was rolled back or rewritten, or the witness is wrong. Keep everything as it is, run "
     "`rapport verify`, and see docs/operate/witnesses.md."
@@ -343,8 +384,13 @@ def says(source: str, code: str, size: int, told: int | None) -> str:
 
 def called(source: str) -> str:
     """Of whom an alarm or a state is: a witness's name, or what it is called itself."""
-    return source.partition("+")[0]
+    return source if source.startswith(_SINK) else source.partition("+")[0]
+
+
+def sink_source(sink: Sink) -> str:
+    """What the state of a sink is kept under."""
+    return _SINK + sink.name
 
 
 def _who(source: str) -> str:
-    return f"witness {called(source)}" if "+" in source else f"the {source}"
+    return f"the {source}" if called(source) == source else f"witness {called(source)}"

@@ -142,6 +142,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds between two timestamps of a log that moves.",
     )
+    receipt_sinks: SecretStr | None = Field(
+        default=None,
+        description="Places outside this machine that are handed receipts: `file:///folder`, "
+        "`https://…`, `smtp://host/to@…`, separated by spaces (`docs/operate/receipts.md`).",
+    )
+    receipt_interval: int = Field(
+        default=3600,
+        ge=1,
+        description="Seconds between two receipts of a log that moves.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="How much the product's own log says. It never holds clinical content.",

@@ -11,7 +11,8 @@ from datetime import datetime
 from infra.checkpoint import NoteBroken, SignedNote
 from infra.checkpoint_store import AUTHORITY, Alarm, CheckpointStore, Cosigned, State
 from infra.log_key import LogKey
-from infra.notary import Plan, called, says
+from infra.notary import Plan, called, says, sink_source
+from infra.receipt_sink import Sink
 from infra.timestamp import Authority, TimestampBroken, verified
 from infra.witness import Witness
 
@@ -54,6 +55,8 @@ class Vouching:
     signed_at: datetime | None
     witnesses: Sequence[Voucher]
     authority: Voucher | None
+    sinks: Sequence[Voucher]
+    """Who was handed receipts, and up to which entry."""
     alarms: Sequence[StandingAlarm]
 
 
@@ -68,6 +71,7 @@ def vouching(store: CheckpointStore, plan: Plan, key: LogKey) -> Vouching:
         latest.signed_at if latest else None,
         [_witness(store, key, each, cosigned, states) for each in plan.witnesses],
         _authority(store, key, plan.authority, states) if plan.authority else None,
+        [_sink(each, states) for each in plan.sinks],
         [_alarm(each) for each in store.alarms()],
     )
 
@@ -109,6 +113,11 @@ def _authority(
         except (NoteBroken, TimestampBroken):
             state = State(failures=1, failure="kept-broken")
     return Voucher(AUTHORITY, size, at, state.failures, state.failure)
+
+
+def _sink(sink: Sink, states: Mapping[str, State]) -> Voucher:
+    state = states.get(sink_source(sink), State())
+    return Voucher(sink.name, state.size, None, state.failures, state.failure)
 
 
 def _alarm(alarm: Alarm) -> StandingAlarm:

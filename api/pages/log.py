@@ -26,6 +26,11 @@ FAILURES: Final = {
     "moved": "was elsewhere each time it was asked",
     "status-404": "does not know this log",
     "status-403": "does not know this log's key",
+    "no-folder": "is not there",
+    "not-written": "could not be written to",
+    "another": "holds another receipt of that name",
+    "not-accepted": "did not take the message",
+    "no-tls": "offers no TLS for the password",
     "kept-broken": "what is kept of it is not what it sent",
 }
 """What the codes mean that are seen most."""
@@ -70,6 +75,8 @@ def _reaches(head: LogStatus, vouching: Vouching) -> Iterator[Reach]:
         yield Reach(
             "Timestamped", vouching.authority.size, vouching.authority.at, vouching.authority
         )
+    for sink in vouching.sinks:
+        yield Reach(f"Receipt handed to {sink.name}", sink.size, None, sink)
 
 
 def _held(head: LogStatus) -> str:

@@ -76,6 +76,18 @@ def _vouched(now: Vouching) -> Iterator[Metric]:
         yield _gauge("timestamp_entries", "Entries under the last timestamp.", by.size)
         yield _gauge("timestamp_stamped_seconds", "The time that it tells.", _seconds(by.at))
         yield _gauge("timestamp_failures", "Failures in a row of asking for one.", by.failures)
+    yield _gauges(
+        "receipt_entries",
+        "Entries under the last receipt that a sink was handed.",
+        "sink",
+        {str(number): each.size for number, each in enumerate(now.sinks, start=1)},
+    )
+    yield _gauges(
+        "receipt_failures",
+        "Failures in a row of handing one out.",
+        "sink",
+        {str(number): each.failures for number, each in enumerate(now.sinks, start=1)},
+    )
     yield _gauge("alarms", "Alarms that stand: what a rollback looks like.", len(now.alarms))
 
 

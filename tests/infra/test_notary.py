@@ -24,9 +24,13 @@ from infra.event_store import ClinicLog
 from infra.notary import Notary, Plan, says
 from infra.outward import Address
 from infra.postgres import EmbeddedPostgres
-from infra.recorder import ClinicDatastore
+from infra.receipt_sink import FolderSink
+from infra.receipts import read_receipt
+from infra.recorder import ClinicDatastore, leaf_hashes
+from infra.settings import SettingsInvalid, load_settings
 from infra.tiles import SubtreeFiller, TiledHashes
 from infra.timestamp import Authority, trusted_roots, verified
+from infra.vouching import vouching
 from infra.witness import witnesses_of
 from tests.conftest import Clinic
 from tests.infra.authority import authority, openssl_accepts
@@ -72,6 +76,10 @@ class Office:
         """The largest size that the witness cosigned, as it is kept here."""
         last = self.store.last_cosigned(self.origin).get(local.vkey)
         return 0 if last is None else last.size
+
+    def leaf_hashes(self, start: int, end: int) -> list[bytes]:
+        with self.datastore.get_connection() as connection:
+            return leaf_hashes(connection, self.clinic.id, start, end)
 
     def alarms(self) -> list[tuple[str, str]]:
         return [(alarm.source, alarm.code) for alarm in self.store.alarms()]
@@ -544,3 +552,52 @@ def test_every_alarm_says_what_it_means(local: LocalWitness) -> None:
         "witness witness.example/w1 cosigned 10 entries of this log, which now has 6"
     )
     assert says(LOG, "two-notes", 6, None) == "another checkpoint was kept for the same 6 entries"
+
+
+# --- Receipts -------------------------------------------------------------------------------
+
+
+def test_the_newest_receipt_is_handed_out_now_and_then(office: Office, tmp_path: Path) -> None:
+    """Receipt sink: each holds against the log, the next comes when its time is, if it moved."""
+    plan = Plan(sinks=(FolderSink(tmp_path),), deliver_every=timedelta(hours=1))
+    notary, sizes = office.notary(plan), [0]
+    for hours, entries in ((0.0, 3), (0.5, 3), (0.6, 3), (5.0, 3), (5.0, 0)):
+        office.later(hours=hours)
+        sizes.append(office.record(entries) if entries else sizes[-1])
+        notary.round()
+    handed = {int(each.stem.split("-")[1]): each for each in tmp_path.glob("*.tlog-proof")}
+    assert sorted(handed) == [sizes[1], sizes[3], sizes[4]]
+    for size, file in handed.items():
+        kept = read_receipt(file, office.log.key.verified)
+        assert kept.checkpoint.size == size
+        kept.contains(office.leaf_hashes)
+
+
+def test_a_sink_that_is_away_is_tried_again(office: Office, tmp_path: Path) -> None:
+    """Receipt sink: a disk that is not mounted loses nothing and stops nobody."""
+    away = tmp_path / "disk"
+    plan = Plan(sinks=(FolderSink(away), FolderSink(tmp_path)))
+    notary, size = office.notary(plan), office.record()
+    notary.round()
+    named = f"{office.log.key.log_id}-{size}.tlog-proof"
+    assert [each.name for each in tmp_path.glob("*.tlog-proof")] == [named]
+    told = vouching(office.store, plan, office.log.key)
+    assert [(each.size, each.failure) for each in told.sinks] == [(0, "no-folder"), (size, "")]
+    away.mkdir()
+    office.later(minutes=1)
+    notary.round()
+    assert (away / named).read_bytes() == (tmp_path / named).read_bytes()
+    assert office.alarms() == []
+
+
+def test_where_receipts_go_is_checked_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings: the variable is named, what may hold a password is not repeated."""
+    monkeypatch.setenv("RAPPORT_RECEIPT_SINKS", "file:///receipts smtp://u:secret@host/nobody")
+    with pytest.raises(SettingsInvalid, match="RECEIPT_SINKS: one of them") as refused:
+        Plan.of(load_settings())
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("RAPPORT_RECEIPT_SINKS", "file:///receipts https://example.org/in")
+    assert [each.name for each in Plan.of(load_settings()).sinks] == [
+        "folder /receipts",
+        "https example.org",
+    ]
