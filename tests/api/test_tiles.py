@@ -18,12 +18,15 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.worker import Worker
 from domain.access import RecordRead, Role, access_stream
 from infra.checkpoint import ED25519, Checkpoint, NoteSigner
 from infra.checkpoint_store import CheckpointStore, Cosigned, KeptCheckpoint
 from infra.postgres import EmbeddedPostgres
+from infra.recorder import pinned
 from infra.settings import Settings
 from infra.tiles import SubtreeFiller
+from infra.view_store import ViewStore
 from tests.api import tile_reader
 from tests.api.commandline import answer, rapport, running
 from tests.api.conftest import HERE, Practice, Response
@@ -299,6 +302,22 @@ def test_one_head_is_published_until_the_next_is_kept(open_: Open) -> None:
     assert proof.endswith(note + f"{line}\n")
     newer = open_.practice.get(officer, "/log/entries/12/proof").text
     assert Checkpoint.parse(newer.split("\n\n")[1] + "\n").size > 12
+
+
+def test_whoever_keeps_the_views_keeps_the_hashes_of_full_tiles(open_: Open) -> None:
+    """Derived data: the worker fills it behind the appends, once, as its own role."""
+    open_.grow(520)
+    clinic = open_.practice.clinic
+    filler = SubtreeFiller(clinic.database.dsn("views"), clinic.id)
+    store = ViewStore(clinic.database.dsn("views"), clinic.id, clinic.keyring)
+    try:
+        Worker([], clinic.log, store, subtrees=filler).catch_up()
+    finally:
+        store.close()
+    query = b"SELECT level, index FROM rapport.subtrees ORDER BY level, index"
+    with psycopg.connect(pinned(clinic.database.dsn("read"), clinic.id)) as connection:
+        assert connection.execute(query).fetchall() == [(1, 0), (1, 1)]
+    assert SubtreeFiller(clinic.database.dsn("views"), clinic.id).fill(520) == 0
 
 
 def test_proofs_have_a_door(open_: Open) -> None:
