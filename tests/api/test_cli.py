@@ -118,6 +118,7 @@ def test_the_guide_shows_examples_that_run() -> None:
 STAYING_OR_SHOWN_ELSEWHERE = ("serve", "work", "backup", "restore", "demo")
 ENDS_OTHERWISE = {
     "rapport keyring restore keys-monday.db": 3,  # a ring that holds keys asks for --merge
+    "rapport keyring restore keys-monday.db --merge --master-key master.key.before-monday": 2,
     "rapport token revoke 0b0e2f6c-3a0c-4d0f-9a54-3f1c58b0a0c1": 1,  # nobody's token
     "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis objected --dry-run": 1,
     "rapport erase --subject 5f2b7a34-8d7e-4a3a-b1a4-0a8f8f3d9c55 --basis unlawful": 1,
@@ -133,6 +134,10 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     _write_source(tmp_path)
     (tmp_path / "srs.de.toml").write_text(PACK, "utf-8")
+    body = '{"full_name": "Maria Beispiel"}'
+    answer = rapport("record", "register-person", "--body", body, "--format", "json")
+    (tmp_path / "receipt.json").write_text(answer.out)
+    (tmp_path / "entry-42.tlog-proof").write_text(answer.document["entries"][0]["proof"])
     therapist = str(uuid4())
     assert rapport("token", "create", "--role", "therapist", "--principal", therapist).status == 0
     known = {
@@ -141,6 +146,7 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
         "rapport export": record.relationship,
         "rapport token": therapist,
     }
+    ended_otherwise = []
     for words, help_text in commands().items():
         if words in STAYING_OR_SHOWN_ELSEWHERE:
             continue
@@ -150,9 +156,11 @@ def test_the_examples_run(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
                 if example.startswith(start):
                     line = example.replace(RELATIONSHIP_IN_EXAMPLES, real)
             ran = rapport(*_split(line)[1:])
-            assert ran.status == ENDS_OTHERWISE.get(example, 0), (line, ran)
-            if "--format json" in line:
+            if ran.status != ENDS_OTHERWISE.get(example, 0):
+                ended_otherwise.append((line, ran))
+            elif "--format json" in line:
                 assert isinstance(ran.document, dict), line
+    assert not ended_otherwise
 
 
 def _split(line: str) -> list[str]:
