@@ -222,10 +222,11 @@ def contract(app: FastAPI) -> dict[str, Any]:
         )
         schemas |= {**problem.pop("$defs"), "Problem": problem}
         for route in iter_route_contexts(app.routes):
+            path = str(route.path).replace(":path}", "}")
             for method in route.methods or ():
-                operation = document["paths"].get(route.path, {}).get(method.lower())
+                operation = document["paths"].get(path, {}).get(method.lower())
                 if operation is not None:
-                    _complete(operation, str(route.path), list(doors_of(route)))
+                    _complete(operation, path, list(doors_of(route)))
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.doors import ReadsClinic, Visit
 from api.doors.published import ReadsBundle, Served, served, there
+from api.problems import MEDIA_TYPE
 from api.routes.command import concept
 from domain.event import Model
 
@@ -28,8 +29,11 @@ _OPEN_TO_PROGRAMS: Final = {"Cross-Origin-Resource-Policy": "cross-origin"}
 
 def _answers(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
     return {
-        200: {"content": {media_type: {}}, "description": description},
-        404: {"description": "No such log is served here, or it has no such tile"},
+        200: {"content": {media_type: {"schema": {"type": "string"}}}, "description": description},
+        404: {
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "description": "No such log is served here, or there is no such thing in it",
+        },
     }
 
 
