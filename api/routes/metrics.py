@@ -21,7 +21,12 @@ router = APIRouter(tags=["health"])
     "/metrics",
     dependencies=[Depends(Admits("metrics"))],
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format 0.0.4"}},
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Prometheus text format 0.0.4",
+        }
+    },
 )
 def metrics(house: TheHouse) -> Response:
     """Log, checkpoints, witnesses, timestamps, alarms, views, and this process."""
