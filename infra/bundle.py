@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum, StrEnum
+from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +32,8 @@ FORMAT: Final = "rapport-bundle/1"
 BYTES_LIMIT: Final = 256 << 20
 """Of a whole bundle. Nothing in it is compressed, so nothing in it grows when it is read."""
 FILES_LIMIT: Final = 60_000
+MANIFEST_LIMIT: Final = 32 << 20
+LEAF_LIMIT: Final = 16 << 10
 
 README: Final = "README.txt"
 REPORT: Final = "report.html"
@@ -305,7 +308,7 @@ class Leaf(Model):
         return leaf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Disclosed:
     """An entry as a bundle holds it."""
 
@@ -315,8 +318,9 @@ class Disclosed:
     salt: bytes | None
     withheld: Withheld | None = None
 
-    @property
+    @cached_property
     def leaf(self) -> Leaf:
+        """The envelope; ValueError."""
         return Leaf.parse(self.leaf_input)
 
     def without_content(self, why: Withheld) -> "Disclosed":
@@ -328,7 +332,10 @@ class Disclosed:
         leaf = self.leaf
         event: Event | Erased = ERASED
         if self.content is not None:
-            event = topics.read(leaf.topic, leaf.schema_version, parsed(self.content))
+            content = parsed(self.content)
+            if not isinstance(content, dict):
+                raise ValueError("content is an object")
+            event = topics.read(leaf.topic, leaf.schema_version, content)
         sign = 1 if leaf.occurred_offset[0] == "+" else -1
         hours, minutes = leaf.occurred_offset[1:].split(":")
         return RecordedEvent(
@@ -414,7 +421,16 @@ def _require_plain(told: list[zipfile.ZipInfo], size: int) -> None:
             raise BundleBroken("file_twice", each.filename)
         if each.compress_type != zipfile.ZIP_STORED or each.flag_bits:
             raise BundleBroken("container", each.filename)
+        if each.file_size > _limit(each.filename):
+            raise BundleBroken("too_large", each.filename)
         names.add(each.filename)
+
+
+def _limit(name: str) -> int:
+    """What is parsed as a whole is not long."""
+    if name == MANIFEST:
+        return MANIFEST_LIMIT
+    return LEAF_LIMIT if name.endswith(".leaf.json") else BYTES_LIMIT
 
 
 def write(path: Path, data: bytes) -> None:

@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _unusable(f"{error.filename} cannot be read: {error.strerror}.")
     except outside.Unusable as error:
         return _unusable(str(error))
+    except Exception:  # whatever it is: nobody is shown a traceback, and nothing is proven
+        outcome = BundleBroken("unreadable")
     told = telling.as_json if asked.format == "json" else telling.as_text
     print(told(name, outcome))  # noqa: T201  the answer
     return Status.DOES_NOT_FIT if isinstance(outcome, BundleBroken) else Status.FITS

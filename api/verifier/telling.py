@@ -12,6 +12,7 @@ FORMAT: Final = "rapport-verdict/1"
 _WIDTH: Final = 96
 
 SAYS: Final[Mapping[str, str]] = {
+    "unreadable": "It cannot be read to the end, in a way that this program does not know.",
     "too_large": "It is larger, or holds more files, than a bundle may.",
     "container": "The zip file is not written as a bundle is: it was damaged, or made anew.",
     "file_name": "It holds a file by a name that no bundle has.",

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from infra import canonical
 from infra.bundle import (
     FILES_LIMIT,
+    LEAF_LIMIT,
+    MANIFEST_LIMIT,
     BundleBroken,
     Disclosed,
     Leaf,
@@ -132,6 +134,17 @@ def test_a_zip_has_only_so_many_files() -> None:
     names = (f"entries/{number:012}.leaf.json" for number in range(FILES_LIMIT + 1))
     with pytest.raises(BundleBroken, match="too_large"):
         unpacked(packed(dict.fromkeys(names, b"")))
+
+
+@pytest.mark.parametrize(
+    "name, limit",
+    [("manifest.json", MANIFEST_LIMIT), ("entries/000000000001.leaf.json", LEAF_LIMIT)],
+)
+def test_what_is_parsed_as_a_whole_is_not_long(name: str, limit: int) -> None:
+    """Format: a manifest and an envelope have their limits too."""
+    assert unpacked(packed({name: bytes(limit)}))
+    with pytest.raises(BundleBroken, match="too_large"):
+        unpacked(packed({name: bytes(limit + 1)}))
 
 
 def test_a_bundle_is_written_whole_for_its_owner_alone(tmp_path: Path) -> None:
