@@ -69,7 +69,9 @@ class RingFile:
         if not self.path.exists():
             return None
         refuse_open_to_others(self.path)
-        return read_ring(self.path)[0].proof
+        # Not read-only: what a process left undone when it was killed has to be taken back first.
+        with told(), closing(connect(self.path)) as db:
+            return _state(db).proof
 
     def create(self, proof: bytes) -> None:
         write_ring(self.path, RingState(proof, 0), ())
@@ -91,14 +93,18 @@ def write_ring(path: Path, state: RingState, rows: Iterable[Row]) -> None:
         _sync(path.parent)
 
 
-def read_ring(path: Path, *, keys: bool = False) -> tuple[RingState, list[Row]]:
-    """What a ring's file says, with its keys if asked for; changes nothing in it."""
+def read_ring(path: Path) -> tuple[RingState, list[Row]]:
+    """What a copy of a ring says, with its keys; changes nothing in it."""
     with told(), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        state = db.execute("SELECT proof, generation, format FROM ring").fetchone()
-        if state is None or state[2] != RING_FORMAT:
-            raise KeyringError("damaged")
-        rows = db.execute(f"SELECT {ROW} FROM keys") if keys else ()  # noqa: S608  constants
-        return RingState(*state[:2]), [Row(*row) for row in rows]
+        rows = db.execute(f"SELECT {ROW} FROM keys").fetchall()  # noqa: S608  constants
+        return _state(db), [Row(*row) for row in rows]
+
+
+def _state(db: sqlite3.Connection) -> RingState:
+    row = db.execute("SELECT proof, generation, format FROM ring").fetchone()
+    if row is None or row[2] != RING_FORMAT:
+        raise KeyringError("damaged")
+    return RingState(*row[:2])
 
 
 def connect(path: Path) -> sqlite3.Connection:

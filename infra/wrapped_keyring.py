@@ -378,7 +378,7 @@ class WrappedKeyring(ABC):
         refuses (`not_empty`) unless `merge` is asked for; the outcome is the union, and a key
         destroyed on either side stays destroyed.
         """
-        state, rows = read_ring(src, keys=True)
+        state, rows = read_ring(src)
         with self._transaction(write=True):
             wrap = self._wrap if master is None else AESGCM(master)
             if not proves(state.proof, wrap):

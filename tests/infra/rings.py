@@ -116,12 +116,12 @@ class FilePlace(Place):
 class SharedPlace(Place):
     """Its database is on the tests' server, whose superuser may look at its files."""
 
-    def __init__(self, settings: Settings, superuser: str) -> None:
+    def __init__(self, settings: Settings, url: str, superuser: str) -> None:
         super().__init__(settings)
-        self._superuser = superuser
+        self.url, self.superuser = url, superuser
 
     def execute(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        with psycopg.connect(self._superuser, autocommit=True) as db:
+        with psycopg.connect(self.superuser, autocommit=True) as db:
             db.execute(f"SET search_path = {SCHEMA}".encode())
             cursor = db.execute(statement.replace("?", "%s").encode(), values)
             return cursor.fetchall() if cursor.description else []
@@ -150,4 +150,5 @@ def file_place(home: Path, **settings: Any) -> FilePlace:
 
 
 def shared_place(home: Path, url: str, superuser: str, **settings: Any) -> SharedPlace:
-    return SharedPlace(Settings(home=home, keyring_url=SecretStr(url), **settings), superuser)
+    settings["keyring_url"] = SecretStr(url)
+    return SharedPlace(Settings(home=home, **settings), url, superuser)
