@@ -20,7 +20,7 @@ from domain.event import Command
 from domain.records import Author, Receipt, Records
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
-from infra.keyring import FileKeyring, open_keyring
+from infra.keyring import WrappedKeyring, open_keyring
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
 from infra.recorder import found_clinic
@@ -60,7 +60,7 @@ class Clinic:
     id: UUID
     database: Database
     home: Path
-    keyring: FileKeyring
+    keyring: WrappedKeyring
     log: ClinicLog
     clock: Clock
     others: list[ClinicLog] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Clinic:
         finally:
             head.close()
 
-    def open_log(self, keyring: FileKeyring | None = None) -> ClinicLog:
+    def open_log(self, keyring: WrappedKeyring | None = None) -> ClinicLog:
         """Another writer on the same clinic, as a second process would have one."""
         acknowledged = AcknowledgedHead(self.home / "heads", self.id)
         dsn, keyring = self.database.dsn("app"), keyring or self.keyring
