@@ -405,7 +405,9 @@ def api() -> str:
     for router in ROUTERS:
         application.include_router(router)
     through = {
-        (method, path): doors for router in ROUTERS for method, path, doors in routes_of(router)
+        (method, path.replace(":path}", "}")): doors  # as the contract spells it
+        for router in ROUTERS
+        for method, path, doors in routes_of(router)
     }
     reads = [
         (
