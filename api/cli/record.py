@@ -252,9 +252,11 @@ def _broken(clinic: UUID, broken: LogBroken) -> dict[str, Any]:
 
 def _in_words(verified: Verified) -> str:
     until = f", the last recorded at {time_text(verified.recorded_at)}" if verified.size else ""
+    held = (f"\nholds  what {root.source} is for: {root.size} entries" for root in verified.trusted)
     return (
         f"{_how_far(verified)}: {verified.size} entries in {verified.streams} streams and "
         f"{verified.batches} commits{until}.\nclinic {verified.clinic}\nroot   {verified.root}"
+        + "".join(held)
     )
 
 
