@@ -161,7 +161,8 @@ class SharedKeyring(WrappedKeyring):
         """
         with self._lock:
             try:
-                assert self._db is not None
+                # Another thread may have written it anew, and let go, meanwhile.
+                self._db = self._db or connect(self._url)
                 self._db.execute(_SCRUB_LOCK)
                 self._db.execute("VACUUM (FULL) keys")
             except psycopg.Error as error:

@@ -198,8 +198,8 @@ class WrappedKeyring(ABC):
 
         Repeating it is harmless. Backups of the ring still hold the key: docs/formats/keyring.md.
         """
-        if self.get(clinic, key_id) is not None:
-            self.destroy_again(clinic, [key_id])
+        self.get(clinic, key_id)
+        self.destroy_again(clinic, [key_id])
 
     def destroy_again(self, clinic: UUID, key_ids: Iterable[UUID]) -> None:
         """Makes destroyed what the log says is destroyed, known to this ring or not.
@@ -212,8 +212,9 @@ class WrappedKeyring(ABC):
                 self._entomb(Row(str(clinic), str(key_id), None, None, None, None, now))
                 for key_id in key_ids
             ]
-        if any(buried):
+        if buried:
             self._refresh()
+            # Also where nothing changed: whoever destroyed them may have been cut short here.
             self._scrub()
 
     def _entomb(self, row: Row) -> bool:
