@@ -226,16 +226,16 @@ def contract(app: FastAPI) -> dict[str, Any]:
             for method in route.methods or ():
                 operation = document["paths"].get(path, {}).get(method.lower())
                 if operation is not None:
-                    _complete(operation, path, list(doors_of(route)))
+                    _complete(operation, list(doors_of(route)))
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _complete(operation: dict[str, Any], path: str, doors: list[str]) -> None:
+def _complete(operation: dict[str, Any], doors: list[str]) -> None:
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _never_null(parameter["schema"])
     operation["responses"].pop("422", None)
-    for status in _statuses(path, operation):
+    for status in _statuses(operation, behind_a_door=bool(doors)):
         operation["responses"].setdefault(str(status), {"description": _TITLES[status], **_PROBLEM})
     for door in doors:
         who = ", ".join(f"{role} ({reach})" for role, reach in DOORS[door].who.items())
@@ -250,10 +250,10 @@ def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**options[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
 
 
-def _statuses(path: str, operation: dict[str, Any]) -> set[int]:
+def _statuses(operation: dict[str, Any], *, behind_a_door: bool) -> set[int]:
     """The problems that an operation may answer with."""
-    if not path.startswith("/api/"):
-        return {500}
+    if not behind_a_door:
+        return {500, 503}
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     found = {401, 403, 429, 500, 503}

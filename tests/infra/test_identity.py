@@ -1,6 +1,7 @@
 """Tokens: random secrets bound to their rows, in force until they end, each in its clinic."""
 
 import hmac
+import string
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,17 @@ def tokens(clinic: Clinic) -> Iterator[Tokens]:
 def issue(tokens: Tokens, clinic: Clinic, person: UUID, **good_for: float) -> str:
     expires = clinic.clock.now + timedelta(**good_for or {"days": 1})
     return tokens.issue(person, Role.THERAPIST, "care", expires)
+
+
+def test_a_token_has_one_spelling(clinic: Clinic, tokens: Tokens) -> None:
+    """API, bearer tokens: of letters that stand for the same bits, only those that were given."""
+    text = issue(tokens, clinic, uuid4())
+    tokens.authenticate(text)
+    for last in set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") - {
+        text[-1]
+    }:
+        with pytest.raises(NotAuthentic):
+            tokens.authenticate(text[:-1] + last)
 
 
 def test_a_token_is_known_again(clinic: Clinic, tokens: Tokens) -> None:
