@@ -2,7 +2,7 @@
 
 Evidence is added and never changed: checkpoints, cosignatures, timestamps, and alarms, which an
 operator clears. How a witness was last reached is remembered beside it. The tables are described
-in docs/formats/checkpoint-store.md.
+in docs/operate/witnesses.md.
 """
 
 from collections.abc import Iterator, Sequence

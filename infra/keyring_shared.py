@@ -106,11 +106,6 @@ class SharedKeyring(WrappedKeyring):
                 raise KeyringError("ring_missing")
         self._open()
 
-    def server(self) -> int:
-        """What tells the server (and its physical copies) from every other."""
-        with self._transaction():
-            return int(self._execute("SELECT system_identifier FROM pg_control_system()")[0][0])
-
     def _begin(self, *, write: bool) -> None:
         try:
             self._begin_on(self._db or connect(self._url), write=write)

@@ -1,4 +1,4 @@
--- What the log signed, and what others vouched for (docs/formats/checkpoint-store.md). Evidence is
+-- What the log signed, and what others vouched for (docs/operate/witnesses.md). Evidence is
 -- added and never changed; what is merely remembered (how a witness was last reached) is not.
 
 -- `origin` is the log's name, which changes when a restored log goes on under a new key: under one
