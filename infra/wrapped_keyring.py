@@ -389,6 +389,8 @@ class WrappedKeyring(ABC):
                 raise KeyringError("not_empty")
             ours = [_rewrapped(row, wrap, self._wrap) for row in rows]
             taken = sum(self._took_over(row) for row in ours)
+            if taken:  # whoever serves looks whether the log says of one that it is destroyed
+                self._execute("UPDATE ring SET generation = generation + 1")
         self._refresh()
         self._scrub()
         return taken
