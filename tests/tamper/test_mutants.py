@@ -1,0 +1,176 @@
+"""A verifier that differs in one place from ours says something else of what was tampered with.
+
+By default every few of the mutants of `infra.verify` are tried, each in a moment, and all of the
+others; with RAPPORT_MUTANTS=all, all of them.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from infra import checkpoint, merkle, proof, verify
+from infra.merkle import Frontier
+from infra.verify import Trusted
+from tests.infra.test_verify import CHANGED
+from tests.tamper import questions
+from tests.tamper.catalogue import CASES
+from tests.tamper.conftest import Written
+from tests.tamper.deeds import Deed, edited, many, sql
+from tests.tamper.forger import Forger
+from tests.tamper.mutants import Probe, Source
+from tests.tamper.mutation import Jury, outcome
+from tests.tamper.suspect import change
+
+_EVERY = 1 if os.environ.get("RAPPORT_MUTANTS") == "all" else 12
+
+EQUIVALENT = {
+    "Frontier.append: True → False": "the pairs are of an even number of nodes, strict or not",
+    "base64: True → False": "what else is decoded is not what it is written as again",
+    "_Verification._due: left[0].size if left else 0 → left[0].size if left else 1": "where no "
+    "trusted root is left, looking for one finds none",
+}
+"""Mutants that say the same of everything, and why."""
+
+
+def unknown_survivors(jury: Jury, within: Sequence[str] = (), every: int = 1) -> list[str]:
+    jury.try_all(jury.source.mutants(within, every))
+    return [name for name in jury.survivors if name not in EQUIVALENT]
+
+
+@pytest.mark.parametrize(
+    "module,within,probes",
+    [
+        (merkle, (), [questions.frontier]),
+        (
+            proof,
+            ("verify_", "TlogProof."),
+            [
+                questions.inclusion,
+                questions.consistency,
+                questions.consistency_of_larger,
+                questions.proofs_in_writing,
+            ],
+        ),
+        (
+            checkpoint,
+            ("VerifierKey.", "Signature.", "SignedNote.", "Checkpoint.", "base64", "_"),
+            [questions.notes, questions.keys],
+        ),
+    ],
+    ids=["merkle", "proof", "checkpoint"],
+)
+def test_a_mutant_is_told_by_what_it_says_of_proofs_and_notes(
+    module: ModuleType, within: Sequence[str], probes: Sequence[Probe]
+) -> None:
+    """Tamper catalogue: no operator, constant or refusal of those who verify could be another."""
+    assert unknown_survivors(Jury(Source.of(module), probes), within) == []
+
+
+def kept(*places: tuple[int, int]) -> Deed:
+    """The hashes over the first and the second four entries, under these names."""
+
+    def deed(log: Forger) -> None:
+        for over, (level, index) in enumerate(places):
+            root = Frontier().append(log.leaves()[4 * over : 4 * over + 4]).root()
+            insert = "INSERT INTO rapport.subtrees VALUES (%(clinic)s, %(l)s, %(i)s, %(root)s)"
+            log.tamper(insert, l=level, i=index, root=root)
+
+    return deed
+
+
+_OTHER_HASH = change("subtrees", "hash = sha256(hash)", "index = 1")
+
+DEEDS: dict[str, Deed] = {
+    "nothing": sql(),
+    "hashes kept over four": kept((1, 0), (1, 1)),
+    "the second of them another": many(kept((1, 0), (1, 1)), sql(_OTHER_HASH)),
+    "one that is not complete": kept((1, 2)),
+    "one of a higher level": kept((2, 0)),
+    "a commit and an entry behind it": many(
+        sql(change("batches", "root = sha256(root)", "size = 6")), edited("actor", 8)
+    ),
+    "two commits": sql(change("batches", "root = sha256(root)", "size < 10")),
+}
+"""What the catalogue does not tell apart."""
+
+
+def _deeds() -> Iterator[Deed]:
+    yield from DEEDS.values()
+    seen: set[tuple[str, ...]] = set()
+    for _, case in CASES:
+        found = tuple(case.found[check] for check in ("verify", "head", "receipts"))
+        if found not in seen:
+            seen.add(found)
+            yield case.do
+    for statements, _ in CHANGED.values():
+        yield sql(*statements)
+
+
+def _narrow(module: ModuleType) -> None:
+    """Pages of three rows, hashes over four entries: a short log has some of both."""
+    vars(module).update(_ROWS=3, _WIDTH=4)
+
+
+def _asked(log: Forger, module: Any, *, roots: Sequence[Trusted], head: Any) -> object:
+    trusted = [module.Trusted(each.size, each.root, each.source) for each in roots]
+    steps: list[tuple[int, int]] = []
+    said = outcome(
+        lambda: module.verify(
+            log.reader,
+            log.clinic,
+            trusted=trusted,
+            acknowledged=head,
+            progress=lambda *step: steps.append(step),
+        )
+    )
+    return said, steps
+
+
+def _probes(written: Written) -> Iterator[Probe]:
+    log, outside = written
+    roots = [Trusted(size, log.tree(size).root(), f"root {size}") for size in (0, 3, 5, 6, 8)]
+    for some, head in ((), None), (roots[1:4:2], None), (roots[::2], outside.head):
+        yield partial(_asked, log, roots=some, head=head)
+
+
+def subtrees_of_all_levels(module: Any) -> list[str]:
+    """Hashes over 4, 16 and 64 of 70 entries: right ones, and each of them another's."""
+    leaves = [merkle.leaf_hash(bytes([number])) for number in range(70)]
+    rows = sorted(
+        (
+            (level, index, merkle.root_of(leaves[index * 4**level : (index + 1) * 4**level]))
+            for level in (1, 2, 3)
+            for index in range(70 // 4**level)
+        ),
+        key=lambda row: ((row[1] + 1) * 4 ** row[0], row[0]),
+    )
+
+    def held(rows: Sequence[tuple[int, int, bytes]]) -> object:
+        kept = module.KeptSubtrees(iter(rows))
+        for number, leaf in enumerate(leaves, start=1):
+            if kept.hashes is not None:
+                kept.hashes.append(leaf)
+            if number % 4 == 0:
+                kept.check(number)
+        kept.require_no_more()
+        return "fits"
+
+    spoilt = [(*rows[:at], (*row[:2], leaves[0]), *rows[at + 1 :]) for at, row in enumerate(rows)]
+    some = (rows, rows[::2], rows[1::3], [], [(1, 17, leaves[0])], *spoilt)
+    return [outcome(partial(held, each)) for each in some]
+
+
+def test_a_mutant_of_the_verifier_is_told_by_the_catalogue(write: Callable[[], Written]) -> None:
+    """Tamper catalogue: no operator, constant or finding of the verifier could be another."""
+    probes: list[Probe] = []
+    for deed in _deeds():
+        log, outside = write()
+        asked = list(_probes((log, outside)))
+        deed(log)
+        probes += asked
+    probes.append(subtrees_of_all_levels)
+    assert unknown_survivors(Jury(Source.of(verify), probes, _narrow), every=_EVERY) == []
