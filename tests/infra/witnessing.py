@@ -69,7 +69,10 @@ class LocalWitness:
         except ProofWrong:
             return Reply(422)
         remembered = json.loads(self.memory.read_text()) if self.memory.exists() else {}
-        self.memory.write_text(json.dumps(remembered | {origin: (size, root)}))
+        # Whole or not there: a test may look while this is written.
+        written = self.memory.with_suffix(".new")
+        written.write_text(json.dumps(remembered | {origin: (size, root)}))
+        written.replace(self.memory)
         return Reply(200, self.cosignature(text + "\n").encode())
 
     def cosignature(self, text: str) -> str:
