@@ -1,6 +1,7 @@
 """`rapport-verify`: the command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
@@ -21,7 +22,7 @@ It needs nothing but the bundle. It says what is proven, what is not, and the fi
 not fit. What you name to check against (a key, a witness, timestamp roots, a log) has to be there.
 """
 _STATUS = """\
-exit status: 0 everything fits, 1 something does not, 2 used wrongly
+exit status: 0 everything fits, 1 something does not, 2 used wrongly, 130 interrupted
 examples:
   rapport-verify case.zip
   rapport-verify case.zip --key rapport-record/log/0011…+aabbccdd+AQID… --format json
@@ -35,6 +36,7 @@ class Status(IntEnum):
     FITS = 0
     DOES_NOT_FIT = 1
     USAGE = 2
+    INTERRUPTED = 130
 
 
 def verified(
@@ -91,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # whatever it is: nobody is shown a traceback, and nothing is proven
         outcome = BundleBroken("unreadable")
     told = telling.as_json if asked.format == "json" else telling.as_text
-    print(told(name, outcome))  # noqa: T201  the answer
+    try:
+        print(told(name, outcome), flush=True)  # noqa: T201  the answer
+    except BrokenPipeError:  # whoever read it had enough; the status still says what was found
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Status.DOES_NOT_FIT if isinstance(outcome, BundleBroken) else Status.FITS
 
 
@@ -141,7 +146,10 @@ def _unusable(says: str) -> int:
 
 def run() -> None:
     """The entry point."""
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(Status.INTERRUPTED)
 
 
 if __name__ == "__main__":
