@@ -53,7 +53,7 @@ from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
 from infra.tiles import TilesBroken
 from infra.view_store import ViewStore
-from infra.vouching import Vouching, vouching
+from infra.vouching import Voucher, Vouching, vouching
 from projections.dossier import VIEWS, Views
 from projections.view import ViewReader
 
@@ -373,7 +373,12 @@ def _readiness(service: Service) -> Iterator[Check]:
             return  # the others would only wait for the same thing
         yield Check(name, passed=True)
     yield Check("views", passed=True, detail=_lag(service))
-    yield Check("witnesses", passed=True, detail=_vouched(service.vouching()))
+    now = service.vouching()
+    yield Check("witnesses", passed=True, detail=_vouched(now))
+    if now.authority is not None:
+        yield Check("timestamps", passed=True, detail=_reached(now.size, now.authority))
+    for sink in now.sinks:
+        yield Check("receipts", passed=True, detail=_reached(now.size, sink))
 
 
 def _lag(service: Service) -> str:
@@ -397,6 +402,12 @@ def _vouched(now: Vouching) -> str:
         return "none configured"
     current = sum(each.size == now.size for each in now.witnesses)
     return f"{current} of {len(now.witnesses)} cosigned the last checkpoint"
+
+
+def _reached(size: int, voucher: Voucher) -> str:
+    """How far somebody outside is behind the last checkpoint, and how they fail, if they do."""
+    behind = f"{max(0, size - voucher.size)} entries behind"
+    return f"{behind}, {voucher.failure}" if voucher.failures else behind
 
 
 def _require_current(service: Service) -> None:

@@ -52,12 +52,10 @@ class Watched:
         assert shown.status_code == 200
         return re.sub(r"\s+", " ", shown.text)
 
-    def ready(self) -> tuple[int, str]:
+    def ready(self, of: str = "witnesses") -> tuple[int, str]:
         said = self.practice.client.get("/health/ready")
-        (witnesses,) = (
-            each["detail"] for each in said.json()["checks"] if each["name"] == "witnesses"
-        )
-        return said.status_code, witnesses
+        (detail,) = (each["detail"] for each in said.json()["checks"] if each["name"] == of)
+        return said.status_code, detail
 
     def metrics(self) -> dict[str, float]:
         said = self.practice.client.get("/metrics", headers=self.officer.headers)
@@ -86,6 +84,7 @@ def watched(
         monkeypatch.setenv("RAPPORT_WITNESSES", f"{local.vkey}\n{outsider.url}")
         monkeypatch.setenv("RAPPORT_TIMESTAMP_URL", time.url)
         monkeypatch.setenv("RAPPORT_TIMESTAMP_ROOTS", str(roots))
+        monkeypatch.setenv("RAPPORT_RECEIPT_SINKS", (tmp_path / "disk").as_uri())
         practice = new_practice(clinic)
         officer = practice.somebody(Role.COMPLIANCE_OFFICER)
         store = CheckpointStore(clinic.log.datastore)
@@ -106,6 +105,14 @@ def test_the_log_page_shows_how_far_others_vouch(watched: Watched) -> None:
     assert shown.count("as it should be") == 2
     assert 'class="notice alarm"' not in shown
     assert str(watched.practice.clinic.log.key.verifier) in shown
+
+
+def test_readiness_tells_of_timestamps_and_receipts(watched: Watched) -> None:
+    """Witnesses and time: what is behind or fails stands among the details and stops nobody."""
+    watched.round()
+    assert watched.ready("timestamps") == (200, "0 entries behind")
+    size = watched.practice.clinic.log.head_size()
+    assert watched.ready("receipts") == (200, f"{size} entries behind, no-folder")
 
 
 def test_a_failure_is_told_in_words(watched: Watched) -> None:
