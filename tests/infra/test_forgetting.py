@@ -3,10 +3,7 @@
 import subprocess
 import time
 
-from tests.infra.conftest import new_place, new_shared, place, ring_databases
 from tests.infra.rings import CLINIC, STREAM, Place
-
-__all__ = ["new_place", "new_shared", "place", "ring_databases"]
 
 IDLE = """
 class Cache:
