@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -35,17 +34,7 @@ from infra.sealing import leaf_input
 from infra.verify import KeptSubtrees, LogBroken, Trusted, Verified, verify
 from tests.conftest import Clinic
 from tests.infra.logs import acknowledged, open_log, read
-
-HERE = "WHERE clinic = %(clinic)s"
-ENTRIES = f"FROM rapport.entries {HERE}"
-
-
-def change(table: str, values: str, where: str = "true") -> str:
-    return f"UPDATE rapport.{table} SET {values} {HERE} AND {where}"
-
-
-def delete(table: str, where: str = "true") -> str:
-    return f"DELETE FROM rapport.{table} {HERE} AND {where}"
+from tests.tamper.suspect import ENTRIES, HERE, change, delete, flipped
 
 
 class ReadThrice(ReadRecord):
@@ -157,23 +146,6 @@ def test_an_honest_log_verifies(suspect: Suspect) -> None:
     verified = suspect.verify()
     assert (verified.size, verified.batches, verified.streams) == (10, 3, 2)
     assert suspect.known == (10, bytes.fromhex(verified.root))
-
-
-def flipped(value: object) -> object:
-    """The value with one bit of one byte turned."""
-    match value:
-        case bytes():
-            return bytes([value[0] ^ 1]) + value[1:]
-        case str():
-            return value[:-1] + chr(ord(value[-1]) ^ 1)
-        case int():
-            return value ^ 64
-        case UUID():
-            return UUID(int=value.int ^ 1)
-        case datetime():
-            return value + timedelta(microseconds=1)
-    assert value is None
-    return uuid4()
 
 
 @pytest.mark.parametrize("column", COLUMNS.split(", "))
