@@ -75,6 +75,9 @@ class FileKeyring(WrappedKeyring):
         # All at once: a half-read answer would hold the file's lock until it is collected.
         return self._db.execute(statement, values).fetchall()
 
+    def _execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
+        return self._db.executemany(statement, rows).rowcount
+
     def _told(self) -> AbstractContextManager[None]:
         return told()
 

@@ -139,6 +139,12 @@ class SharedKeyring(WrappedKeyring):
         cursor = self._db.execute(statement.replace("?", "%s").encode(), values)
         return cursor.fetchall() if cursor.description else ()
 
+    def _execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
+        assert self._db is not None, "a transaction was begun"
+        with self._db.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s").encode(), rows)
+            return cursor.rowcount
+
     def _told(self) -> AbstractContextManager[None]:
         return told()
 

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing import Any, Final, Protocol, Self
 from uuid import UUID, uuid4
 from weakref import WeakMethod
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from infra.canonical import encode, time_text
+from infra.canonical import time_text
 from infra.keyring_errors import KeyDestroyed, KeyringError, KeyUnknown
-from infra.master_key import KEY_BYTES, NONCE_BYTES, RING_FORMAT, MasterKey, new_proof, proves
+from infra.master_key import KEY_BYTES, RING_FORMAT, MasterKey, new_proof, proves
 from infra.ring_file import ROW, RingState, Row, read_ring, write_ring
+from infra.wrapping import open_row, overwrite, rewrap_row, unwrap_key, wrap_key
 
 REFRESH_SECONDS: Final = 0.25
 """How long a process may go on with what it knows before it asks the ring again."""
@@ -36,6 +36,18 @@ _CACHE_LIMIT: Final = 100_000
 _ASK_MASTER_AGAIN_SECONDS: Final = 5.0
 _MISSING: Final = bytearray()
 
+# Asked for them outright, SQLite reads all keys of the clinic instead of the owners' index.
+_OF_OWNER: Final = (
+    "SELECT key_id, wrapped FROM keys WHERE clinic = ? AND key_id IN"
+    " (SELECT key_id FROM keys WHERE clinic = ? AND stream = ? AND subject = ?)"
+    " ORDER BY wrapped IS NOT NULL, created_at, key_id LIMIT 1"
+)
+
+_INSERT_NEW: Final = (
+    "INSERT INTO keys SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS"
+    " (SELECT 1 FROM keys WHERE clinic = ? AND stream = ? AND subject = ?)"
+)
+
 _log = logging.getLogger("rapport.keyring")
 
 
@@ -44,6 +56,22 @@ class Keyring(Protocol):
 
     def key_for(self, clinic: UUID, stream: str, subject: str) -> tuple[UUID, bytes]:
         """The owner's key and its id, created durably if new; `KeyDestroyed` once destroyed."""
+        ...
+
+    def key_id_of(
+        self, clinic: UUID, stream: str, subject: str, *, ask: bool = True
+    ) -> UUID | None:
+        """The id of the owner's key, None where it has none yet; `KeyDestroyed` once destroyed.
+
+        Without `ask` only what is in memory is looked at: for owners that are most likely new.
+        """
+        ...
+
+    def make_keys(self, clinic: UUID, wanted: Mapping[tuple[str, str], UUID]) -> bool:
+        """Makes keys for owners (stream, subject) under new ids, durably, in one commit.
+
+        False where one of them has a key already, which stands.
+        """
         ...
 
     def get(self, clinic: UUID, key_id: UUID) -> bytes | None:
@@ -99,7 +127,7 @@ class WrappedKeyring(ABC):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._keys: dict[tuple[UUID, UUID], bytearray | None] = {}
-        self._owners: dict[tuple[UUID, str, str], UUID] = {}
+        self._owners: dict[tuple[UUID, str, str], tuple[UUID, bytearray | None]] = {}
         self._forgetting: list[WeakMethod[Callable[[], object]]] = []
         self._fresh_until = 0.0
         self._closed = False
@@ -131,25 +159,72 @@ class WrappedKeyring(ABC):
         own stream, a purpose and its generation ("access/0").
         """
         self._refresh()
-        key_id = self._owners.get((clinic, stream, subject))
-        found, held = self._held(clinic, key_id) if key_id else (False, None)
-        if key_id is not None and found and held is not None:
-            return key_id, held
+        owned = self._owned(clinic, stream, subject)
+        if owned is not None:
+            return owned
         with self._lock:
             with self._transaction(write=True):
                 key_id, key = self._found_or_created(clinic, stream, subject)
             # Only now is it durable; and only under the lock can no destruction have been
             # noticed, and the key forgotten, since it was read.
             self._remember(clinic, key_id, key)
-            self._owners[clinic, stream, subject] = key_id
+            self._owners[clinic, stream, subject] = key_id, key
             return key_id, bytes(key)
+
+    def key_id_of(
+        self, clinic: UUID, stream: str, subject: str, *, ask: bool = True
+    ) -> UUID | None:
+        """The id of the owner's key; None where none was made; `KeyDestroyed` once destroyed.
+
+        Without `ask` only what is in memory is looked at: for owners that are most likely new.
+        """
+        self._refresh()
+        owned = self._owned(clinic, stream, subject)
+        if owned is not None:
+            return owned[0]
+        if ask:
+            with self._lock, self._transaction():
+                self._learn(clinic, stream, subject)
+            owned = self._owned(clinic, stream, subject)
+        return None if owned is None else owned[0]
+
+    def make_keys(self, clinic: UUID, wanted: Mapping[tuple[str, str], UUID]) -> bool:
+        """Makes a key for each owner (stream, subject) under that id: durably, in one commit.
+
+        False where one of them has a key already: that one stands, and `key_id_of` gives its id.
+        """
+        if not wanted:
+            return True
+        keys = {owner: bytearray(os.urandom(KEY_BYTES)) for owner in wanted}
+        with self._lock:
+            with self._transaction(write=True):
+                rows = [
+                    (*self._new_row(clinic, key_id, *owner, keys[owner]), str(clinic), *owner)
+                    for owner, key_id in wanted.items()
+                ]
+                alone = self._execute_many(_INSERT_NEW, rows) == len(rows)
+            # Only now are they durable, as in `key_for`.
+            if alone:
+                for owner, key_id in wanted.items():
+                    self._remember(clinic, key_id, keys[owner])
+                    self._owners[(clinic, *owner)] = key_id, keys[owner]
+            else:
+                with self._transaction():
+                    for owner in wanted:
+                        self._learn(clinic, *owner)
+        return alone
 
     def get(self, clinic: UUID, key_id: UUID) -> bytes | None:
         """The key; None: destroyed; raises `KeyUnknown` where it was never in this ring."""
         self._refresh()
-        found, held = self._held(clinic, key_id)
-        if found:
-            return held
+        keys = self._keys
+        known = keys.get((clinic, key_id), _MISSING)
+        if known is not _MISSING:
+            held = None if known is None else bytes(known)
+            # What is forgotten leaves its table first, for a new one, and is overwritten then: if
+            # the table is still the same, the key was whole when it was copied.
+            if keys is self._keys:
+                return held
         with self._lock, self._transaction():
             rows = self._execute(
                 "SELECT stream, subject, wrapped FROM keys WHERE clinic = ? AND key_id = ?",
@@ -159,7 +234,7 @@ class WrappedKeyring(ABC):
             if not rows:
                 raise KeyUnknown(clinic, key_id)
             stream, subject, wrapped = rows[0]
-            key = _unwrapped(self._wrap, clinic, key_id, stream, subject, wrapped)
+            key = unwrap_key(self._wrap, clinic, key_id, stream, subject, wrapped)
             self._remember(clinic, key_id, key)
             return None if key is None else bytes(key)
 
@@ -189,7 +264,7 @@ class WrappedKeyring(ABC):
         """Reads the whole ring and opens every key; the number of live keys, or `KeyringError`."""
         with self._transaction():
             self._check_whole()
-            return sum(_overwrite(_opened(self._wrap, row)) for row in self._rows())
+            return sum(overwrite(open_row(self._wrap, row)) for row in self._rows())
 
     # --- Destroying -----------------------------------------------------------------------
 
@@ -303,13 +378,17 @@ class WrappedKeyring(ABC):
                 self._forget()
                 raise
 
-    def _held(self, clinic: UUID, key_id: UUID) -> tuple[bool, bytes | None]:
-        """Whether the key is kept in memory, and a copy of it."""
-        key = self._keys.get((clinic, key_id), _MISSING)
-        held = None if key is None else bytes(key)
-        # What is forgotten leaves the table first and is overwritten then. So if it is still in
-        # the table now, it was whole when it was copied.
-        return self._keys.get((clinic, key_id), _MISSING) is key is not _MISSING, held
+    def _owned(self, clinic: UUID, stream: str, subject: str) -> tuple[UUID, bytes] | None:
+        """The owner's key, if it is kept in memory, and its id; `KeyDestroyed`."""
+        owners = self._owners
+        known = owners.get((clinic, stream, subject))
+        if known is None:
+            return None
+        key_id, key = known
+        if key is None:
+            raise KeyDestroyed(clinic, stream, subject)
+        held = bytes(key)
+        return (key_id, held) if owners is self._owners else None  # as in `get`
 
     def _remember(self, clinic: UUID, key_id: UUID, key: bytearray | None) -> None:
         if len(self._keys) >= _CACHE_LIMIT:
@@ -320,7 +399,7 @@ class WrappedKeyring(ABC):
         with self._lock:
             forgotten, self._keys, self._owners = self._keys, {}, {}
             for key in forgotten.values():
-                _overwrite(key)
+                overwrite(key)
 
     # --- Another master key -----------------------------------------------------------------
 
@@ -339,7 +418,7 @@ class WrappedKeyring(ABC):
                 for row in rows:
                     self._execute(
                         "UPDATE keys SET wrapped = ? WHERE clinic = ? AND key_id = ?",
-                        _rewrapped(row, self._wrap, wrap).wrapped,
+                        rewrap_row(row, self._wrap, wrap).wrapped,
                         row.clinic,
                         row.key_id,
                     )
@@ -387,7 +466,7 @@ class WrappedKeyring(ABC):
             ((held,),) = self._execute("SELECT count(*) FROM keys")
             if held and not merge:
                 raise KeyringError("not_empty")
-            ours = [_rewrapped(row, wrap, self._wrap) for row in rows]
+            ours = [rewrap_row(row, wrap, self._wrap) for row in rows]
             taken = sum(self._took_over(row) for row in ours)
             if taken:  # whoever serves looks whether the log says of one that it is destroyed
                 self._execute("UPDATE ring SET generation = generation + 1")
@@ -425,6 +504,10 @@ class WrappedKeyring(ABC):
     @abstractmethod
     def _execute(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
         """The rows of one statement, with ? for its values."""
+
+    @abstractmethod
+    def _execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
+        """Runs one statement for each of `rows`; how many rows of the table it made."""
 
     @abstractmethod
     def _told(self) -> AbstractContextManager[None]:
@@ -497,93 +580,43 @@ class WrappedKeyring(ABC):
             self._forget()
         self._state = found
 
+    def _found(
+        self, clinic: UUID, stream: str, subject: str
+    ) -> tuple[UUID, bytearray | None] | None:
+        """The owner's key, as it is in the ring, and its id; one without a key was destroyed."""
+        rows = self._execute(_OF_OWNER, str(clinic), str(clinic), stream, subject)
+        if not rows:
+            return None
+        key_id, wrapped = UUID(rows[0][0]), rows[0][1]
+        return key_id, unwrap_key(self._wrap, clinic, key_id, stream, subject, wrapped)
+
+    def _learn(self, clinic: UUID, stream: str, subject: str) -> None:
+        """Keeps in memory what the ring says of the owner's key; within a transaction."""
+        found = self._found(clinic, stream, subject)
+        if found is not None:
+            self._remember(clinic, *found)
+            self._owners[clinic, stream, subject] = found
+
     def _found_or_created(self, clinic: UUID, stream: str, subject: str) -> tuple[UUID, bytearray]:
-        rows = self._execute(
-            "SELECT key_id, wrapped FROM keys WHERE clinic = ? AND stream = ? AND subject = ?"
-            " ORDER BY wrapped IS NOT NULL, created_at, key_id LIMIT 1",
-            str(clinic),
-            stream,
-            subject,
-        )
-        if rows:
-            key_id, wrapped = UUID(rows[0][0]), rows[0][1]
-            found = _unwrapped(self._wrap, clinic, key_id, stream, subject, wrapped)
-            if found is None:
+        found = self._found(clinic, stream, subject)
+        if found is not None:
+            key_id, known = found
+            if known is None:
                 raise KeyDestroyed(clinic, stream, subject)
-            return key_id, found
+            return key_id, known
         key_id, key = uuid4(), bytearray(os.urandom(KEY_BYTES))
-        wrapped = _wrapped(self._wrap, clinic, key_id, stream, subject, key)
-        now = time_text(self._clock())
-        self._insert(Row(str(clinic), str(key_id), stream, subject, wrapped, now, None))
+        self._insert(self._new_row(clinic, key_id, stream, subject, key))
         return key_id, key
+
+    def _new_row(
+        self, clinic: UUID, key_id: UUID, stream: str, subject: str, key: bytearray
+    ) -> Row:
+        wrapped = wrap_key(self._wrap, clinic, key_id, stream, subject, key)
+        now = time_text(self._clock())
+        return Row(str(clinic), str(key_id), stream, subject, wrapped, now, None)
 
     def _insert(self, row: Row) -> None:
         self._execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
 
     def _rows(self) -> list[Row]:
         return [Row(*row) for row in self._execute(f"SELECT {ROW} FROM keys")]  # noqa: S608
-
-
-def _aad(clinic: UUID, key_id: UUID, stream: str, subject: str) -> bytes:
-    return encode(
-        {
-            "clinic": clinic,
-            "format": RING_FORMAT,
-            "key_id": key_id,
-            "stream": stream,
-            "subject": subject,
-        }
-    )
-
-
-def _wrapped(
-    wrap: AESGCM, clinic: UUID, key_id: UUID, stream: str, subject: str, key: bytearray
-) -> bytes:
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + wrap.encrypt(nonce, key, _aad(clinic, key_id, stream, subject))
-
-
-def _unwrapped(
-    wrap: AESGCM, clinic: UUID, key_id: UUID, stream: str, subject: str, wrapped: bytes | None
-) -> bytearray | None:
-    """The key, in bytes that can be overwritten; None: destroyed."""
-    if wrapped is None:
-        return None
-    key, nonce, sealed = bytearray(KEY_BYTES), wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
-    try:
-        wrap.decrypt_into(nonce, sealed, _aad(clinic, key_id, stream, subject), key)
-    except (InvalidTag, ValueError):  # ValueError: too short, or too long, to be a sealed key
-        raise KeyringError("damaged", key_id) from None
-    return key
-
-
-def _opened(wrap: AESGCM, row: Row) -> bytearray | None:
-    """The row's key; None where it holds none any more; `damaged` where it is not what it was."""
-    if row.wrapped is None or row.stream is None or row.subject is None:
-        return None
-    try:
-        clinic, key_id = UUID(row.clinic), UUID(row.key_id)
-    except ValueError:
-        raise KeyringError("damaged") from None
-    return _unwrapped(wrap, clinic, key_id, row.stream, row.subject, row.wrapped)
-
-
-def _rewrapped(row: Row, wrap: AESGCM, anew: AESGCM) -> Row:
-    """The row with its key, if it holds one, wrapped under another master key; it is opened."""
-    key = _opened(wrap, row)
-    if key is None or wrap is anew:
-        return row
-    assert row.stream is not None
-    assert row.subject is not None
-    owner = (UUID(row.clinic), UUID(row.key_id), row.stream, row.subject)
-    wrapped = _wrapped(anew, *owner, key)
-    _overwrite(key)
-    return row._replace(wrapped=wrapped)
-
-
-def _overwrite(key: bytearray | None) -> bool:
-    """Overwrites the key with zeros; whether there was one."""
-    if key is None:
-        return False
-    key[:] = bytes(len(key))
-    return True

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -134,6 +135,21 @@ def test_a_full_database_gives_no_key(ring: FileKeyring) -> None:
     ring._db.execute("PRAGMA max_page_count = 1000000")
     key_id, key = ring.key_for(CLINIC, STREAM, subjects[created])
     assert ring.get(CLINIC, key_id) == key
+
+
+def test_a_full_database_gives_none_of_the_keys_that_are_made_together(ring: FileKeyring) -> None:
+    """Idea 4: all of them or none, in the file and in memory; later it works."""
+    (pages,) = ring._db.execute("PRAGMA page_count").fetchone()
+    ring._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+    wanted = {(STREAM, f"access/{number}"): uuid4() for number in range(200)}
+    with pytest.raises(KeyringError) as refused:
+        ring.make_keys(CLINIC, wanted)
+    assert refused.value.code == "disk_full"
+    assert ring.verify() == 0
+    assert {ring.key_id_of(CLINIC, *owner) for owner in wanted} == {None}
+    ring._db.execute("PRAGMA max_page_count = 1000000")
+    assert ring.make_keys(CLINIC, wanted)
+    assert ring.verify() == len(wanted)
 
 
 def test_a_disk_that_takes_no_more_bytes_gives_no_key(host: FilePlace) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -146,6 +147,25 @@ def test_a_line_that_breaks_in_between_makes_no_second_key(
         assert set(place.wrapped()) == {key_id}
         with place.open() as other:
             assert other.get(CLINIC, key_id) == key
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_line_that_breaks_while_keys_are_made_together_gives_out_none(
+    place: SharedPlace, lost: Literal["request", "answer"]
+) -> None:
+    """Idea 4: what is not known to be durable is kept nowhere; asked again, each owner has one."""
+    owners = [(STREAM, subject) for subject in SUBJECTS]
+    with Proxy(place.url) as proxy, by(place, proxy) as ring:
+        proxy.lose(lost, b"COMMIT")
+        time.sleep(REFRESH_SECONDS)
+        wanted = {owner: uuid4() for owner in owners}
+        assert code_of(lambda: ring.make_keys(CLINIC, wanted)) == "unreachable"
+        assert proxy.lost == 1
+        again = {owner: uuid4() for owner in owners}
+        assert ring.make_keys(CLINIC, again) == (lost == "request")
+        stands = again if lost == "request" else wanted
+        assert {owner: ring.key_id_of(CLINIC, *owner, ask=False) for owner in owners} == stands
+        assert set(place.wrapped()) == set(stands.values())
 
 
 @pytest.mark.parametrize("lost", ["request", "answer"])
