@@ -1,35 +1,45 @@
-"""What every benchmark needs: a real PostgreSQL, contenders in turn, medians and spread.
+"""What every benchmark needs: contenders in turn, medians and spread, and a history.
 
 A benchmark is a file named as a sentence. Its contenders work one after the other within each
 round, so that whatever else the machine does meets all of them; ratios are taken within a round.
 Each comparison leaves one line in `history.jsonl` (what the numbers mean: docs/performance.md).
+The places they work in are made by `benchmarks/places.py`.
 """
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psutil
-
-from infra.migrate import migrate
-from infra.postgres import Database, EmbeddedPostgres
 
 ROOT: Final = Path(__file__).parents[1]
 HISTORY: Final = ROOT / "benchmarks" / "history.jsonl"
 
 Contender = Callable[[int, float], "Measured"]
-"""Works with that many callers for that many seconds."""
+"""Works with that many callers for about that many seconds."""
+
+
+class Server(Protocol):
+    """The PostgreSQL that contenders work on."""
+
+    @property
+    def version(self) -> str:
+        """As it says itself, for instance `18.1`."""
+        ...
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes, so far."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +74,7 @@ class Measured:
         return found | dict(self.facts)
 
 
-@contextmanager
-def database() -> Iterator[Database]:
-    """A migrated database on an embedded PostgreSQL of its own, durable as delivered."""
-    with tempfile.TemporaryDirectory(prefix="rapport-bench-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
-        home.chmod(0o755)
-        with EmbeddedPostgres(home / "home") as found:
-            migrate(found.dsn("owner"))
-            yield found
+# --- Measuring ------------------------------------------------------------------------------
 
 
 def together(callers: int, seconds: float, work: Callable[[int], Callable[[], object]]) -> Measured:
@@ -85,20 +87,22 @@ def together(callers: int, seconds: float, work: Callable[[int], Callable[[], ob
         try:
             once = work(caller)
             once()
+            ready.wait()
+            until = time.perf_counter() + seconds
+            while (began := time.perf_counter()) < until:
+                once()
+                latencies[caller].append(time.perf_counter() - began)
         except BaseException as error:
             failures.append(error)
             ready.abort()
-            raise
-        ready.wait()
-        until = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < until:
-            once()
-            latencies[caller].append(time.perf_counter() - began)
 
     threads = [threading.Thread(target=run, args=(caller,)) for caller in range(callers)]
     for thread in threads:
         thread.start()
-    ready.wait()
+    try:
+        ready.wait()
+    except threading.BrokenBarrierError:
+        seconds = 0.0
     began, used = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.join()
@@ -122,28 +126,41 @@ def _cpu_seconds() -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
+# --- Comparing ------------------------------------------------------------------------------
+
+
 def compare(
     title: str,
     contenders: Mapping[str, Contender],
+    on: Server,
     callers: int = 1,
     *,
     rounds: int = 3,
     seconds: float = 3,
+    before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Measured]]:
     """Lets the contenders work in turn, prints medians, spread and ratios, keeps a line of history.
 
-    The first contender is ours; ratios are ours over each of the others, round by round.
+    The first contender is ours; ratios are ours over each of the others, round by round. `before`
+    prepares each round, and is not measured.
     """
     runs: dict[str, list[Measured]] = {name: [] for name in contenders}
     for _ in range(rounds):
+        before()
         for name, contender in contenders.items():
-            runs[name].append(contender(callers, seconds))
-    print(f"\n{title}, {callers} caller{'s' * (callers != 1)}, {rounds} rounds of {seconds:g} s")
-    keep(title, runs, callers)
+            used = on.cpu_seconds()
+            measured = contender(callers, seconds)
+            used = on.cpu_seconds() - used
+            facts = {"postgres_us": used / max(1, measured.operations) * 1e6, **measured.facts}
+            runs[name].append(replace(measured, facts=facts))
+    print(f"\n{title}, {callers} caller{'s' * (callers != 1)}, {rounds} rounds")
+    keep(title, runs, on, callers)
     return runs
 
 
-def keep(title: str, runs: Mapping[str, Sequence[Measured]], callers: int = 1) -> None:
+def keep(
+    title: str, runs: Mapping[str, Sequence[Measured]], on: Server | None, callers: int = 1
+) -> None:
     """Prints what was measured, the first contender being ours, and adds it to the history."""
     ours = next(iter(runs))
     kept: dict[str, Any] = {}
@@ -156,21 +173,22 @@ def keep(title: str, runs: Mapping[str, Sequence[Measured]], callers: int = 1) -
             **{key: _rounded(value) for key, value in medians.items()},
             "slowest": _rounded(min(rates)),
             "fastest": _rounded(max(rates)),
-            "ours_over_it": round(statistics.median(ratios), 2),
+            "ours_over_it": _rounded(statistics.median(ratios)),
         }
-        print(_line(name, kept[name]))
-    line = {**facts(), "title": title, "callers": callers, "contenders": kept}
+        print(_line(name, kept[name]), flush=True)
+    server = {} if on is None else {"postgresql": on.version}
+    line = {**facts(), **server, "title": title, "callers": callers, "contenders": kept}
     with HISTORY.open("a", encoding="utf-8") as history:
         history.write(json.dumps(line) + "\n")
 
 
 def _line(name: str, numbers: Mapping[str, float]) -> str:
-    rate = f"{numbers['per_second']:,.0f}/s ({numbers['slowest']:,.0f}-{numbers['fastest']:,.0f})"
+    rate = f"{numbers['per_second']:,.4g}/s ({numbers['slowest']:,.4g}-{numbers['fastest']:,.4g})"
     shown = {"per_second", "slowest", "fastest", "ours_over_it"}
     rest = "   ".join(
         f"{key.replace('_', ' ')} {value:g}" for key, value in numbers.items() if key not in shown
     )
-    return f"  {name:<24}{rate:>28}   ours is {numbers['ours_over_it']:.2f} x   {rest}"
+    return f"  {name:<28}{rate:>28}   ours is {numbers['ours_over_it']:.2f} x   {rest}"
 
 
 def _rounded(value: float) -> float:
@@ -196,3 +214,28 @@ def facts() -> dict[str, object]:
 def history() -> list[dict[str, Any]]:
     """Every comparison that was kept, the oldest first."""
     return [json.loads(line) for line in HISTORY.read_text(encoding="utf-8").splitlines()]
+
+
+# --- Effort ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: by default little, so that all benchmarks together stay short."""
+
+    rounds: int = 3
+    seconds: float = 2.0
+    """Of each contender in each round."""
+    entries: int = 20_000
+    """Of a log that is made to be read, projected or verified."""
+
+
+def asked(default: Effort | None = None) -> Effort:
+    """The effort that the command line asks for: `--rounds 5 --seconds 3 --entries 1000000`."""
+    default = default or Effort()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=default.rounds)
+    parser.add_argument("--seconds", type=float, default=default.seconds)
+    parser.add_argument("--entries", type=int, default=default.entries)
+    found = parser.parse_args()
+    return Effort(found.rounds, found.seconds, found.entries)
