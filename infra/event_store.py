@@ -20,7 +20,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
-from domain.event import Event, History, New, Policy, RecordedEvent, Refusal, Stream
+from domain.event import History, New, Policy, RecordedEvent, Refusal, Stream
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -35,8 +35,9 @@ from infra.bundle import Disclosed
 from infra.histories import OpenedHistories
 from infra.keyring import KeyDestroyed, Keyring
 from infra.log_key import LogKey, LogKeyring
-from infra.mapper import EntryMapper, KeyGone, Unsealed, recorded, stream_named
+from infra.mapper import EntryMapper, KeyGone, Unsealed, owner_of, recorded, stream_named
 from infra.merkle import leaf_hash
+from infra.new_keys import NewKeys, Owner
 from infra.promised import Promised, Proofs
 from infra.recorder import (
     Appended,
@@ -97,7 +98,7 @@ class RecordApplication(Application[str]):
         return EntryMapper(self._datastore.clinic, self._keyring)
 
 
-_KeyIdFor = Callable[[Stream, Event, int], UUID]
+_KeyIdFor = Callable[[Owner, bool], UUID]
 
 
 @dataclass(eq=False)
@@ -379,8 +380,8 @@ class ClinicLog:
         generation = self._forget_erased()
         recorded_at = max(self._clock(), self._head.recorded_at)
         stored = partial(self._as_of_head, head=self._head)
-        key_id_for = self._mapper.key_id_for
-        pending = _Pending(self._head, recorded_at, generation, key_id_for, stored)
+        keys = NewKeys(self._keyring, self.clinic)
+        pending = _Pending(self._head, recorded_at, generation, keys.id_for, stored)
         skew = pending.recorded_at - self._clock()
         if skew > _SKEW_LIMIT:
             self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
@@ -390,6 +391,8 @@ class ClinicLog:
         refused: list[tuple[_Turn, int, Refusal]] = []
         try:
             self._decide_open(turns, pending, refused)
+            if not keys.make():
+                raise LostRace
             appended = self._commit(pending)
         except (LostRace, KeyGone):
             self._look_again()
@@ -452,7 +455,8 @@ class ClinicLog:
         command_index: int,
     ) -> Unsealed:
         try:
-            key_id = pending.key_id_for(new.stream, new.event, pending.head.size)
+            owner = owner_of(self.clinic, new.stream, new.event, pending.head.size)
+            key_id = pending.key_id_for(owner, version == 1)
         except KeyDestroyed:
             raise SubjectErased(stream=str(new.stream)) from None
         assert new.occurred_at is not None, "Proposal.decide gives every event its time"
@@ -652,5 +656,5 @@ class Rehearsal:
         return turn.verdicts
 
 
-def _no_key(stream: Stream, event: Event, size: int) -> UUID:
+def _no_key(owner: Owner, unused: bool) -> UUID:
     return UUID(int=0)

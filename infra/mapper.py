@@ -71,10 +71,6 @@ class EntryMapper(Mapper[str]):
         """Drops every cipher kept ready; called when a key was destroyed."""
         self._sealer.forget()
 
-    def key_id_for(self, stream: Stream, event: Event, size: int) -> UUID:
-        """The key that seals `event` in `stream` of a log of `size`; made durable if it is new."""
-        return self._keyring.key_for(self._clinic, *owner_of(self._clinic, stream, event, size))[0]
-
     def make_clinic_keys(self, size: int) -> None:
         """Makes the clinic-wide keys for a log of `size` durable before they are needed.
 

@@ -2,11 +2,19 @@
 nothing that was destroyed comes back. Each test runs with the ring in a file and in a database."""
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 
-from infra.keyring import REFRESH_SECONDS, KeyDestroyed, WrappedKeyring
+from domain.event import Given, New
+from domain.person import PersonRegistered, RegisterPerson, person_stream
+from domain.records import Author, Proposal, Receipt
+from infra.event_store import SubjectErased
+from infra.keyring import REFRESH_SECONDS, KeyDestroyed, WrappedKeyring, open_keyring
+from tests.conftest import Clinic
 from tests.infra.rings import CLINIC, STREAM, Place, output
 
 OWNERS = [(STREAM, f"access/{number}") for number in range(40)]
@@ -99,3 +107,60 @@ os.kill(os.getpid(), signal.SIGKILL)
     with place.open() as ring:
         assert set(place.wrapped()) == {UUID(int=number) for number in range(200)}
         assert ring.verify() == 200
+
+
+# --- For a batch ----------------------------------------------------------------------------
+
+
+def ring_commits(clinic: Clinic) -> int:
+    """How many commits the ring's file has seen, by SQLite's own counter in its header."""
+    return int.from_bytes((clinic.home / "keyring" / "keyring.db").read_bytes()[24:28], "big")
+
+
+def test_a_batch_makes_its_keys_in_one_commit_of_the_ring(clinic: Clinic) -> None:
+    """Idea 4: as many new people as a commit takes cost the ring one commit, not one each."""
+    people = [RegisterPerson(full_name=f"Person {number}") for number in range(100)]
+    clinic.record(people[0])
+    before = ring_commits(clinic)
+    verdicts = clinic.log.append([Proposal(one, Author(uuid4())) for one in people[1:]])
+    assert all(isinstance(verdict, Receipt) for verdict in verdicts)
+    assert ring_commits(clinic) == before + 1
+    assert len({entry.key_id for entry in clinic.log.read_log(0, 1000)}) == 100
+
+
+class RegisteredElsewhere(RegisterPerson):
+    """Registers a person while another process makes the key for it, or has it destroyed."""
+
+    ring: ClassVar[WrappedKeyring]
+    destroy: ClassVar[bool] = False
+
+    def decide(self, given: Given) -> Iterator[New]:
+        news = list(super().decide(given))
+        with suppress(KeyDestroyed):  # the second time
+            key_id, _ = self.ring.key_for(given.clinic, str(news[0].stream), str(self.person))
+            if self.destroy:
+                self.ring.destroy(given.clinic, key_id)
+        yield from news
+
+
+def test_a_key_that_another_process_makes_meanwhile_is_the_one_that_seals(clinic: Clinic) -> None:
+    """Idea 4: what was decided on an id that is not the owner's key is decided again."""
+    with open_keyring(clinic.home / "keyring") as other:
+        RegisteredElsewhere.ring = other
+        command = RegisteredElsewhere(full_name="Person")
+        stream = person_stream(command.person)
+        clinic.record(command)
+        (entry,) = clinic.open_log().history(stream)
+        assert other.key_id_of(clinic.id, str(stream), str(command.person)) == entry.key_id
+        assert isinstance(entry.event, PersonRegistered)
+
+
+def test_a_key_that_another_process_destroys_meanwhile_seals_nothing(clinic: Clinic) -> None:
+    """Rule 9: whoever was erased while it was decided is refused, and no neighbour with them."""
+    with open_keyring(clinic.home / "keyring") as other:
+        RegisteredElsewhere.ring = other
+        erased = type("Erased", (RegisteredElsewhere,), {"destroy": True})
+        commands = [RegisterPerson(full_name="One"), erased(full_name="Two")]
+        verdicts = clinic.log.append([Proposal(one, Author(uuid4())) for one in commands])
+    assert [type(verdict) for verdict in verdicts] == [Receipt, SubjectErased]
+    assert clinic.log.head_size() == 1
