@@ -14,9 +14,10 @@ from typing import Any
 from api.composition import UNAVAILABLE
 from domain.event import History, Stream
 from infra.tiles import SubtreeFiller
-from infra.view_store import RebuildRunning, ViewStore, Writer
+from infra.view_store import RebuildRunning, Tracked, ViewStore, Writer
+from projections.folding import Folds, LogReader
 from projections.rebuild import rebuild
-from projections.view import Folds, LogReader, View, up_to
+from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
 _FAR_BEHIND = 100_000
@@ -56,20 +57,23 @@ class Worker:
 
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
-        self._build()
+        head, tracked = self._store.standing(self._views)
+        if due := self._due(head, tracked):
+            self._build(due)
+            head, tracked = self._store.standing(self._views)
         self.settle()
-        while self._step():
+        behind = any(place.position < head for place in tracked.values())
+        while behind:
+            behind = self._step()
             self.settle()
         if self._subtrees is not None:
-            self._subtrees.fill(self._log.head_size())
+            self._subtrees.fill(head)
 
     def run(self, stop: Event) -> None:
         """Works until `stop` is set; outlives lost connections."""
         while not stop.is_set():
             try:
                 with self._store.wakings(_POLL_SECONDS) as wakings:
-                    # Listening first: what comes in while catching up wakes the next round.
-                    self.catch_up()
                     for _ in wakings:
                         if stop.is_set():
                             return
@@ -79,17 +83,16 @@ class Worker:
                 self._forget()
                 stop.wait(_PAUSE_SECONDS)
 
-    def _build(self) -> None:
-        """Views that were never built, or are far behind, are folded stream by stream."""
-        tracked = self._store.tracked(self._views)
-        head = self._log.head_size()
-        due = [
-            view
-            for name, view in self._views.items()
-            if name not in tracked or head - tracked[name].position > self._far_behind
-        ]
-        if not due:
-            return
+    def _due(self, head: int, tracked: Mapping[str, Tracked]) -> list[View[Any, Any]]:
+        """Views that were never built, are far behind, or tell of entries that there are not."""
+
+        def stands(name: str) -> bool:
+            return name in tracked and 0 <= head - tracked[name].position <= self._far_behind
+
+        return [view for name, view in self._views.items() if not stands(name)]
+
+    def _build(self, due: Sequence[View[Any, Any]]) -> None:
+        """Folds them stream by stream instead of moving them along."""
         _log.info("building %s", ", ".join(view.table for view in due))
         try:
             rebuild(due, self._log, self._store, compare=False)
@@ -111,7 +114,9 @@ class Worker:
         }
         with self._store.advancing(self._views.values()) as writers:
             for name, writer in writers.items():
-                for stream in erased[self._views[name].category]:
+                # What could not be read before a release or a restored ring may be read now.
+                again = map(Stream.parse, writer.parked())
+                for stream in {*erased[self._views[name].category], *again}:
                     self._refold(writer, name, stream)
         if len(writers) == len(self._store.tracked(self._views)):
             self._generation = generation
@@ -124,31 +129,32 @@ class Worker:
             folds.clear()
 
     def _refold(self, writer: Writer, name: str, stream: Stream) -> None:
-        history: History = up_to(self._log.history(stream), writer.position)
+        (whole,) = self._log.scan_streams([stream])
+        history: History = up_to(whole, writer.position)
         if history:
             writer.write([self._folds[name].refold(stream, history)])
 
     def _step(self) -> bool:
-        """One batch for every view that can be moved; False where there was nothing to do.
+        """One batch for every view that can be moved; whether there may be more to do.
 
         Views that stand at one position share one reading of the log; one that lags is led to the
         next position where others stand, so that they soon share all of it.
         """
+        more = False
         with self._store.advancing(self._views.values()) as writers:
             positions = sorted({writer.position for writer in writers.values()})
-            moved = False
             for start, following in zip(positions, [*positions[1:], None], strict=False):
                 limit = self._entries_at_once
                 if following is not None:
                     limit = min(limit, following - start)
-                entries = self._log.read_log(start, limit)
+                entries = self._log.scan(start, limit)
                 if not entries:
                     continue
-                moved = True
+                more = more or len(entries) == limit
                 for name, writer in _standing_at(start, writers):
-                    writer.write(self._folds[name].changes(entries, self._log))
+                    writer.write(self._folds[name].changes(entries, self._log, writer.parked()))
                     writer.move(entries[-1].position)
-        return moved
+        return more
 
 
 def _standing_at(position: int, writers: Mapping[str, Writer]) -> list[tuple[str, Writer]]:

@@ -280,6 +280,28 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType({kind.name: kind for ki
 """The class of each command, by the verb that stands in routes and on the command line."""
 
 
+_AMEND_NOTHING: frozenset[str] = frozenset(
+    kind.topic for kind in _EVENTS if kind.amends is Event.amends
+)
+
+
+def may_amend(topic: str) -> bool:
+    """Whether an entry of that topic may change how others read; of an unknown one, who knows."""
+    return topic not in _AMEND_NOTHING
+
+
+class Unreadable(Exception):
+    """Content that is there and cannot be told: its seal is broken, or a newer release wrote it.
+
+    `code` is the kind of error, never its text. Whoever decides over a record must not go on from
+    here; a view parks the stream.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class UnknownTopic(LookupError):
     """A stored entry names a topic, or a schema version of one, that this release cannot read."""
 

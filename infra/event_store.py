@@ -51,6 +51,7 @@ from infra.recorder import (
     LostRace,
     StoreUnavailable,
 )
+from infra.scanned import scanned
 from infra.sealing import Envelope, Sealer
 
 _log = logging.getLogger("rapport.log")
@@ -219,6 +220,20 @@ class ClinicLog:
         self._forget_erased()
         entries = self._recorder.select_positions(after, limit)
         return [self._mapper.to_domain_event(entry) for entry in entries]
+
+    def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+        """The same for views: opened when asked, Unreadable where `read_log` would fail at all."""
+        self._forget_erased()
+        entries = self._recorder.scan_positions(after, limit)
+        return [scanned(entry, self._mapper.content) for entry in entries]
+
+    def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
+        """Whole streams for views, in the same way; in the order of `streams`."""
+        self._forget_erased()
+        found: dict[str, list[RecordedEvent]] = {str(stream): [] for stream in streams}
+        for entry in self._recorder.scan_streams(list(found)):
+            found[entry.envelope.stream].append(scanned(entry, self._mapper.content))
+        return [History(entries) for entries in found.values()]
 
     def disclosed(self, stream: Stream) -> list[Disclosed]:
         """The stream as a bundle shows it: logged bytes, and content with the salt that proves it;

@@ -16,7 +16,7 @@ from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
-from infra.keyring import Keyring
+from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.sealing import Envelope, Sealed, Sealer, Written, entry_aad
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
@@ -105,6 +105,18 @@ class EntryMapper(Mapper[str]):
         assert isinstance(stored_event, SealedEntry)
         commitment = stored_event.commitment.hex()
         return recorded(stored_event.envelope, self._open(stored_event), commitment)
+
+    def content(self, entry: SealedEntry) -> Event | Erased:
+        """What the entry holds, for views; Unreadable for whatever is wrong with this one entry."""
+        try:
+            content: Event | Erased = self._open(entry)
+        except KeyringError as error:
+            if isinstance(error, KeyUnknown):
+                raise topics.Unreadable(type(error).__name__) from error
+            raise  # the ring does not answer: that says nothing about the entry
+        except Exception as error:
+            raise topics.Unreadable(type(error).__name__) from error
+        return content
 
     def disclosed(self, stored_event: StoredEvent) -> Disclosed:
         """The entry with what proves it to others; without content where its key was destroyed."""

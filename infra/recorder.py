@@ -6,7 +6,7 @@ means that somebody else was first, and nothing was written.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -302,6 +302,22 @@ class EntryRecorder(PostgresApplicationRecorder):
             (self.datastore.clinic, after, limit),
         )
 
+    def scan_positions(self, after: int, limit: int) -> Sequence[SealedEntry]:
+        """The same as `select_positions`; a broken row is among them, to be found not to open."""
+        return self._select(
+            "clinic = %s AND position > %s ORDER BY position LIMIT %s",
+            (self.datastore.clinic, after, limit),
+            _entry_or_broken,
+        )
+
+    def scan_streams(self, streams: Sequence[str]) -> Sequence[SealedEntry]:
+        """All entries of these streams, each stream's by version; broken rows as above."""
+        return self._select(
+            "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
+            (self.datastore.clinic, list(streams)),
+            _entry_or_broken,
+        )
+
     def stream_names(self, category: str) -> Iterator[str]:
         """The names of the category's streams, in order, a page at a time."""
         last = f"{category}-"
@@ -324,10 +340,16 @@ class EntryRecorder(PostgresApplicationRecorder):
         """The entries of one command."""
         return self.select_positions(first_position - 1, entries)
 
-    def _select(self, where: str, parameters: tuple[Any, ...]) -> list[SealedEntry]:
+    def _select(
+        self,
+        where: str,
+        parameters: tuple[Any, ...],
+        made: Callable[[DictRow], SealedEntry] | None = None,
+    ) -> list[SealedEntry]:
         query = f"SELECT {COLUMNS} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
         with self.datastore.get_connection() as conn:
-            return [entry_of(row) for row in conn.execute(query, parameters, prepare=True)]
+            rows = conn.execute(query, parameters, prepare=True)
+            return list(map(made or entry_of, rows))
 
 
 def leaf_hashes(conn: Connection[Any], clinic: UUID, start: int, end: int) -> list[bytes]:
@@ -378,6 +400,14 @@ def entry_of(row: DictRow) -> SealedEntry:
         commitment=row["commitment"],
         leaf_input=row["leaf_input"],
     )
+
+
+def _entry_or_broken(row: DictRow) -> SealedEntry:
+    """The row as a sealed entry; with an offset that is none, as one that never opens."""
+    try:
+        return entry_of(row)
+    except canonical.CanonicalError:
+        return entry_of({**row, "occurred_offset": "+00:00", "commitment": b""})
 
 
 def _cap(bound: int | None) -> int:

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from infra import canonical
-from infra.keyring import Keyring
+from infra.keyring import Keyring, KeyUnknown
 from infra.sealing import SealBroken, Sealer, subkey
 
 FORMAT: Final = "rapport-view/1"
@@ -51,6 +51,14 @@ class StoredRow(NamedTuple):
     groups: Mapping[UUID, Group | None]
 
 
+class Unsealable(Exception):
+    """A row that has no sealed form; `code` is the kind of error, never its text."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Seals:
     """Seals and opens the rows of one clinic's views."""
 
@@ -64,14 +72,17 @@ class Seals:
     def sealed(
         self, view: str, table: str, stream: str, entry: int, row: NewRow
     ) -> dict[str, object]:
-        """The row by column. A group whose key is gone by now is left out: never kept unsealed."""
+        """The row by column. A group whose key is gone by now is left out: never kept unsealed.
+
+        Unsealable where the keyring knows no such key, or a value has no canonical form.
+        """
         keys = sorted(row.groups)
         cited = _cited_for_json(row.cited)
-        aad = self._aad(table, stream, entry, row.columns, cited)
-        groups: list[bytes | None] = []
-        for key_id in keys:
-            key, plain = self._key(key_id), canonical.encode(dict(row.groups[key_id]))
-            groups.append(key and self._sealer.seal(key, f"view/{view}", aad, plain))
+        try:
+            aad = self._aad(table, stream, entry, row.columns, cited)
+            groups = [self._sealed_group(view, key, row.groups[key], aad) for key in keys]
+        except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
+            raise Unsealable(type(error).__name__) from error
         return {
             "stream": stream,
             "entry": entry,
@@ -81,6 +92,10 @@ class Seals:
             "mac": self._mac(aad, keys, groups),
             **row.columns,
         }
+
+    def _sealed_group(self, view: str, key_id: UUID, group: Group, aad: bytes) -> bytes | None:
+        key, plain = self._key(key_id), canonical.encode(dict(group))
+        return key and self._sealer.seal(key, f"view/{view}", aad, plain)
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""

@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool
 
 from infra.keyring import Keyring
 from infra.recorder import pinned
-from infra.view_rows import FIXED, Digest, NewRow, Seals, StoredRow, digest_line
+from infra.view_rows import FIXED, Digest, NewRow, Seals, StoredRow, Unsealable, digest_line
 
 _CONNECTION_SECONDS: Final = 5.0
 _ROWS_AT_ONCE: Final = 1_000
@@ -68,6 +68,8 @@ class NewRows(Protocol):
     def gone(self) -> Collection[int]: ...
     @property
     def parked(self) -> tuple[int, str] | None: ...
+    @property
+    def position(self) -> int: ...
 
 
 class Tracked(NamedTuple):
@@ -343,6 +345,21 @@ class _Build:
         return _parked(self.conn, self.clinic, self.table, self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """A stream that loses its rows, because one of them cannot be sealed."""
+
+    stream: object
+    parked: tuple[int, str]
+    afresh: ClassVar[bool] = True
+    written: ClassVar[Mapping[int, NewRow]] = MappingProxyType({})
+    gone: ClassVar[Collection[int]] = ()
+
+    @property
+    def position(self) -> int:
+        return self.parked[0]
+
+
 class Writer:
     """One build of a view inside a transaction that moves it."""
 
@@ -353,9 +370,10 @@ class Writer:
 
     def write(self, changes: Iterable[NewRows]) -> None:
         """Writes what becomes of some streams; each stream at most once."""
-        changes = list(changes)
+        sealed = [self._sealed(change) for change in changes]
+        changes = [change for change, _ in sealed]
         self._delete(changes)
-        self._insert(changes)
+        self._insert([row for _, rows in sealed for row in rows])
         self._park(changes)
 
     def move(self, position: int) -> None:
@@ -365,6 +383,10 @@ class Writer:
             (position, self.build.clinic, self.build.table.table),
         )
         self.position = position
+
+    def parked(self) -> Collection[str]:
+        """The streams that have no rows here, because they could not be folded."""
+        return self.build.parked().keys()
 
     def _delete(self, changes: Sequence[NewRows]) -> None:
         build = self.build
@@ -388,16 +410,23 @@ class Writer:
             parameters = (streams, entries, build.clinic, build.id)
             build.conn.execute(self._on_table(query), parameters)
 
-    def _insert(self, changes: Sequence[NewRows]) -> None:
-        build, name, table = self.build, self.build.table.name, self.build.table.table
-        rows = []
-        for change in changes:
-            for entry, row in change.written.items():
-                sealed = build.seals.sealed(name, table, str(change.stream), entry, row)
-                sealed["cited"] = Jsonb(sealed["cited"])
-                rows.append({"clinic": build.clinic, "build": build.id, **sealed})
+    def _sealed(self, change: NewRows) -> tuple[NewRows, list[dict[str, object]]]:
+        """The change with its rows in bytes; parked where one of them has none."""
+        build, stream = self.build, str(change.stream)
+        place = build.table.name, build.table.table, stream
+        try:
+            rows = [build.seals.sealed(*place, *row) for row in change.written.items()]
+        except Unsealable as error:
+            return _Parked(change.stream, (change.position, error.code)), []
+        return change, rows
+
+    def _insert(self, rows: list[dict[str, object]]) -> None:
+        build = self.build
+        for row in rows:
+            row["cited"] = Jsonb(row["cited"])
+            row |= {"clinic": build.clinic, "build": build.id}
         with build.conn.cursor() as cursor:
-            cursor.executemany(_upsert(table, [*FIXED, *build.table.columns]), rows)
+            cursor.executemany(_upsert(build.table.table, [*FIXED, *build.table.columns]), rows)
 
     def _park(self, changes: Sequence[NewRows]) -> None:
         build = self.build

@@ -109,13 +109,13 @@ class AllianceCourse(View[State, RatingRow]):
         OutcomeRated.topic: Family.OUTCOME,
         OutcomeSuperseded.topic: Family.OUTCOME,
     }
-    _topics = _families.keys() | {SessionHeld.topic}
+    topics = frozenset(_families.keys() | {SessionHeld.topic})
 
     def empty(self, stream: Stream) -> State:
         return State()
 
     def fold(self, state: State, entry: RecordedEvent) -> State:
-        if entry.topic not in self._topics and entry.amends() is None:
+        if entry.topic not in self.topics and entry.amends() is None:
             return state
         scales = state.scales
         if isinstance(entry.event, Rating):

@@ -4,14 +4,15 @@ Readers go on reading the old build of a view until the transaction that swaps i
 read once for all views, and memory holds a hundred streams at a time, however long the log is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from domain.event import History, Stream
-from projections.view import Change, Folds, LogReader, View, up_to
+from projections.folding import Change, Folds, LogReader
+from projections.view import View, up_to
 
 _STREAMS_AT_ONCE = 100
 _ENTRIES_AT_ONCE = 5_000
@@ -29,6 +30,9 @@ class Build(Protocol):
     @property
     def position(self) -> int: ...
     def write(self, changes: Iterable[Change]) -> None: ...
+    def parked(self) -> Collection[str]:
+        """The streams of which it has no rows, because they could not be folded."""
+        ...
 
 
 C_co = TypeVar("C_co", covariant=True)
@@ -114,7 +118,7 @@ def rebuild(
         for category in sorted({view.category for view in views}):
             its_views = [one for one in fresh if one.view.category == category]
             for streams in _batches(log.streams(category)):
-                histories = [log.history(stream) for stream in streams]
+                histories = log.scan_streams(streams)
                 for one in its_views:
                     one.building.write(_refolded(one.folds, histories, one.position))
                 folded += len(streams)
@@ -156,8 +160,8 @@ def _caught_up(fresh: _Fresh[C], end: Finishing[C], log: LogReader) -> int:
     position = fresh.position
     target = position if end.read is None else end.read.position
     while position < target:
-        entries = log.read_log(position, min(_ENTRIES_AT_ONCE, target - position))
-        end.fresh.write(fresh.folds.changes(entries, log))
+        entries = log.scan(position, min(_ENTRIES_AT_ONCE, target - position))
+        end.fresh.write(fresh.folds.changes(entries, log, end.fresh.parked()))
         position = entries[-1].position
     return position
 
@@ -170,7 +174,7 @@ def _compared(
         generation = store.generation()
         erased = map(Stream.parse, store.erased_streams(fresh.view.category))
         for streams in _batches(erased):
-            histories = [log.history(stream) for stream in streams]
+            histories = log.scan_streams(streams)
             changes = list(_refolded(fresh.folds, histories, position))
             end.fresh.write(changes)
             if end.read is not None and end.read_version == fresh.view.version:

@@ -7,12 +7,11 @@ are what the views need of them. docs/formats/view.md says what is stored.
 """
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from typing import (
     Annotated,
     Any,
@@ -32,6 +31,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
 
 from domain.event import ERASED, Erased, Event, History, RecordedEvent, Stream
+from domain.topics import may_amend
 
 # --- Cells and rows ---------------------------------------------------------------------------
 
@@ -217,6 +217,8 @@ class View(ABC, Generic[S, R]):
     """Of the code: to be raised whenever the same history would give other rows."""
     category: ClassVar[str] = "relationship"
     """The streams that it folds."""
+    topics: ClassVar[frozenset[str] | None] = None
+    """The entries that it has to do with, beside those that may amend one of them; None: all."""
     clear: ClassVar[tuple[str, ...]] = ()
     """Fields kept as columns that PostgreSQL can read and search; all others are sealed.
 
@@ -241,6 +243,10 @@ class View(ABC, Generic[S, R]):
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""
         return self.rows(reduce(self.fold, history, self.empty(stream)))
+
+    def needs(self, topic: str) -> bool:
+        """Whether it cannot be told without the entries of that topic."""
+        return self.topics is None or topic in self.topics or may_amend(topic)
 
     @property
     def table(self) -> str:
@@ -335,7 +341,6 @@ class Gathering(View[tuple[RecordedEvent, ...], R]):
     """
 
     topics: ClassVar[frozenset[str]]
-    """The entries that it has to do with; what amends one of them comes along."""
 
     def empty(self, stream: Stream) -> tuple[RecordedEvent, ...]:
         return ()
@@ -352,153 +357,6 @@ class Gathering(View[tuple[RecordedEvent, ...], R]):
     @abstractmethod
     def rows_of(self, history: History) -> Iterable[tuple[int, R]]:
         """The rows of a history of such entries."""
-
-
-# --- Folding, stream by stream ----------------------------------------------------------------
-
-
-class Unfoldable(Exception):
-    """A view raised on an entry. `code` is the kind of error, never its text."""
-
-    def __init__(self, position: int, code: str) -> None:
-        super().__init__(f"{code} at position {position}")
-        self.position = position
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded(Generic[S, R]):
-    """A stream as far as it was folded: up to and with entry `version`."""
-
-    version: int
-    state: S
-    rows: Mapping[int, R]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of a stream's rows in a table.
-
-    `afresh`: all rows that are there go first, and so does the note that the stream is parked.
-    """
-
-    stream: Stream
-    afresh: bool
-    written: Mapping[int, PlainRow]
-    gone: Collection[int] = ()
-    parked: tuple[int, str] | None = None
-    """Position and code of what could not be folded; a parked stream has no rows."""
-
-
-class Folds(Generic[S, R]):
-    """One view's folds over many streams; remembers those it touched last.
-
-    It trusts its memory only as far as versions prove it: a stream is folded on if its next entry
-    is exactly the one that follows, and afresh from its history in all other cases.
-    """
-
-    def __init__(self, view: View[S, R], capacity: int = 50_000) -> None:
-        """`capacity`: how many rows to remember, over all streams."""
-        self.view = view
-        self._capacity = capacity
-        self._held: OrderedDict[Stream, _Folded[S, R]] = OrderedDict()
-        self._weight = 0
-
-    def changes(self, entries: Iterable[RecordedEvent], log: "LogReader") -> Iterator[Change]:
-        """What follows from the next entries of the log, stream by stream."""
-        grouped: dict[Stream, list[RecordedEvent]] = {}
-        for entry in entries:
-            if entry.stream.category == self.view.category:
-                grouped.setdefault(entry.stream, []).append(entry)
-        for stream, its_entries in grouped.items():
-            yield self.advance(stream, its_entries, partial(log.history, stream))
-
-    def advance(
-        self,
-        stream: Stream,
-        entries: Sequence[RecordedEvent],
-        history: Callable[[], History],
-    ) -> Change:
-        """What follows from the stream's next entries.
-
-        `history` gives the stream whole, at least as far as the last of `entries`; it is asked
-        only where memory and `entries` do not suffice.
-        """
-        before = self._forget(stream)
-        first = entries[0]
-        try:
-            if first.version == 1:
-                before = self._nothing(stream)
-            elif before is None or before.version != first.version - 1:
-                whole = up_to(history(), entries[-1].position)
-                if any(isinstance(entry.event, Erased) for entry in whole):
-                    # What the table holds was perhaps folded when more was known.
-                    return self.refold(stream, whole)
-                entries = [entry for entry in whole if entry.version >= first.version]
-                earlier = [entry for entry in whole if entry.version < first.version]
-                before = self._on(self._nothing(stream), earlier)
-        except Unfoldable:
-            return self.refold(stream, whole)
-        return self._change(stream, before, entries, afresh=False)
-
-    def refold(self, stream: Stream, history: History) -> Change:
-        """The stream folded afresh, as far as `history` goes."""
-        self._forget(stream)
-        return self._change(stream, self._nothing(stream), history, afresh=True)
-
-    def clear(self) -> None:
-        """Forgets everything; called when a key was destroyed."""
-        self._held.clear()
-        self._weight = 0
-
-    def _nothing(self, stream: Stream) -> _Folded[S, R]:
-        return _Folded(0, self.view.empty(stream), {})
-
-    def _on(self, before: _Folded[S, R], entries: Iterable[RecordedEvent]) -> _Folded[S, R]:
-        """The stream these entries later; Unfoldable, whatever it is that the view raises."""
-        state, version, position = before.state, before.version, 0
-        try:
-            for entry in entries:
-                version, position = entry.version, entry.position
-                state = self.view.fold(state, entry)
-            return _Folded(version, state, self.view.rows(state))
-        except Exception as error:  # one stream must not stop all the others
-            raise Unfoldable(position, type(error).__name__) from error
-
-    def _change(
-        self,
-        stream: Stream,
-        before: _Folded[S, R],
-        entries: Iterable[RecordedEvent],
-        *,
-        afresh: bool,
-    ) -> Change:
-        try:
-            after = self._on(before, entries)
-        except Unfoldable as error:
-            return Change(stream, True, {}, parked=(error.position, error.code))
-        written = {
-            key: self.view.taken_apart(row)
-            for key, row in after.rows.items()
-            if row is not (known := before.rows.get(key)) and row != known
-        }
-        self._remember(stream, after)
-        return Change(
-            stream, afresh, written, [key for key in before.rows if key not in after.rows]
-        )
-
-    def _remember(self, stream: Stream, folded: _Folded[S, R]) -> None:
-        self._held[stream] = folded
-        self._weight += 1 + len(folded.rows)
-        while self._weight > self._capacity and len(self._held) > 1:
-            _, dropped = self._held.popitem(last=False)
-            self._weight -= 1 + len(dropped.rows)
-
-    def _forget(self, stream: Stream) -> _Folded[S, R] | None:
-        held = self._held.pop(stream, None)
-        if held is not None:
-            self._weight -= 1 + len(held.rows)
-        return held
 
 
 def up_to(history: History, position: int) -> History:
@@ -577,15 +435,6 @@ class ViewReader:
 
 
 # --- Ports ------------------------------------------------------------------------------------
-
-
-class LogReader(Protocol):
-    """The log of one clinic, as views read it."""
-
-    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]: ...
-    def history(self, stream: Stream) -> History: ...
-    def head_size(self) -> int: ...
-    def streams(self, category: str) -> Iterator[Stream]: ...
 
 
 class StoredRow(Protocol):

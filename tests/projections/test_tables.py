@@ -1,7 +1,7 @@
 """Views in PostgreSQL: sealed rows, the worker that moves them, and their rebuilding."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,44 +26,6 @@ from tests.conftest import Clinic
 from tests.projections.story import SECRET, House, Told
 
 ALL = VIEWS.all()
-
-
-@pytest.fixture
-def house(clinic: Clinic) -> House:
-    return House(clinic)
-
-
-@pytest.fixture
-def opened() -> Iterator[list[ViewStore]]:
-    stores: list[ViewStore] = []
-    yield stores
-    for store in stores:
-        store.close()
-
-
-@pytest.fixture
-def store_of(opened: list[ViewStore]) -> Callable[..., ViewStore]:
-    def open_store(clinic: Clinic, role: Any = "views") -> ViewStore:
-        opened.append(ViewStore(clinic.database.dsn(role), clinic.id, clinic.keyring))
-        return opened[-1]
-
-    return open_store
-
-
-@pytest.fixture
-def store(clinic: Clinic, store_of: Callable[..., ViewStore]) -> ViewStore:
-    return store_of(clinic)
-
-
-@pytest.fixture
-def worker(clinic: Clinic, store: ViewStore) -> Worker:
-    return Worker(ALL, clinic.log, store)
-
-
-@pytest.fixture
-def reader(clinic: Clinic, store_of: Callable[..., ViewStore]) -> ViewReader:
-    """As the pages read: by the application's role."""
-    return ViewReader(store_of(clinic, "app"))
 
 
 def told_a_lot(house: House) -> Told:

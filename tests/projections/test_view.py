@@ -1,7 +1,7 @@
 """What every view keeps, whatever it tells."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from domain.event import ERASED, Erased, History, RecordedEvent, Stream
+from domain.event import ERASED, Erased, Event, History, RecordedEvent, Stream
 from domain.relationship import RelationshipOpened
 from domain.task import TaskRetired
+from domain.topics import Unreadable
 from infra import canonical
+from infra.mapper import SealedEntry
+from infra.scanned import scanned
+from infra.sealing import Envelope
 from projections.dossier import VIEWS, dossier
+from projections.folding import Change, Folds
 from projections.timeline import Line, State, Timeline
-from projections.view import Cell, Change, Code, Folds, PlainRow, Row, View, up_to
+from projections.view import Cell, Code, PlainRow, Row, View, up_to
 from tests.domain.test_records import wild_records
 from tests.kit import CLIENT, CONSENTED, RELATIONSHIP, Record, given, held, named
 
@@ -259,6 +264,131 @@ def test_a_parked_stream_gets_another_chance() -> None:
     assert change.afresh
     assert change.parked is None
     assert change.written == plain(Timeline(), history)
+
+
+def scanned_as(entry: RecordedEvent, code: str | None) -> RecordedEvent:
+    """The entry as views read it; with a code, one that cannot be read."""
+    envelope = Envelope(
+        entry.clinic,
+        str(entry.stream),
+        entry.version,
+        entry.topic,
+        entry.schema_version,
+        entry.occurred_at,
+        entry.actor,
+        entry.on_behalf_of,
+        entry.source.value,
+        entry.command_id,
+        entry.command_index,
+        entry.key_id,
+        entry.position,
+        entry.recorded_at,
+    )
+    name, commitment = str(entry.stream), bytes.fromhex(entry.commitment)
+    sealed = SealedEntry(
+        name, entry.version, entry.topic, b"", entry.position, envelope, commitment, b""
+    )
+
+    def content(_: SealedEntry) -> Event | Erased:
+        if code is not None:
+            raise Unreadable(code)
+        return entry.event
+
+    return scanned(sealed, content)
+
+
+@every_view
+@for_all(record=wild_records(), data=st.data())
+def test_what_cannot_be_read_is_parked_where_it_is_needed(
+    view: View[Any, Any], record: Record, data: st.DataObject
+) -> None:
+    """R27: an entry that does not open parks its stream in the views that need it; others tell
+    the same as ever, whether or not somebody could read it."""
+    history = history_of(record)
+    if not history:
+        return
+    broken = data.draw(st.sampled_from(list(history)))
+    scan = [scanned_as(e, "SealBroken" if e is broken else None) for e in history]
+    change = Folds(view).refold(STREAM, History(scan))
+    if view.needs(broken.topic):
+        assert change == Change(STREAM, True, {}, parked=(broken.position, "SealBroken"))
+    else:
+        assert (change.parked, change.written) == (None, plain(view, history))
+
+
+@every_view
+@for_all(record=wild_records())
+def test_a_view_needs_no_other_entries_than_it_says(view: View[Any, Any], record: Record) -> None:
+    """Rule 6: what a view says that it does not need changes none of its rows."""
+    history = history_of(record)
+    needed = [entry for entry in history if view.needs(entry.topic)]
+    assert plain(view, history) == plain(view, needed)
+
+
+def test_of_a_kind_of_entry_that_nobody_knows_nobody_knows_what_it_amends() -> None:
+    """R27: what a newer release has recorded may concern any row of its stream."""
+    assert all(view.needs("goal.celebrated") for view in VIEWS.all())
+    assert [view.name for view in VIEWS.all() if not view.needs(TaskRetired.topic)] == [
+        "alliance_course",
+        "consent_register",
+        "goal_course",
+        "actions",
+        "break_glass",
+        "ruptures",
+    ]
+
+
+def test_a_keyring_that_does_not_answer_parks_nothing() -> None:
+    """R27: trouble that says nothing about an entry stops the view, until it is over."""
+    (entry,) = given(*CONSENTED).relationship[:1]
+
+    class Trouble(Exception):
+        pass
+
+    class Sealed(RecordedEvent):
+        __slots__ = ()
+
+        def __getattr__(self, name: str) -> Any:
+            raise Trouble(name)
+
+    unopened = Sealed(**{f.name: getattr(entry, f.name) for f in fields(entry)})
+    object.__delattr__(unopened, "event")
+    with pytest.raises(Trouble):
+        Folds(VIEWS.timeline).refold(STREAM, History([unopened]))
+
+
+@for_all(record=wild_records(), data=st.data())
+def test_a_stream_that_can_be_read_again_is_told_afresh(
+    record: Record, data: st.DataObject
+) -> None:
+    """Rule 6: after a release that reads it, no row is missing, whatever came in between."""
+    history = history_of(record)
+    if len(history) < 2:
+        return
+    cut = data.draw(st.integers(1, len(history) - 1))
+    folds, log = Folds(VIEWS.timeline), OneStream(history)
+    (change,) = folds.changes(history[cut:], log, {str(history[0].stream)})
+    assert change.afresh
+    assert change.written == plain(VIEWS.timeline, history)
+
+
+@dataclass(frozen=True)
+class OneStream:
+    """A log of one stream, as views read it."""
+
+    whole: History
+
+    def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+        return [entry for entry in self.whole if entry.position > after][:limit]
+
+    def scan_streams(self, streams: Sequence[Stream]) -> Sequence[History]:
+        return [self.whole for _ in streams]
+
+    def head_size(self) -> int:
+        return self.whole[-1].position
+
+    def streams(self, category: str) -> Iterator[Stream]:
+        yield self.whole[0].stream
 
 
 # --- The two times ------------------------------------------------------------------------------

@@ -1,0 +1,220 @@
+"""Folding streams into changes of a view's table, and remembering them as far as versions prove it.
+
+What a view raises on, or an entry that it needs and that cannot be read, parks that one stream.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, Protocol, Self, TypeVar
+
+from domain.event import Erased, Event, History, RecordedEvent, Stream
+from domain.topics import Unreadable
+from projections.view import PlainRow, Row, View, up_to
+
+S = TypeVar("S")
+R = TypeVar("R", bound=Row)
+
+
+class LogReader(Protocol):
+    """The log of one clinic, as views read it.
+
+    An entry's content is opened when it is asked for, and is Unreadable then where it cannot be.
+    """
+
+    def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]: ...
+    def scan_streams(self, streams: Sequence[Stream]) -> Sequence[History]: ...
+    def head_size(self) -> int: ...
+    def streams(self, category: str) -> Iterator[Stream]: ...
+
+
+class Unfoldable(Exception):
+    """A view raised on an entry, or could not read it; `code` is the kind of error, no text."""
+
+    def __init__(self, position: int, code: str) -> None:
+        super().__init__(f"{code} at position {position}")
+        self.position = position
+        self.code = code
+
+    @classmethod
+    def by(cls, error: Exception, position: int) -> Self:
+        return cls(position, type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded(Generic[S, R]):
+    """A stream as far as it was folded: up to and with entry `version`."""
+
+    version: int
+    state: S
+    rows: Mapping[int, R]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a stream's rows in a table.
+
+    `afresh`: all rows that are there go first, and so does the note that the stream is parked.
+    """
+
+    stream: Stream
+    afresh: bool
+    written: Mapping[int, PlainRow]
+    gone: Collection[int] = ()
+    parked: tuple[int, str] | None = None
+    """Position and code of what could not be folded; a parked stream has no rows."""
+    position: int = field(default=0, compare=False)
+    """Of the last entry that it follows from."""
+
+
+class Folds(Generic[S, R]):
+    """One view's folds over many streams; remembers those it touched last.
+
+    It trusts its memory only as far as versions prove it: a stream is folded on if its next entry
+    is exactly the one that follows, and afresh from its history in all other cases.
+    """
+
+    def __init__(self, view: View[S, R], capacity: int = 50_000) -> None:
+        """`capacity`: how many rows to remember, over all streams."""
+        self.view = view
+        self._capacity = capacity
+        self._held: OrderedDict[Stream, _Folded[S, R]] = OrderedDict()
+        self._weight = 0
+
+    def changes(
+        self, entries: Iterable[RecordedEvent], log: LogReader, parked: Collection[str] = ()
+    ) -> Iterator[Change]:
+        """What follows from the next entries of the log, stream by stream.
+
+        `parked`: the streams that the table has no rows of; they are folded afresh.
+        """
+        grouped: dict[Stream, list[RecordedEvent]] = {}
+        for entry in entries:
+            if entry.stream.category == self.view.category:
+                grouped.setdefault(entry.stream, []).append(entry)
+        for stream, its_entries in grouped.items():
+            history = partial(_whole, log, stream)
+            if parked and str(stream) in parked:
+                yield self.refold(stream, up_to(history(), its_entries[-1].position))
+            else:
+                yield self.advance(stream, its_entries, history)
+
+    def advance(
+        self,
+        stream: Stream,
+        entries: Sequence[RecordedEvent],
+        history: Callable[[], History],
+    ) -> Change:
+        """What follows from the stream's next entries.
+
+        `history` gives the stream whole, at least as far as the last of `entries`; it is asked
+        only where memory and `entries` do not suffice.
+        """
+        before = self._forget(stream)
+        first = entries[0]
+        try:
+            if first.version == 1:
+                before = self._nothing(stream)
+            elif before is None or before.version != first.version - 1:
+                whole = up_to(history(), entries[-1].position)
+                if any(isinstance(content, Erased) for content in self._needed(whole)):
+                    # What the table holds was perhaps folded when more was known.
+                    return self.refold(stream, whole)
+                entries = [entry for entry in whole if entry.version >= first.version]
+                earlier = [entry for entry in whole if entry.version < first.version]
+                before = self._on(self._nothing(stream), earlier)
+        except Unfoldable:
+            return self.refold(stream, whole)
+        return self._change(stream, before, entries, afresh=False)
+
+    def refold(self, stream: Stream, history: History) -> Change:
+        """The stream folded afresh, as far as `history` goes."""
+        self._forget(stream)
+        return self._change(stream, self._nothing(stream), history, afresh=True)
+
+    def clear(self) -> None:
+        """Forgets everything; called when a key was destroyed."""
+        self._held.clear()
+        self._weight = 0
+
+    def _nothing(self, stream: Stream) -> _Folded[S, R]:
+        return _Folded(0, self.view.empty(stream), {})
+
+    def _needed(self, entries: Iterable[RecordedEvent]) -> Iterator[Event | Erased]:
+        """The contents that the view needs; Unfoldable where one cannot be read."""
+        return (_read(entry) for entry in entries if self.view.needs(entry.topic))
+
+    def _on(self, before: _Folded[S, R], entries: Sequence[RecordedEvent]) -> _Folded[S, R]:
+        """The stream these entries later; Unfoldable, whatever it is that the view raises."""
+        state, version, position = before.state, before.version, 0
+        for entry in entries:
+            version, position = entry.version, entry.position
+            if not self.view.needs(entry.topic):
+                continue
+            _read(entry)  # a keyring that does not answer is not the entry's fault: not below
+            try:
+                state = self.view.fold(state, entry)
+            except Exception as error:  # one stream must not stop all the others
+                raise Unfoldable.by(error, position) from error
+        try:
+            return _Folded(version, state, self.view.rows(state))
+        except Exception as error:
+            raise Unfoldable.by(error, position) from error
+
+    def _change(
+        self,
+        stream: Stream,
+        before: _Folded[S, R],
+        entries: Sequence[RecordedEvent],
+        *,
+        afresh: bool,
+    ) -> Change:
+        position = entries[-1].position
+        try:
+            after = self._on(before, entries)
+            written = self._written(before, after, position)
+        except Unfoldable as error:
+            return Change(stream, True, {}, (), (error.position, error.code), position)
+        self._remember(stream, after)
+        gone = [key for key in before.rows if key not in after.rows]
+        return Change(stream, afresh, written, gone, None, position)
+
+    def _written(
+        self, before: _Folded[S, R], after: _Folded[S, R], position: int
+    ) -> Mapping[int, PlainRow]:
+        """The rows that are not what they were, taken apart."""
+        try:
+            return {
+                key: self.view.taken_apart(row)
+                for key, row in after.rows.items()
+                if row is not (known := before.rows.get(key)) and row != known
+            }
+        except Exception as error:
+            raise Unfoldable.by(error, position) from error
+
+    def _remember(self, stream: Stream, folded: _Folded[S, R]) -> None:
+        self._held[stream] = folded
+        self._weight += 1 + len(folded.rows)
+        while self._weight > self._capacity and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._weight -= 1 + len(dropped.rows)
+
+    def _forget(self, stream: Stream) -> _Folded[S, R] | None:
+        held = self._held.pop(stream, None)
+        if held is not None:
+            self._weight -= 1 + len(held.rows)
+        return held
+
+
+def _read(entry: RecordedEvent) -> Event | Erased:
+    """The entry's content, opened if it was not yet; Unfoldable where it cannot be read."""
+    try:
+        return entry.event
+    except Unreadable as error:
+        raise Unfoldable(entry.position, error.code) from error
+
+
+def _whole(log: LogReader, stream: Stream) -> History:
+    (history,) = log.scan_streams([stream])
+    return history
