@@ -1,21 +1,23 @@
 """`rapport serve` and `rapport work`: the processes that stay."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
 
 from api.cli import web
 from api.cli.demonstration import filled
-from api.cli.terminal import Exit, Failed, keep_trace, say, settings
+from api.cli.terminal import Exit, Failed, explain, keep_trace, run, say, settings
 from api.composition import Service, open_service, personas
 from api.demo import DemonstrationStuck
 from api.worker import Worker
@@ -30,6 +32,8 @@ from projections.dossier import VIEWS
 _PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 600.0
 _LAST_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
+_ENDING_SECONDS = 10.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +57,7 @@ def serve(
         typer.Option(help="Keep the views here; without it, `rapport work` does so elsewhere."),
     ] = True,
 ) -> None:
-    """Serve the API and the pages, and keep the views, until stopped.
+    """Serve the API and the pages, and keep the views in a process beside, until stopped.
 
     It stops on Ctrl-C or SIGTERM, and the embedded database with it if nobody else uses that.
 
@@ -82,7 +86,7 @@ def serve(
         _log_to_stderr(loaded)
         if worker:
             opened.enter_context(_signing(service))
-            opened.enter_context(_working(service))
+            opened.enter_context(_working(loaded))
         _run(service, listener)
 
 
@@ -101,11 +105,11 @@ def work() -> None:
     """
     loaded = settings()
     Plan.of(loaded)  # what cannot be used is told before anything is opened
-    with _stoppable(), open_service(loaded, progress=say) as service, _views(service) as store:
+    with _stoppable(), open_service(loaded, progress=say) as service:
         _log_to_stderr(loaded)
         say(f"Keeping the views of clinic {service.clinic} in the {service.database.description}.")
         with _signing(service):
-            _Watched(service, store).run(threading.Event())
+            _keep_views(service)
 
 
 # --- The web --------------------------------------------------------------------------------
@@ -215,16 +219,56 @@ def _catch_up(service: Service) -> None:
         _Watched(service, store).catch_up()
 
 
-@contextmanager
-def _working(service: Service) -> Iterator[None]:
-    """A worker beside the doors."""
+def _keep_views(service: Service) -> None:
+    """Keeps them at the end of the log, until this process is stopped."""
     with _views(service) as store:
+        _Watched(service, store).run(threading.Event())
 
-        def work(stop: threading.Event) -> None:
-            _Watched(service, store).run(stop)
 
-        with _beside("worker", work, "The views stand still."):
-            yield
+@contextmanager
+def _working(loaded: Settings) -> Iterator[None]:
+    """A worker in a process beside the doors: folding takes them no time."""
+
+    def work(stop: threading.Event) -> None:
+        # The process inherits this: Ctrl-C reaches both, and the doors end the worker.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        spawn = multiprocessing.get_context("spawn")
+        process = spawn.Process(target=work_beside, args=(loaded,), daemon=True)
+        process.start()
+        try:
+            while not stop.wait(_LOOK_SECONDS):
+                if not process.is_alive():
+                    raise Failed(
+                        Exit.UNEXPECTED,
+                        f"Their process ended with status {process.exitcode}.",
+                        "It is started again.",
+                    )
+        finally:
+            process.terminate()
+            process.join(_ENDING_SECONDS)
+            process.kill()
+
+    with _beside("worker", work, "The views stand still."):
+        yield
+
+
+def work_beside(loaded: Settings) -> NoReturn:
+    """What the worker's process does; it ends with the process that began it, however that ends."""
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None, "it was begun by the doors"
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def keep() -> None:
+        with _stoppable():
+            threading.Thread(target=follow, daemon=True).start()
+            with open_service(loaded) as service:
+                _log_to_stderr(loaded)
+                _keep_views(service)
+
+    sys.exit(run(keep))
 
 
 @contextmanager
@@ -262,7 +306,7 @@ def _beside(
             try:
                 work(stop)
             except Exception as error:  # told, kept, tried again
-                failed = keep_trace(error)
+                failed = explain(error) or keep_trace(error)
                 say(f"{fails} {failed.what} {failed.mend}")
                 stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

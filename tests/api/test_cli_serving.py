@@ -141,6 +141,50 @@ def test_a_worker_shows_that_it_is_well_and_stops(home: Path) -> None:
     assert "Traceback" not in err
 
 
+def the_worker(server: subprocess.Popen[str]) -> psutil.Process:
+    """The process that keeps the views of these doors, once it is there."""
+    deadline = time.monotonic() + 30
+    while True:
+        for process in psutil.Process(server.pid).children():
+            if "spawn_main" in " ".join(process.cmdline()):
+                return process
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_views_are_kept_beside_the_doors(home: Path) -> None:
+    """Requirement: a worker that is killed is told of, and another one takes its place."""
+    port = str(free_port())
+    with running("serve", "--port", port) as server:
+        url = f"http://127.0.0.1:{port}"
+        wait_for_views(url, server)
+        killed = the_worker(server)
+        killed.kill()
+        psutil.wait_procs([killed], timeout=30)
+        assert answer(f"{url}/health/live", server)["status"] == "alive"
+        assert the_worker(server).pid != killed.pid
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=30)
+    assert server.returncode == 0, err
+    assert "The views stand still." in err
+    assert "Traceback" not in err
+
+
+def test_no_worker_outlives_the_doors(home: Path) -> None:
+    """Requirement: after kill -9 of the doors their worker ends, and the database with it."""
+    port = str(free_port())
+    with running("serve", "--port", port) as server:
+        wait_for_views(f"http://127.0.0.1:{port}", server)
+        worker = the_worker(server)
+        server.kill()
+        gone, left = psutil.wait_procs([worker], timeout=30)
+        assert (gone, left) == ([worker], [])
+    deadline = time.monotonic() + 30
+    while find_postmaster(home / "postgres/data") is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_start_that_is_stopped_leaves_nothing_running(home: Path) -> None:
     """Requirement: stopped at any moment of its start, the database goes with it."""
     process = started("serve", "--port", "0")
