@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ import psutil
 import psycopg
 
 from api.composition import Service, issue_token, open_service
-from benchmarks.harness import ROOT
+from benchmarks.harness import ROOT, Measured
 from domain.access import Role
 from domain.records import Receipt, Records
 from infra.postgres import EmbeddedPostgres
@@ -30,6 +31,35 @@ from infra.settings import PREFIX, Settings
 
 class Unsound(AssertionError):
     """A benchmark's load lost, doubled or broke something: its figures count for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A command's answer, and what it took: seconds, CPU seconds, and the most memory (MB) that it
+    and its child processes held at once, what they share counted once."""
+
+    answer: Any
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+
+    def measured(self, operations: int) -> Measured:
+        """As so many operations."""
+        memory = {"memory_mb": self.megabytes}
+        return Measured(operations, self.seconds, (), self.cpu_seconds, memory)
+
+
+def _megabytes(pid: int) -> float:
+    try:
+        process = psutil.Process(pid)
+        return sum(_held(one) for one in (process, *process.children(recursive=True))) / 2**20
+    except psutil.Error:
+        return 0.0  # it ended just now
+
+
+def _held(process: psutil.Process) -> int:
+    found = process.memory_full_info()
+    return int(getattr(found, "pss", found.rss))  # only Linux tells the first
 
 
 @dataclass(frozen=True)
@@ -79,15 +109,31 @@ class Place:
         binaries = self.service.settings.postgres_bin
         return kept | mine | ({"RAPPORT_POSTGRES_BIN": str(binaries)} if binaries else {})
 
-    def command(self, *arguments: str, fine: Sequence[int] = (0,)) -> Any:
+    def command(self, *arguments: str) -> Any:
         """`rapport …` in this place, as a process of its own: its answer in JSON."""
-        done = subprocess.run(
-            [*RAPPORT, *arguments, "--format", "json"],
-            env=dict(self.environment()), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode not in fine:
-            raise Unsound(f"rapport {arguments[0]}: {done.stderr[-2000:]}")
-        return json.loads(done.stdout)
+        return self.watched(*arguments).answer
+
+    def watched(self, *arguments: str) -> "Watched":
+        """The same, and what it took."""
+        began, peak = time.perf_counter(), 0.0
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            tempfile.TemporaryFile("w+") as failed,
+            subprocess.Popen(
+                [*RAPPORT, *arguments, "--format", "json"],
+                env=dict(self.environment()), text=True, stdout=said, stderr=failed,
+            ) as process,
+        ):  # fmt: skip
+            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+                peak = max(peak, _megabytes(process.pid))
+                time.sleep(0.05)
+            process.returncode = os.waitstatus_to_exitcode(ended[1])
+            took, usage = time.perf_counter() - began, ended[2]
+            said.seek(0), failed.seek(0)
+            if process.returncode:
+                raise Unsound(f"rapport {arguments[0]}: {failed.read()[-2000:]}")
+            answer = json.loads(said.read())
+        return Watched(answer, took, usage.ru_utime + usage.ru_stime, peak)
 
     def require_sound(self) -> None:
         """Gapless, nothing lost, nothing doubled, and `rapport verify` finds nothing."""
