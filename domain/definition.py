@@ -11,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
@@ -68,6 +69,12 @@ _COMPARE: Mapping[str, Callable[[Fraction, Fraction], bool]] = MappingProxyType(
 )
 
 
+@lru_cache(4096)
+def exact(value: Decimal) -> Fraction:
+    """The value as a fraction: of the few that definitions state, again and again."""
+    return Fraction(value)
+
+
 # --- Facts ----------------------------------------------------------------------------------
 
 
@@ -103,7 +110,7 @@ class Threshold(Dated):
 
     def met(self, value: Fraction) -> bool:
         """Whether that value stands to the threshold as its operator says."""
-        return _COMPARE[self.operator](value, Fraction(self.value))
+        return _COMPARE[self.operator](value, exact(self.value))
 
 
 class Items(Fact):
@@ -151,6 +158,8 @@ class Response(Fact):
 
     def shown(self, item: int) -> str:
         """A scaled integer in the instrument's own units: 88 tenths are `8.8`."""
+        if self.scale == 1:
+            return str(item)
         return f"{Decimal(item).scaleb(-(len(str(self.scale)) - 1)):f}"
 
 
@@ -332,6 +341,10 @@ class Definition(Model):
     sources: dict[str, str]
     key_hash: str
     """sha256 of the file's bytes in hex: a published definition is not personal data."""
+
+    def __hash__(self) -> int:
+        """By the file that says all of it, so that what follows from it can be kept at hand."""
+        return hash(self.key_hash)
 
     def is_called(self, name: str) -> bool:
         """Whether that is its id or an alias; `name` is normal."""

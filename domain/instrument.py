@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
@@ -168,6 +168,17 @@ def catalogue() -> Mapping[str, Definition]:
     return MappingProxyType({definition.id: definition for definition in _shipped()[0]})
 
 
+@lru_cache(1024)
+def _called(wanted: str) -> tuple[tuple[Definition, ...], tuple[Procedure, ...]]:
+    """What has that normal name as its id or alias: definitions, the newest first; procedures."""
+    own = [name for name in _names() if normal_name(name.rpartition("-")[0]) == wanted]
+    definitions, found = _among(own or _names())  # an id is its files' name: no other is read
+    return (
+        tuple(one for one in reversed(definitions) if one.is_called(wanted)),
+        tuple(one for one in found if one.is_called(wanted)),
+    )
+
+
 def procedures() -> Mapping[str, Procedure]:
     """What is an instrument without being a questionnaire, by id."""
     return _shipped()[1]
@@ -184,17 +195,14 @@ def load(instrument: str, version: str | None = None) -> Definition:
 
     UnknownInstrument; NotAQuestionnaire says what is done with an instrument that is none.
     """
-    wanted = normal_name(instrument)
-    own = [name for name in _names() if normal_name(name.rpartition("-")[0]) == wanted]
-    definitions, found = _among(own or _names())  # an id is its files' name: no other is read
-    for definition in reversed(definitions):
-        if definition.is_called(wanted) and version in (None, definition.version):
+    definitions, found = _called(normal_name(instrument))
+    for definition in definitions:
+        if version in (None, definition.version):
             return definition
     for procedure in found:
-        if procedure.is_called(wanted):
-            raise NotAQuestionnaire(
-                instrument=procedure.id, kind=procedure.said, instead=procedure.instead
-            )
+        raise NotAQuestionnaire(
+            instrument=procedure.id, kind=procedure.said, instead=procedure.instead
+        )
     asked = instrument if version is None else f"{instrument} {version}"
     known = sorted([*catalogue(), *procedures()])
     raise UnknownInstrument(instrument=quoted(asked), known=", ".join(known))

@@ -5,11 +5,14 @@ where a question was not answered. Scores are exact fractions; nothing here is a
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
+from operator import getitem
 from typing import NamedTuple
 
 from domain.answers import cut_short, exact_number, is_blank, normal_word, quoted
@@ -23,6 +26,9 @@ from domain.definition import (
     RiskItem,
 )
 from domain.event import Refusal
+
+_MOST_SPELLED = 1001
+"""Steps of the finest scale whose answers are spelled out beforehand: 0 to 100 in tenths."""
 
 RawItems = tuple[int | None, ...]
 """One answer per item in the instrument's scaled unit; None: not answered, which is never zero."""
@@ -79,7 +85,16 @@ def check_items(definition: Definition, items: Sequence[int | None]) -> None:
     """Refuses raw items of the wrong count or outside the scale (rule 30). None is an answer
     not given, and always allowed."""
     _check_count(definition, items)
-    _refuse_all(_off_the_scale(definition, items))
+    for taken, item in zip(_taken(definition), items, strict=False):
+        if item is not None and (type(item) is not int or item not in taken):
+            _refuse_all(_off_the_scale(definition, items))
+
+
+@lru_cache(256)
+def _taken(definition: Definition) -> tuple[range, ...]:
+    """The raw items that each item takes, in their order."""
+    responses = map(definition.response_to, range(1, definition.counts[-1] + 1))
+    return tuple(range(one.low, one.high + 1, one.stride) for one in responses)
 
 
 def parse_items(definition: Definition, answers: Sequence[object]) -> RawItems:
@@ -90,6 +105,35 @@ def parse_items(definition: Definition, answers: Sequence[object]) -> RawItems:
     does not fit.
     """
     _check_count(definition, answers)
+    try:
+        return tuple(map(getitem, _spelled(definition), answers))
+    except (KeyError, TypeError):  # spelled otherwise, or no answer: looked at one by one
+        return _parsed_items(definition, answers)
+
+
+@lru_cache(256)
+def _spelled(definition: Definition) -> tuple[Mapping[object, int | None], ...]:
+    """For each item in their order: what the usual spellings of an answer come to."""
+    responses = [definition.response_to(n) for n in range(1, definition.counts[-1] + 1)]
+    tables = {id(one): _spellings(one) for one in responses}
+    return tuple(tables[id(one)] for one in responses)
+
+
+def _spellings(response: Response) -> Mapping[object, int | None]:
+    """Raw items by the text that is written for them: `8.8`, `9`, a word of the scale."""
+    taken = range(response.low, response.high + 1, response.stride)
+    if len(taken) > _MOST_SPELLED:  # no scale, but the bounds of storing whole numbers
+        return {}
+    whole = range(response.low // response.scale, response.high // response.scale + 1)
+    texts = [*map(response.shown, taken), *map(str, whole)]
+    spellings: dict[object, int | None] = {None: None, "": None}
+    for text in (*texts, *response.labels.values()):
+        with suppress(ItemOutOfRange):
+            spellings[text] = _parsed(response, 0, text)
+    return spellings
+
+
+def _parsed_items(definition: Definition, answers: Sequence[object]) -> RawItems:
     items: list[int | None] = []
     faults: list[ItemOutOfRange] = []
     for number, answer in enumerate(answers, 1):
@@ -284,6 +328,41 @@ def score(
     )
 
 
+class _Facts(NamedTuple):
+    """What a definition says of one scale."""
+
+    numbers: tuple[int, ...]
+    reversed: frozenset[int]
+    ends: int
+    """Lowest and highest raw item added: a reversed item is what an answer lacks of that."""
+    unit: int
+    """Raw items to one of the instrument's own units."""
+    factor: int
+    """By how much the score is larger than the mean of the answers."""
+    low: Fraction
+    high: Fraction
+    metric: str
+    verified: bool
+
+
+@lru_cache(4096)
+def _facts(definition: Definition, name: str) -> _Facts:
+    scale = definition.scales[name]
+    low, high = map(Fraction, scale.range)
+    response = definition.response_to(definition.items_of(name)[0])
+    return _Facts(
+        numbers=scale.items,
+        reversed=frozenset(definition.reverse.items),
+        ends=response.low + response.high,
+        unit=response.scale,
+        factor=definition.factor(name),
+        low=low,
+        high=high,
+        metric=str(definition.metric_of(name)),
+        verified=definition.scale_verified(name),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What the items of one scale come to."""
@@ -302,42 +381,42 @@ def _scored(
     missing = tuple(sorted(number for part in parts for number in part.missing))
     unasked = any(part.unasked for part in parts)
     value = _added(parts, rule.prorate_up_to[name]) if scale.sum_of else parts[0].value
+    facts = _facts(definition, name)
     flags = {
-        Flag.UNVERIFIED: not definition.scale_verified(name),
+        Flag.UNVERIFIED: not facts.verified,
         Flag.INCOMPLETE: value is None and not unasked,
         Flag.PRORATED: bool(missing) and value is not None,
         Flag.MISSING_RULE_PRODUCT_DEFAULT: bool(missing) and not rule.confidence.verified,
         Flag.NOT_ASKED: unasked,
         Flag.CONTRADICTORY: any(part.answered_unasked for part in parts),
     }
-    low, high = map(Fraction, scale.range)
     return ScaleScore(
         scale=name,
         value=value,
-        low=low,
-        high=high,
+        low=facts.low,
+        high=facts.high,
         missing=missing,
         flags=tuple(flag for flag, raised in flags.items() if raised),
         text=None if value is None else _text(value, definition.response),
-        metric=str(definition.metric_of(name)),
+        metric=facts.metric,
     )
 
 
 def _restated(definition: Definition, name: str, of: ScaleScore) -> ScaleScore:
     """The score of a scale in another metric: prorated and flagged as it is."""
-    times = Fraction(definition.factor(name), definition.factor(of.scale))
+    facts = _facts(definition, name)
+    times = Fraction(facts.factor, _facts(definition, of.scale).factor)
     value = None if of.value is None else of.value * times
-    low, high = map(Fraction, definition.scales[name].range)
-    unverified = [] if definition.scale_verified(name) else [Flag.UNVERIFIED]
+    unverified = [] if facts.verified else [Flag.UNVERIFIED]
     return ScaleScore(
         scale=name,
         value=value,
-        low=low,
-        high=high,
+        low=facts.low,
+        high=facts.high,
         missing=of.missing,
         flags=(*unverified, *(flag for flag in of.flags if flag is not Flag.UNVERIFIED)),
         text=None if value is None else _text(value, definition.response),
-        metric=str(definition.metric_of(name)),
+        metric=facts.metric,
         restates=of.scale,
     )
 
@@ -347,21 +426,21 @@ def _over_items(
 ) -> _Part:
     """A scale over items, and which of them are missing. The mean of the answered items stands
     for the missing ones: that is what proration is."""
-    numbers = definition.scales[name].items
-    unasked = tuple(number for number in numbers if not definition.was_asked(number, items))
-    if unasked:
-        return _Part(None, (), unasked, any(items[number - 1] is not None for number in unasked))
-    missing = tuple(number for number in numbers if items[number - 1] is None)
+    facts = _facts(definition, name)
+    if definition.asked:
+        unasked = tuple(n for n in facts.numbers if not definition.was_asked(n, items))
+        if unasked:
+            return _Part(None, (), unasked, any(items[n - 1] is not None for n in unasked))
+    missing = tuple([number for number in facts.numbers if items[number - 1] is None])
     if len(missing) > rule.prorate_up_to[name]:
         return _Part(None, missing)
-    response = definition.response_to(numbers[0])
     answered = [
-        response.low + response.high - item if number in definition.reverse.items else item
-        for number in numbers
+        facts.ends - item if number in facts.reversed else item
+        for number in facts.numbers
         if (item := items[number - 1]) is not None
     ]
-    mean = Fraction(sum(answered), len(answered) * response.scale)
-    return _Part(mean * definition.factor(name), missing)
+    value = Fraction(sum(answered) * facts.factor, len(answered) * facts.unit)
+    return _Part(value, missing)
 
 
 def _added(parts: Sequence[_Part], limit: int) -> Fraction | None:
@@ -371,9 +450,9 @@ def _added(parts: Sequence[_Part], limit: int) -> Fraction | None:
 
 
 def _text(value: Fraction, response: Response) -> str:
-    scaled = value * response.scale
-    if scaled.denominator == 1:
-        return response.shown(int(scaled))
+    scaled, rest = divmod(value.numerator * response.scale, value.denominator)
+    if not rest:
+        return response.shown(scaled)
     return f"{Decimal(round(value * 100)).scaleb(-2):f}"
 
 

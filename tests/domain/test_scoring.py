@@ -1,6 +1,7 @@
 """Scores against published keys, and what holds of every key there is."""
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from domain.instrument import Definition, NotAQuestionnaire, catalogue, load, versions
 from domain.score_report import report_text, score_report
-from domain.scoring import Flag, ItemOutOfRange, check_items, parse_items, score
+from domain.scoring import (
+    Flag,
+    ItemOutOfRange,
+    RawItems,
+    check_items,
+    parse_items,
+    score,
+)
+from domain.scoring import _parsed_items as parsed_one_by_one
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "scoring" / "cases.json").read_text("utf-8")
@@ -257,3 +266,72 @@ def test_what_is_no_questionnaire_is_not_scored() -> None:
     """Rule 28: the refusal says what is used instead."""
     with pytest.raises(NotAQuestionnaire, match="marked as moments"):
         score_report("IPR", [1])
+
+
+# --- What is worked out beforehand ----------------------------------------------------------
+
+
+def outcome(
+    read: Callable[[Definition, Sequence[object]], RawItems],
+    definition: Definition,
+    answers: Sequence[object],
+) -> Sequence[object]:
+    """The raw items, or what their sender and the log are told of the refusal."""
+    try:
+        return read(definition, answers)
+    except ItemOutOfRange as refused:
+        return refused.to_caller, refused.detail
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_usual_spellings_are_read_as_any_spelling_is(data: st.DataObject) -> None:
+    """Rule 30: what an answer comes to, and what it is refused for, is the same whichever way it
+    is looked up: all at once by its usual spelling, or each by itself."""
+    definition = data.draw(st.sampled_from(list(catalogue().values())))
+    answers: list[object] = []
+    for number in range(1, data.draw(st.sampled_from(definition.counts)) + 1):
+        response = definition.response_to(number)
+        item = st.integers(response.low, min(response.high, response.low + 200))
+        usual = st.one_of(st.none(), item.map(response.shown), item.map(str))
+        if response.labels:
+            usual |= st.sampled_from(list(response.labels.values()))
+        answers.append(data.draw(usual))
+    for _ in range(data.draw(st.integers(0, 2))):
+        odd = st.one_of(st.text(max_size=4), st.booleans(), st.floats(), st.integers(-2, 101))
+        answers[data.draw(st.integers(0, len(answers) - 1))] = data.draw(odd)
+    found = outcome(parse_items, definition, answers)
+    assert found == outcome(parsed_one_by_one, definition, answers)
+    if not isinstance(found[0], str):
+        assert all(item is None or type(item) is int for item in found)
+
+
+@given(data=st.data())
+def test_raw_items_off_the_scale_are_all_named(data: st.DataObject) -> None:
+    """Rule 30: a form is refused if one of its raw items is no answer, and every such item is in
+    the refusal, also where it looks like one: true is not 1."""
+    definition = data.draw(st.sampled_from(list(catalogue().values())))
+    items: list[Any] = [definition.response_to(n).low for n in range(1, definition.items.count + 1)]
+    off = data.draw(st.sets(st.integers(1, len(items)), max_size=3))
+    for number in off:
+        response = definition.response_to(number)
+        odd = st.sampled_from([response.low - 1, response.high + 1, True, 1.0])
+        items[number - 1] = data.draw(odd)
+    if not off:
+        check_items(definition, items)
+        return
+    with pytest.raises(ItemOutOfRange) as refused:
+        check_items(definition, items)
+    faults = (refused.value, *refused.value.others)
+    assert [fault.ids["item"] for fault in faults] == sorted(off)
+
+
+def test_a_changed_copy_of_a_key_scores_by_what_it_says_itself() -> None:
+    """Rule 36: what is kept at hand of one definition is never used for another."""
+    orders = load("ORS")
+    assert score(orders, [100] * 4).of("total").value == 40
+    scoring = orders.scoring
+    assert scoring is not None
+    doubled = orders.model_copy(update={"scoring": scoring.model_copy(update={"multiplier": 2})})
+    assert score(doubled, [100] * 4).of("total").value == 80
+    assert score(orders, [100] * 4).of("total").value == 40
