@@ -12,6 +12,7 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
 from functools import lru_cache
+from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +23,9 @@ INTEGER_LIMIT: Final = 2**53
 
 DEPTH_LIMIT: Final = 64
 """How many objects and arrays may stand inside each other; a cycle ends here too."""
+
+_AS_THEY_ARE: Final = frozenset({bool, NoneType, UUID})
+"""What orjson writes as it stands; a UUID as its lower-case text."""
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -77,7 +81,7 @@ def time_text(moment: datetime) -> str:
         utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
         raise CanonicalError("time_range") from None
-    return utc.isoformat(timespec="microseconds")[:26] + "Z"
+    return _utc_text(utc)
 
 
 def offset_text(moment: datetime) -> str:
@@ -111,6 +115,11 @@ def parse_time(at: str, offset: str) -> datetime:
         raise CanonicalError("time_range") from None
 
 
+@lru_cache(1024)  # of moments in UTC alone, where equal ones are the same
+def _utc_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+
+
 @lru_cache(1024)
 def _offset_text(offset: timedelta) -> str:
     minutes, rest = divmod(offset, timedelta(minutes=1))
@@ -129,8 +138,8 @@ def _plain(value: object, depth: int) -> object:
         if -INTEGER_LIMIT < value < INTEGER_LIMIT:  # type: ignore[operator]
             return value
         raise CanonicalError("integer_range")
-    if kind is bool or value is None or kind is UUID:
-        return value  # orjson writes a UUID as its lower-case text
+    if kind in _AS_THEY_ARE:
+        return value
     # Exact types: a named tuple would lose its names without a word.
     if kind is dict:
         return _object(value, depth)  # type: ignore[arg-type]
@@ -156,6 +165,10 @@ def _object(fields: dict[Any, Any], depth: int) -> dict[str, object]:
         # An Enum member as a name could meet a plain name of the same text: str and nothing else.
         if type(name) is not str or not name.isascii():
             raise CanonicalError("name")
+        kind = type(item)
+        if kind in _AS_THEY_ARE or (kind is str and item.isascii()):  # most: no call for each
+            plain[name] = item
+            continue
         try:
             plain[name] = _plain(item, depth - 1)
         except CanonicalError as error:

@@ -1,17 +1,16 @@
 """The record's log of one clinic: decide, seal and append, many commands to a commit.
 
-Callers queue; whoever holds the writer's lock decides for all that wait, in order, over the
-pending state, and appends the batch in one statement (`infra/recorder.py`). An unchanged head
-proves that everything read before it still holds: versions, read guards, command ids. A moved
-head means: look again and decide again. Nothing is answered before its commit is known.
+Callers queue (`infra/turns.py`); whoever leads decides for all that wait, in order, over the
+pending state (`infra/pending.py`), and appends the batch in one statement (`infra/batch.py`). While
+it is on its way, the next leader decides on top of it. An unchanged head proves that everything
+read before it still holds: versions, read guards, command ids. A moved head means: look again and
+decide again. Nothing is answered before its commit is known.
 """
 
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
-from domain.event import History, New, Policy, RecordedEvent, Refusal, Stream
+from domain.event import History, Policy, RecordedEvent, Refusal, Stream
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -31,28 +30,27 @@ from domain.records import (
 )
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead
+from infra.batch import Batch, Head
 from infra.bundle import Disclosed
 from infra.histories import OpenedHistories
-from infra.keyring import KeyDestroyed, Keyring
+from infra.keyring import Keyring
 from infra.log_key import LogKey, LogKeyring
-from infra.mapper import EntryMapper, KeyGone, Unsealed, owner_of, recorded, stream_named
+from infra.mapper import EntryMapper, KeyGone, stream_named
 from infra.merkle import leaf_hash
 from infra.new_keys import NewKeys, Owner
+from infra.pending import Pending
 from infra.promised import Promised, Proofs
 from infra.recorder import (
-    Appended,
-    Batch,
     ClinicDatastore,
-    CommandRow,
     CommandSeen,
     EntryFactory,
     EntryRecorder,
-    Head,
     LostRace,
     StoreUnavailable,
 )
 from infra.scanned import scanned
-from infra.sealing import Envelope, Sealer
+from infra.sealing import Sealer
+from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
 
@@ -68,11 +66,6 @@ class ClockSkew(Refusal):
     rule = 2
     status = 503
     says = "This machine's clock is {seconds} s behind the record's last entry: set the clock."
-
-
-class SubjectErased(Refusal):
-    rule = 9
-    says = "The content of {stream} was erased; nothing can be added to it."
 
 
 class Contended(Refusal):
@@ -99,66 +92,6 @@ class RecordApplication(Application[str]):
         return EntryMapper(self._datastore.clinic, self._keyring)
 
 
-_KeyIdFor = Callable[[Owner, bool], UUID]
-
-
-@dataclass(eq=False)
-class _Turn:
-    """Proposals that one caller waits for."""
-
-    proposals: Sequence[Proposal]
-    verdicts: list[Receipt | Refusal | None] = field(default_factory=list)
-    failure: BaseException | None = None
-    leads: bool = False
-    """Whether its caller is the one to write for all that wait."""
-    called: Lock = field(default_factory=Lock)
-    """Held until the turn is answered or leads."""
-
-    def __post_init__(self) -> None:
-        self.verdicts = [None] * len(self.proposals)
-        self.called.acquire()
-
-    @property
-    def done(self) -> bool:
-        return self.failure is not None or None not in self.verdicts
-
-
-@dataclass(slots=True)
-class _Decided:
-    """One proposal whose entries stand in the pending batch."""
-
-    turn: _Turn
-    index: int
-    proposal: Proposal
-    row: CommandRow
-
-
-class _Pending:
-    """A batch in the making, on top of one head."""
-
-    def __init__(
-        self,
-        head: Head,
-        recorded_at: datetime,
-        generation: int,
-        key_id_for: _KeyIdFor,
-        stored: Callable[[Stream], History],
-    ) -> None:
-        self.head = head
-        self.recorded_at = recorded_at
-        self.generation = generation
-        self.key_id_for = key_id_for
-        self._stored = stored
-        self.unsealed: list[Unsealed] = []
-        self.decided: dict[UUID, _Decided] = {}
-        self.histories: dict[Stream, History] = {}
-
-    def history(self, stream: Stream) -> History:
-        """The stream with what the batch adds to it so far."""
-        found = self.histories.get(stream)
-        return self._stored(stream) if found is None else found
-
-
 class ClinicLog:
     """One clinic's log. Safe to share between threads; one per clinic and process."""
 
@@ -176,6 +109,7 @@ class ClinicLog:
         """Opens the log; raises NoSuchClinic, LogDiverged (see `Promised.opened`), or KeyUnknown
         where the keyring is not the one that this log was written with."""
         self.clinic = clinic
+        self._clinic_name = f"clinic-{clinic}"
         self.policy = policy or Policy()
         self._datastore = ClinicDatastore(conninfo, clinic, pool_size=pool_size)
         self._application = RecordApplication(self._datastore, keyring)
@@ -184,9 +118,9 @@ class ClinicLog:
         self._keyring = keyring
         self._sealer = Sealer()
         self._clock = clock
-        self._queueing = Lock()
-        self._waiting: list[_Turn] = []
-        self._led = False
+        self._turns = Turns(self._write, _COMMANDS_PER_BATCH)
+        self._committing = Lock()
+        self._on_its_way: Pending | None = None
         self._cache = OpenedHistories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
         keyring.on_destroyed(self.forget)
@@ -299,74 +233,28 @@ class ClinicLog:
         """
         verdicts: list[Receipt | Refusal] = []
         for start in range(0, len(proposals), _COMMANDS_PER_BATCH):
-            turn = _Turn(proposals[start : start + _COMMANDS_PER_BATCH])
-            self._wait_or_lead(turn)
+            turn = Turn(proposals[start : start + _COMMANDS_PER_BATCH])
+            self._turns.enter(turn)
+            self._turns.settle(turn)
             if turn.failure is not None:
                 raise turn.failure
             verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
         return verdicts
 
-    def _wait_or_lead(self, turn: _Turn) -> None:
-        """Returns when `turn` is answered: by whoever leads, or by its caller, who leads then."""
-        try:
-            with self._queueing:
-                self._waiting.append(turn)
-                turn.leads, self._led = not self._led, True
-            if not turn.leads:
-                turn.called.acquire()
-            while not turn.done:
-                self._write_next(turn)
-        finally:  # also where the caller is interrupted: somebody else leads then
-            with self._queueing:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                self._hand_over(turn)
-
-    def _write_next(self, leader: _Turn) -> None:
-        turns = self._next_turns()
-        try:
-            self._write(turns)
-        finally:
-            with self._queueing:
-                if leader.done:
-                    self._hand_over(leader)
-            for turn in turns:
-                turn.called.release()
-
-    def _hand_over(self, leader: _Turn) -> None:
-        """Lets the first who waits lead, while the lock of the queue is held."""
-        if not leader.leads:
-            return
-        leader.leads, self._led = False, bool(self._waiting)
-        for first in self._waiting[:1]:
-            first.leads = True
-            first.called.release()
-
     def rehearse(self) -> "Rehearsal":
         """A place to decide without appending, over what is in the record now."""
         return Rehearsal(self, self._recorder.head())
 
-    def _next_turns(self) -> list[_Turn]:
-        with self._queueing:
-            taken, commands = 0, 0
-            for turn in self._waiting:
-                commands += len(turn.proposals)
-                if taken and commands > _COMMANDS_PER_BATCH:
-                    break
-                taken += 1
-            turns, self._waiting = self._waiting[:taken], self._waiting[taken:]
-        return turns
-
-    def _write(self, turns: list[_Turn]) -> None:
+    def _write(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
         """Answers every turn; what fails a batch for its content fails one caller alone."""
         try:
-            self._write_together(turns)
+            self._write_together(turns, hand_over)
         except StoreUnavailable as error:
             _log.warning("log of clinic %s unavailable: %s", self.clinic, error.__cause__)
         except Exception as error:
             if len(turns) > 1:
                 for turn in turns:
-                    self._write([turn])
+                    self._write([turn], hand_over)
             elif not turns[0].done:
                 turns[0].failure = error
         finally:  # also where the writer is interrupted: nobody waits for ever for an answer
@@ -374,41 +262,38 @@ class ClinicLog:
                 if not turn.done:
                     turn.failure = StoreUnavailable()
 
-    def _write_together(self, turns: list[_Turn]) -> None:
-        lost_connection = False
-        for _ in range(_ATTEMPTS):
-            try:
-                if self._write_once(turns):
-                    return
-            except StoreUnavailable:
-                # Perhaps the commit came through and only its answer was lost; perhaps the server
-                # was started anew. Command ids tell the one, trying again the other.
-                if lost_connection:
-                    raise
-                lost_connection = True
-                self._look_again()
-                self._settle_seen(turns)
-        self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
+    def _write_together(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
+        ahead = self._decided_ahead(turns)
+        with self._committing:
+            lost_connection = False
+            for _ in range(_ATTEMPTS):
+                try:
+                    if self._write_once(turns, ahead, hand_over):
+                        return
+                except StoreUnavailable:
+                    # Perhaps the commit came through and only its answer was lost; perhaps the
+                    # server was started anew. Command ids tell the one, trying again the other.
+                    if lost_connection:
+                        raise
+                    lost_connection = True
+                    self._look_again()
+                    self._settle_seen(turns)
+            self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
 
-    def _write_once(self, turns: list[_Turn]) -> bool:
+    def _write_once(
+        self, turns: Sequence[Turn], ahead: Pending | None, hand_over: HandOver
+    ) -> bool:
         """One attempt at all that is still open; False where it must be decided again."""
-        generation = self._forget_erased()
-        recorded_at = max(self._clock(), self._head.recorded_at)
-        stored = partial(self._as_of_head, head=self._head)
-        keys = NewKeys(self._keyring, self.clinic)
-        pending = _Pending(self._head, recorded_at, generation, keys.id_for, stored)
-        skew = pending.recorded_at - self._clock()
-        if skew > _SKEW_LIMIT:
-            self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
+        if self._refused_for_skew(turns):
             return True
-        if skew > _SKEW_ALARM:
-            _log.error("clock is %d s behind the log's last entry", skew.total_seconds())
-        refused: list[tuple[_Turn, int, Refusal]] = []
         try:
-            self._decide_open(turns, pending, refused)
-            if not keys.make():
-                raise LostRace
-            appended = self._commit(pending)
+            # What was decided ahead holds if the batch before it did become the log's end.
+            if ahead is not None and ahead.head is self._head:
+                pending = ahead
+            else:
+                pending = self._decided(turns)
+            if pending.decided:
+                self._commit(pending, hand_over)
         except (LostRace, KeyGone):
             self._look_again()
             return False
@@ -416,157 +301,148 @@ class ClinicLog:
             self._look_again()
             self._settle_seen(turns)
             return False
-        if refused and not self._refusals_hold(turns, refused, moved=appended is not None):
+        for turn, error in pending.failed:
+            turn.failure = error
+        if pending.refused and not self._refusals_hold(turns, pending):
             return False
         return all(turn.done for turn in turns)
 
-    def _decide_open(
-        self, turns: list[_Turn], pending: _Pending, refused: list[tuple[_Turn, int, Refusal]]
-    ) -> None:
+    def _decided_ahead(self, turns: Sequence[Turn]) -> Pending | None:
+        """What the turns come to if the batch that is on its way is committed; None: unknown."""
+        try:
+            return self._decided(turns)
+        except (LostRace, KeyGone, StoreUnavailable):
+            return None
+
+    def _decided(self, turns: Sequence[Turn]) -> Pending:
+        """What is still open, decided and sealed on top of the last batch."""
+        generation = self._forget_erased()
+        last, complete = self._on_its_way, self._complete
+        head = self._head if last is None else last.after
+
+        def before(stream: Stream) -> History:
+            known = None if last is None else last.histories.get(stream)
+            return self._as_of_head(stream, head, complete) if known is None else known
+
+        keys = NewKeys(self._keyring, self.clinic)
+        recorded_at = max(self._clock(), head.recorded_at)
+        pending = Pending(self.clinic, head, recorded_at, generation, keys.id_for, before)
+        self._decide_open(turns, pending)
+        if not keys.make():
+            raise LostRace
+        pending.seal(self._mapper)
+        return pending
+
+    def _decide_open(self, turns: Sequence[Turn], pending: Pending) -> None:
         for turn in turns:
             for index, proposal in enumerate(turn.proposals):
                 # The same id twice in one batch waits for the first's receipt in the next round.
                 if turn.verdicts[index] is not None or proposal.command_id in pending.decided:
                     continue
                 try:
-                    self._decide(pending, turn, index, proposal)
+                    self._decide(pending, turn, index)
                 except Refusal as refusal:
-                    refused.append((turn, index, refusal))
+                    pending.refused.append((turn, index, refusal))
                 except (LostRace, StoreUnavailable):
                     raise
                 except Exception as error:  # a fault of one command is not its neighbours' fault
-                    turn.failure = error
+                    pending.failed.append((turn, error))
                     break
 
-    def _decide(self, pending: _Pending, turn: _Turn, index: int, proposal: Proposal) -> None:
+    def _decide(self, pending: Pending, turn: Turn, index: int) -> None:
+        proposal = turn.proposals[index]
         news = proposal.decide(self.clinic, pending.recorded_at, pending.history, self.policy)
-        touched: dict[Stream, History] = {}
-        unsealed: list[Unsealed] = []
-        for command_index, new in enumerate(news):
-            before = touched.get(new.stream) or pending.history(new.stream)
-            position = pending.head.size + len(pending.unsealed) + len(unsealed) + 1
-            version = before.version + 1
-            placed = self._place(pending, proposal, new, version, position, command_index)
-            unsealed.append(placed)
-            touched[new.stream] = History((*before, recorded(placed.envelope, new.event)))
-        assert unsealed, f"{proposal.command.name} decided on nothing"
-        row = CommandRow(
-            proposal.command_id,
-            self._body_mac(proposal),
-            first=len(pending.unsealed),
-            entries=len(unsealed),
-        )
-        pending.unsealed.extend(unsealed)
-        pending.histories.update(touched)
-        pending.decided[proposal.command_id] = _Decided(turn, index, proposal, row)
+        assert news, f"{proposal.command.name} decided on nothing"
+        pending.add(turn, index, self._body_mac(proposal), news)
 
-    def _place(
-        self,
-        pending: _Pending,
-        proposal: Proposal,
-        new: New,
-        version: int,
-        position: int,
-        command_index: int,
-    ) -> Unsealed:
-        try:
-            owner = owner_of(self.clinic, new.stream, new.event, pending.head.size)
-            key_id = pending.key_id_for(owner, version == 1)
-        except KeyDestroyed:
-            raise SubjectErased(stream=str(new.stream)) from None
-        assert new.occurred_at is not None, "Proposal.decide gives every event its time"
-        envelope = Envelope(
-            clinic=self.clinic,
-            stream=str(new.stream),
-            stream_version=version,
-            topic=new.event.topic,
-            schema_version=new.event.schema_version,
-            occurred_at=new.occurred_at,
-            actor=proposal.author.actor,
-            on_behalf_of=proposal.author.on_behalf_of,
-            source=proposal.author.source.value,
-            command_id=proposal.command_id,
-            command_index=command_index,
-            key_id=key_id,
-            position=position,
-            recorded_at=pending.recorded_at,
-        )
-        return Unsealed(envelope, new.event)
+    def _commit(self, pending: Pending, hand_over: HandOver) -> None:
+        """Appends the batch and gives every decided proposal its receipt.
 
-    def _commit(self, pending: _Pending) -> Appended | None:
-        """Appends the batch and gives every decided proposal its receipt."""
-        if not pending.decided:
-            return None
+        Meanwhile the next batch is decided on top of it, by whoever takes the lead.
+        """
         rows = [decided.row for decided in pending.decided.values()]
-        outcome: list[Appended] = []
-        self._application.save(
-            *pending.unsealed,
-            batch=Batch(pending.head, pending.recorded_at, rows),
-            outcome=outcome,
-        )
-        appended = outcome[0]
-        self._promised.remember(appended.head)
-        self._head = appended.head
-        proofs = Proofs.of_new(self.key, pending.head, appended.head, appended.leaf_hashes)
-        for stream, decided_on in pending.histories.items():
-            history = _committed(decided_on, pending.head.size, appended.commitments)
-            self._cache.put(stream, history, pending.generation)
-            self._complete[stream] = history.version
+        batch = Batch(pending.head, pending.after, rows)
+        self._on_its_way = pending
+        hand_over()
+        try:
+            self._recorder.insert_events(pending.entries, batch=batch)
+            self._promised.remember(pending.after)
+            for stream, history in pending.histories.items():
+                self._cache.put(stream, history, pending.generation)
+                self._complete[stream] = history.version
+            self._head = pending.after
+        finally:
+            self._on_its_way = None
+        self._give_receipts(pending)
+
+    def _give_receipts(self, pending: Pending) -> None:
+        head, after, hashes = pending.head, pending.after, pending.leaf_hashes
+        proofs = Proofs.of_new(self.key, head, after, hashes)
+        root = after.root.hex()
         for decided in pending.decided.values():
             first = decided.row.first
-            placed = range(first, first + decided.row.entries)
             decided.turn.verdicts[decided.index] = Receipt(
-                command_id=decided.proposal.command_id,
+                command_id=decided.row.command_id,
                 recorded_at=pending.recorded_at,
-                tree_size=appended.head.size,
-                root=appended.head.root.hex(),
+                tree_size=after.size,
+                root=root,
                 entries=tuple(
                     ReceiptEntry(
-                        stream=stream_named(pending.unsealed[at].envelope.stream),
-                        version=pending.unsealed[at].envelope.stream_version,
-                        position=pending.head.size + at + 1,
-                        leaf_hash=appended.leaf_hashes[at].hex(),
+                        stream=stream_named(entry.envelope.stream),
+                        version=entry.envelope.stream_version,
+                        position=head.size + at + 1,
+                        leaf_hash=hashes[at].hex(),
                         proofs=proofs,
                     )
-                    for at in placed
+                    for at, entry in enumerate(
+                        pending.entries[first : first + decided.row.entries], first
+                    )
                 ),
             )
-        return appended
+
+    def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
+        """Rule 2: a machine whose clock is far behind the log appends nothing."""
+        skew = self._head.recorded_at - self._clock()
+        if skew > _SKEW_LIMIT:
+            self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
+            return True
+        if skew > _SKEW_ALARM:
+            _log.error("clock is %d s behind the log's last entry", skew.total_seconds())
+        return False
 
     # --- When others write too ---------------------------------------------------------------
 
-    def _as_of_head(self, stream: Stream, head: Head) -> History:
+    def _as_of_head(self, stream: Stream, head: Head, complete: dict[Stream, int]) -> History:
         """The stream's history, complete as of `head`; LostRace where the log is past it."""
         known = self._cache.get(stream)
-        if known is not None and known.version == self._complete.get(stream):
+        if known is not None and known.version == complete.get(stream):
             return known
         history = self.history(stream)
         if history and history[-1].position > head.size:
             raise LostRace
-        self._complete[stream] = history.version
+        complete[stream] = history.version
         return history
 
     def _look_again(self) -> None:
-        self._complete.clear()
+        # Another dict: whoever still decides on what was known before writes into the old one.
+        self._complete = {}
         self._head = self._promised.followed(self._head)
 
-    def _refusals_hold(
-        self, turns: list[_Turn], refused: list[tuple[_Turn, int, Refusal]], *, moved: bool
-    ) -> bool:
+    def _refusals_hold(self, turns: Sequence[Turn], pending: Pending) -> bool:
         """Gives refusals as verdicts if nothing they were decided on has changed meanwhile.
 
         A command that comes again with its id has its receipt, whatever it would be told now.
         """
         self._settle_seen(turns)
-        if not moved and self._recorder.head().size != self._head.size:
+        if not pending.decided and self._recorder.head().size != self._head.size:
             self._look_again()
             return False
-        for turn, index, refusal in refused:
+        for turn, index, refusal in pending.refused:
             if turn.verdicts[index] is None:
                 turn.verdicts[index] = refusal
         return True
 
-    def _settle_seen(self, turns: list[_Turn]) -> None:
+    def _settle_seen(self, turns: Sequence[Turn]) -> None:
         """Answers commands whose id is in the record already."""
         open_ = [
             (turn, index, proposal)
@@ -606,7 +482,7 @@ class ClinicLog:
         )
 
     @staticmethod
-    def _refuse_open(turns: list[_Turn], refusal: Refusal) -> None:
+    def _refuse_open(turns: Sequence[Turn], refusal: Refusal) -> None:
         for turn in turns:
             turn.verdicts = [verdict or refusal for verdict in turn.verdicts]
 
@@ -616,12 +492,12 @@ class ClinicLog:
         return self._mac("body", proposal.body())
 
     def _mac(self, purpose: str, message: bytes) -> bytes:
-        _, key = self._keyring.key_for(self.clinic, f"clinic-{self.clinic}", "mac/0")
+        _, key = self._keyring.key_for(self.clinic, self._clinic_name, "mac/0")
         return self._sealer.mac(key, f"mac/{purpose}", message)
 
     def forget(self) -> None:
         """Drops everything opened, and takes nothing in that was opened before this."""
-        self._complete.clear()
+        self._complete = {}
         self._cache.clear(_NO_GENERATION)
         self._mapper.forget()
         self._sealer.forget()
@@ -630,21 +506,10 @@ class ClinicLog:
         """Drops opened content from memory when any process destroyed a key."""
         generation = self._keyring.generation()
         if generation != self._cache.generation:
-            self._complete.clear()
+            self._complete = {}
             self._cache.clear(generation)
             self._mapper.forget()
         return generation
-
-
-def _committed(history: History, size: int, commitments: Sequence[bytes]) -> History:
-    """The history whose last entries, past `size`, were sealed with these commitments."""
-    entries = list(history)
-    at = len(entries) - 1
-    while at >= 0 and entries[at].position > size:
-        commitment = commitments[entries[at].position - size - 1].hex()
-        entries[at] = replace(entries[at], commitment=commitment)
-        at -= 1
-    return History(entries)
 
 
 class Rehearsal:
@@ -656,16 +521,16 @@ class Rehearsal:
     def __init__(self, log: ClinicLog, head: Head) -> None:
         self._log = log
         now = max(log._clock(), head.recorded_at)
-        self._pending = _Pending(head, now, 0, _no_key, log.history)
+        self._pending = Pending(log.clinic, head, now, 0, _no_key, log.history)
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
-        turn = _Turn(proposals)
+        turn = Turn(proposals)
         self._log._settle_seen([turn])
-        for index, proposal in enumerate(proposals):
+        for index in range(len(proposals)):
             if turn.verdicts[index] is None:
                 try:
-                    self._log._decide(self._pending, turn, index, proposal)
+                    self._log._decide(self._pending, turn, index)
                 except Refusal as refusal:
                     turn.verdicts[index] = refusal
         return turn.verdicts

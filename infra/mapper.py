@@ -7,7 +7,7 @@ for; where another process was faster, that place is gone and it is decided and 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, StoredEvent
@@ -29,20 +29,11 @@ _CLINIC_KEYS: Mapping[str, str] = {
 _POSITIONS_PER_KEY_BITS = 30
 
 
-@dataclass(frozen=True)
-class Unsealed:
+class Unsealed(NamedTuple):
     """An event in its envelope, not yet sealed."""
 
     envelope: Envelope
     event: Event
-
-    @property
-    def originator_id(self) -> str:
-        return self.envelope.stream
-
-    @property
-    def originator_version(self) -> int:
-        return self.envelope.stream_version
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class EntryMapper(Mapper[str]):
         for purpose in _CLINIC_KEYS.values():
             self._keyring.key_for(self._clinic, *_clinic_owner(self._clinic, purpose, size))
 
-    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+    def to_stored_event(self, domain_event: Any) -> SealedEntry:
         unsealed: Unsealed = domain_event
         envelope = unsealed.envelope
         key = self._keyring.get(self._clinic, envelope.key_id)
@@ -147,11 +138,16 @@ def owner_of(clinic: UUID, stream: Stream, event: Event, size: int) -> tuple[str
     purpose = _CLINIC_KEYS.get(stream.category)
     if purpose is not None:
         return _clinic_owner(clinic, purpose, size)
-    return str(stream), str(event.subject() or "joint")
+    return stream_name(stream), str(event.subject() or "joint")
 
 
 def _clinic_owner(clinic: UUID, purpose: str, size: int) -> tuple[str, str]:
-    return f"clinic-{clinic}", f"{purpose}/{size >> _POSITIONS_PER_KEY_BITS}"
+    return _clinic_owner_since(clinic, purpose, size >> _POSITIONS_PER_KEY_BITS)
+
+
+@lru_cache(1_024)
+def _clinic_owner_since(clinic: UUID, purpose: str, keys_before: int) -> tuple[str, str]:
+    return f"clinic-{clinic}", f"{purpose}/{keys_before}"
 
 
 class KeyGone(Exception):
@@ -192,6 +188,12 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
 def stream_named(name: str) -> Stream:
     """The stream with that name, as the table spells it: hot streams come again and again."""
     return Stream.parse(name)
+
+
+@lru_cache(65_536)
+def stream_name(stream: Stream) -> str:
+    """The name of the stream, as the table spells it."""
+    return str(stream)
 
 
 def content_of(event: Event) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import psycopg
 
+from infra.batch import Head
 from infra.checkpoint import Checkpoint, NoteBroken
 from infra.checkpoint_store import (
     AUTHORITY,
@@ -34,7 +35,7 @@ from infra.outward import Address, AddressUnusable, Unanswered
 from infra.promised import LogDiverged
 from infra.proof import TlogProof
 from infra.receipt_sink import Sink, parse_sink
-from infra.recorder import Head, StoreUnavailable
+from infra.recorder import StoreUnavailable
 from infra.settings import PREFIX, Settings, SettingsInvalid
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
 from infra.timestamp import Authority, RootsUnusable, TimestampBroken, trusted_roots

@@ -9,11 +9,11 @@ Source: src/backend/utils/adt/arrayfuncs.c, `array_recv`; rowtypes.c, `record_re
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
 from psycopg import Connection
-from psycopg.types.string import BytesBinaryDumper
 
 _ARRAY: Final = Struct("!iiIii").pack
 _COUNT: Final = Struct("!i").pack
@@ -25,23 +25,31 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _UUID: Final = _FIELD(2950, 16)
 _NO_UUID: Final = _FIELD(2950, -1)
 
+bigint = Struct("!q").pack
+"""A bigint as a parameter of its own."""
+
+
+def timestamptz(moment: datetime) -> bytes:
+    """A moment as a parameter of its own: microseconds since 2000."""
+    return bigint((moment - _EPOCH) // _MICROSECOND)
+
+
+# Names of streams, topics and sources stand in many rows, and again in those of the next batch.
+@lru_cache(8_192)
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _FIELD(25, len(encoded)) + encoded
+
+
 # Types by their ids in pg_type.dat, which never change.
 _FIELDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "uuid": lambda value: _NO_UUID if value is None else _UUID + value.bytes,
     "bytea": lambda value: _FIELD(17, len(value)) + value,
     "bigint": lambda value: _BIGINT(20, 8, value),
     "integer": lambda value: _INTEGER(23, 4, value),
-    "text": lambda value: _FIELD(25, len(encoded := value.encode())) + encoded,
+    "text": _text,
     "timestamptz": lambda value: _BIGINT(1184, 8, (value - _EPOCH) // _MICROSECOND),
 }
-
-
-class Packed(bytes):
-    """A parameter that is packed already; a cast in the statement says of what type it is."""
-
-
-class _PackedDumper(BytesBinaryDumper):
-    oid = 0  # of no type: the cast decides
 
 
 class RowType:
@@ -49,7 +57,6 @@ class RowType:
 
     def __init__(self, connection: Connection[Any], table: str, columns: Mapping[str, str]) -> None:
         """`columns`: name → type of every column of the table, in its order."""
-        connection.adapters.register_dumper(Packed, _PackedDumper)
         with connection.cursor(row_factory=lambda cursor: tuple) as cursor:
             found = cursor.execute("SELECT %s::regtype::oid", (table,)).fetchone()
         assert found is not None, "a cast gives a type or fails"
@@ -57,14 +64,12 @@ class RowType:
         self._head = _COUNT(len(columns))
         self._fields: Sequence[Callable[[Any], bytes]] = [_FIELDS[k] for k in columns.values()]
 
-    def pack(self, rows: Iterable[Iterable[object]]) -> Packed:
+    def pack(self, rows: Iterable[Iterable[object]]) -> bytes:
         """The rows, their values in the order of the table's columns, as an array of its type."""
-        elements = [self._packed(row) for row in rows]
-        array = [_ARRAY(1, 0, self._oid, len(elements), 1)]
-        for element in elements:
-            array += _COUNT(len(element)), element
-        return Packed(b"".join(array))
-
-    def _packed(self, row: Iterable[object]) -> bytes:
-        fields = [pack(value) for pack, value in zip(self._fields, row, strict=True)]
-        return self._head + b"".join(fields)
+        parts = [b""]
+        for row in rows:
+            fields = [pack(value) for pack, value in zip(self._fields, row, strict=True)]
+            packed = self._head + b"".join(fields)
+            parts += _COUNT(len(packed)), packed
+        parts[0] = _ARRAY(1, 0, self._oid, len(parts) // 2, 1)
+        return b"".join(parts)

@@ -16,10 +16,11 @@ from typing import Final, Self
 from uuid import UUID
 
 from infra.acknowledged import AcknowledgedHead
+from infra.batch import Head
 from infra.log_key import LogKey
 from infra.merkle import Frontier
 from infra.proof import NewLeaves, TlogProof, inclusion_proof, root_between
-from infra.recorder import EntryRecorder, Head
+from infra.recorder import EntryRecorder
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
 
 _LEAVES_AT_ONCE: Final = 5_000

@@ -8,9 +8,6 @@ means that somebody else was first, and nothing was written.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
 from typing import Any, cast
 from uuid import UUID
 
@@ -29,9 +26,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from infra import canonical
+from infra.batch import ENTRY_COLUMNS, Batch, Head, Writer
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier, leaf_hash
-from infra.packed import RowType
 from infra.sealing import Envelope
 
 # The library silences psycopg when it is imported; an operator wants to hear of lost connections.
@@ -42,51 +39,6 @@ _CONNECTION_SECONDS = 5
 """How long a caller waits for a connection before the store counts as unavailable. For as long the
 pool tries by itself to get one back; later the next caller starts it again, so that nobody waits
 for pauses that grew with the outage."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A clinic's log at one size."""
-
-    frontier: Frontier
-    recorded_at: datetime
-
-    @property
-    def size(self) -> int:
-        return self.frontier.size
-
-    @cached_property
-    def root(self) -> bytes:
-        """32 bytes; computed once, since each commit needs it several times."""
-        return self.frontier.root()
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRow:
-    """One command of a batch: where its entries begin within the batch, and how many they are."""
-
-    command_id: UUID
-    body_mac: bytes
-    first: int
-    entries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is appended in one statement, on top of `head`."""
-
-    head: Head
-    recorded_at: datetime
-    commands: Sequence[CommandRow]
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What a commit made of a batch."""
-
-    head: Head
-    leaf_hashes: tuple[bytes, ...]
-    commitments: tuple[bytes, ...]
 
 
 class LostRace(Exception):
@@ -176,8 +128,11 @@ class ClinicDatastore(PostgresDatastore):
         It is not asked whether it lives before each append: that would double the round trips.
         """
         try:
-            if self._writer is None or self._writer.connection.closed:
-                self._writer = Writer(self._conninfo)
+            if self._writer is None or self._writer.closed:
+                # The statement is always the same: planning it anew would take as long as it.
+                self._writer = Writer(
+                    _with_option(self._conninfo, "plan_cache_mode=force_generic_plan")
+                )
             yield self._writer
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close_writer()
@@ -190,45 +145,11 @@ class ClinicDatastore(PostgresDatastore):
 
     def _close_writer(self) -> None:
         if self._writer is not None:
-            self._writer.connection.close()
+            self._writer.close()
             self._writer = None
 
     def register_type_adapters(self) -> None:
         """Nothing: this schema has no composite types."""
-
-
-class Writer:
-    """A connection that appends batches, and what it knows of the tables it appends to."""
-
-    def __init__(self, conninfo: str) -> None:
-        # The statement is always the same: planning it anew would take as long as running it.
-        generic = _with_option(conninfo, "plan_cache_mode=force_generic_plan")
-        self.connection = Connection[DictRow].connect(
-            generic, row_factory=dict_row, autocommit=True
-        )
-        self._entries = RowType(self.connection, "rapport.entries", _ENTRY)
-        self._commands = RowType(self.connection, "rapport.commands", _COMMAND)
-
-    def append(self, batch: Batch, after: Head, entries: Sequence[SealedEntry]) -> bool:
-        """Appends the batch; False where the head is no longer what the batch stands on."""
-        (clinic,) = {entry.envelope.clinic for entry in entries}
-        old = batch.head
-        commands = (
-            (clinic, c.command_id, c.body_mac, old.size + 1 + c.first, c.entries, after.size)
-            for c in batch.commands
-        )
-        parameters = {
-            "clinic": clinic,
-            "old_size": old.size,
-            "old_root": old.root,
-            "size": after.size,
-            "root": after.root,
-            "frontier": after.frontier.to_bytes(),
-            "recorded_at": after.recorded_at,
-            "commands": self._commands.pack(commands),
-            "entries": self._entries.pack(map(_entry_row, entries)),
-        }
-        return self.connection.execute(_APPEND, parameters, prepare=True).fetchone() is not None
 
 
 def pinned(conninfo: str, clinic: UUID) -> str:
@@ -249,22 +170,16 @@ class EntryRecorder(PostgresApplicationRecorder):
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
         """Appends one batch. Raises LostRace or CommandSeen; positions are in the order given."""
         batch: Batch = kwargs["batch"]
-        head = batch.head
-        entries = cast(Sequence[SealedEntry], stored_events)
-        hashes = tuple(leaf_hash(entry.leaf_input) for entry in entries)
-        after = Head(head.frontier.append(hashes), batch.recorded_at)
         try:
             with self.datastore.writer() as writer:
-                appended = writer.append(batch, after, entries)
+                appended = writer.append(batch, cast(Sequence[SealedEntry], stored_events))
         except psycopg.errors.UniqueViolation as error:
             if error.diag.table_name and error.diag.table_name.startswith("commands"):
                 raise CommandSeen from None
             raise LostRace from None
         if not appended:
             raise LostRace
-        commitments = tuple(entry.commitment for entry in entries)
-        kwargs["outcome"].append(Appended(after, hashes, commitments))
-        return range(head.size + 1, after.size + 1)
+        return range(batch.head.size + 1, batch.after.size + 1)
 
     def head(self) -> Head:
         """The clinic's head as committed; raises NoSuchClinic."""
@@ -414,79 +329,7 @@ def _cap(bound: int | None) -> int:
     return 2**53 if bound is None else bound
 
 
-_ENTRY = {
-    "clinic": "uuid",
-    "position": "bigint",
-    "stream": "text",
-    "version": "bigint",
-    "topic": "text",
-    "schema_version": "integer",
-    "occurred_at": "timestamptz",
-    "occurred_offset": "text",
-    "recorded_at": "timestamptz",
-    "actor": "uuid",
-    "on_behalf_of": "uuid",
-    "source": "text",
-    "command_id": "uuid",
-    "command_index": "integer",
-    "key_id": "uuid",
-    "commitment": "bytea",
-    "ciphertext": "bytea",
-    "leaf_input": "bytea",
-}
-_COMMAND = {
-    "clinic": "uuid",
-    "command_id": "uuid",
-    "body_mac": "bytea",
-    "first_position": "bigint",
-    "entries": "integer",
-    "tree_size": "bigint",
-}
-COLUMNS = ", ".join(_ENTRY)
-
-
-def _entry_row(entry: SealedEntry) -> tuple[object, ...]:
-    envelope = entry.envelope
-    return (
-        envelope.clinic,
-        envelope.position,
-        envelope.stream,
-        envelope.stream_version,
-        envelope.topic,
-        envelope.schema_version,
-        envelope.occurred_at,
-        canonical.offset_text(envelope.occurred_at),
-        envelope.recorded_at,
-        envelope.actor,
-        envelope.on_behalf_of,
-        envelope.source,
-        envelope.command_id,
-        envelope.command_index,
-        envelope.key_id,
-        entry.commitment,
-        entry.state,
-        entry.leaf_input,
-    )
-
-
-# One statement, and one parameter for all rows of a table: what dominates an append is round trips
-# and the bookkeeping of parameters, not what is in them.
-_APPEND = """
-WITH head AS (
-    UPDATE rapport.heads
-    SET size = %(size)s, root = %(root)s, frontier = %(frontier)s, recorded_at = %(recorded_at)s
-    WHERE clinic = %(clinic)s AND size = %(old_size)s AND root = %(old_root)s
-    RETURNING clinic
-), batch AS (
-    INSERT INTO rapport.batches (clinic, size, root, recorded_at)
-    SELECT clinic, %(size)s, %(root)s, %(recorded_at)s FROM head
-), command AS (
-    INSERT INTO rapport.commands SELECT c.* FROM head, unnest(%(commands)s::rapport.commands[]) AS c
-), entry AS (
-    INSERT INTO rapport.entries SELECT e.* FROM head, unnest(%(entries)s::rapport.entries[]) AS e
-)
-SELECT pg_notify('rapport_log', clinic::text) FROM head
-"""
+COLUMNS = ", ".join(ENTRY_COLUMNS)
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 

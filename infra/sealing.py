@@ -182,12 +182,12 @@ class Written(NamedTuple):
 
     @classmethod
     def of(cls, envelope: Envelope) -> Self:
-        behalf = "null" if envelope.on_behalf_of is None else f'"{envelope.on_behalf_of}"'
+        behalf = "null" if envelope.on_behalf_of is None else f'"{_id(envelope.on_behalf_of)}"'
         return cls(
-            f'{{"actor":"{envelope.actor}",',
-            f'"clinic":"{envelope.clinic}","command_id":"{envelope.command_id}",'
+            f'{{"actor":"{_id(envelope.actor)}",',
+            f'"clinic":"{_id(envelope.clinic)}","command_id":"{envelope.command_id}",'
             f'"command_index":{_whole(envelope.command_index)},',
-            f'"format":"{FORMAT}","key_id":"{envelope.key_id}",'
+            f'"format":"{FORMAT}","key_id":"{_id(envelope.key_id)}",'
             f'"occurred_at":"{time_text(envelope.occurred_at)}",'
             f'"occurred_offset":"{offset_text(envelope.occurred_at)}","on_behalf_of":{behalf},',
             f'"schema_version":{_whole(envelope.schema_version)},'
@@ -211,6 +211,12 @@ class Written(NamedTuple):
         if len(leaf) > LEAF_INPUT_LIMIT:
             raise LeafRefused("too_large")
         return leaf
+
+
+@lru_cache(16_384)
+def _id(one: UUID) -> str:
+    """The id as text: actors, keys and the clinic come again and again."""
+    return str(one)
 
 
 @lru_cache(65_536)

@@ -518,7 +518,7 @@ def outcomes_of_one_commit(log: ClinicLog, commands: Sequence[ReadRecord]) -> li
     DECIDING.wait(20)
     for thread in threads[1:]:
         thread.start()
-    until(lambda: len(log._waiting) == len(commands))
+    until(lambda: len(log._turns._waiting) == len(commands))
     GO_ON.set()
     for thread in threads:
         thread.join(20)

@@ -12,8 +12,8 @@ import pytest
 from domain.event import Given, New
 from domain.person import PersonRegistered, RegisterPerson, person_stream
 from domain.records import Author, Proposal, Receipt
-from infra.event_store import SubjectErased
 from infra.keyring import REFRESH_SECONDS, KeyDestroyed, WrappedKeyring, open_keyring
+from infra.pending import SubjectErased
 from tests.conftest import Clinic
 from tests.infra.rings import CLINIC, STREAM, Place, output
 

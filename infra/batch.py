@@ -1,0 +1,184 @@
+"""A batch on its way into the tables: one statement, and one parameter for all rows of a table.
+
+What dominates an append is not cryptography but round trips and the bookkeeping around them. So
+the statement is prepared once for a connection, and its parameters go to libpq as they are packed
+here; psycopg would look at the type of each again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import Connection
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGresult
+
+from infra.canonical import offset_text
+from infra.mapper import SealedEntry
+from infra.merkle import Frontier
+from infra.packed import RowType, bigint, timestamptz
+
+
+@dataclass(frozen=True)
+class Head:
+    """A clinic's log at one size."""
+
+    frontier: Frontier
+    recorded_at: datetime
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+    @cached_property
+    def root(self) -> bytes:
+        """32 bytes; computed once, since each commit needs it several times."""
+        return self.frontier.root()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command of a batch: where its entries begin within the batch, and how many they are."""
+
+    command_id: UUID
+    body_mac: bytes
+    first: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is appended in one statement, on top of `head`, and leads to the head `after`."""
+
+    head: Head
+    after: Head
+    commands: Sequence[CommandRow]
+
+
+class Writer:
+    """A connection that appends batches, and what it knows of the tables it appends to."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._connection = Connection[Any].connect(conninfo, autocommit=True)
+        self._entries = RowType(self._connection, "rapport.entries", ENTRY_COLUMNS)
+        self._commands = RowType(self._connection, "rapport.commands", _COMMAND_COLUMNS)
+        self._done(self._connection.pgconn.prepare(_NAME, _APPEND))
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def append(self, batch: Batch, entries: Sequence[SealedEntry]) -> bool:
+        """Appends the batch; False where the head is no longer what the batch stands on.
+
+        Raises psycopg's errors: OperationalError where the connection was lost.
+        """
+        clinic, size, after = entries[0].envelope.clinic, batch.head.size, batch.after
+        commands = [
+            (clinic, row.command_id, row.body_mac, size + 1 + row.first, row.entries, after.size)
+            for row in batch.commands
+        ]
+        parameters = [
+            clinic.bytes,
+            bigint(size),
+            batch.head.root,
+            bigint(after.size),
+            after.root,
+            after.frontier.to_bytes(),
+            timestamptz(after.recorded_at),
+            self._commands.pack(commands),
+            self._entries.pack(map(_entry_row, entries)),
+        ]
+        result = self._connection.pgconn.exec_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
+        return self._done(result).ntuples == 1
+
+    def _done(self, result: PGresult) -> PGresult:
+        if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            return result
+        if self._connection.pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the connection was lost")
+        raise psycopg.errors.error_from_result(result)
+
+
+def _entry_row(entry: SealedEntry) -> tuple[object, ...]:
+    envelope = entry.envelope
+    return (
+        envelope.clinic,
+        envelope.position,
+        envelope.stream,
+        envelope.stream_version,
+        envelope.topic,
+        envelope.schema_version,
+        envelope.occurred_at,
+        offset_text(envelope.occurred_at),
+        envelope.recorded_at,
+        envelope.actor,
+        envelope.on_behalf_of,
+        envelope.source,
+        envelope.command_id,
+        envelope.command_index,
+        envelope.key_id,
+        entry.commitment,
+        entry.state,
+        entry.leaf_input,
+    )
+
+
+ENTRY_COLUMNS: Final = {
+    "clinic": "uuid",
+    "position": "bigint",
+    "stream": "text",
+    "version": "bigint",
+    "topic": "text",
+    "schema_version": "integer",
+    "occurred_at": "timestamptz",
+    "occurred_offset": "text",
+    "recorded_at": "timestamptz",
+    "actor": "uuid",
+    "on_behalf_of": "uuid",
+    "source": "text",
+    "command_id": "uuid",
+    "command_index": "integer",
+    "key_id": "uuid",
+    "commitment": "bytea",
+    "ciphertext": "bytea",
+    "leaf_input": "bytea",
+}
+"""The columns of `rapport.entries`, in the order of the table."""
+
+_COMMAND_COLUMNS: Final = {
+    "clinic": "uuid",
+    "command_id": "uuid",
+    "body_mac": "bytea",
+    "first_position": "bigint",
+    "entries": "integer",
+    "tree_size": "bigint",
+}
+
+_NAME: Final = b"append"
+_BINARY: Final = 1
+_ALL_BINARY: Final = [_BINARY] * 9
+
+_APPEND: Final = b"""
+WITH head AS (
+    UPDATE rapport.heads SET size = $4::bigint, root = $5::bytea, frontier = $6::bytea,
+        recorded_at = $7::timestamptz
+    WHERE clinic = $1::uuid AND size = $2::bigint AND root = $3::bytea
+    RETURNING clinic
+), batch AS (
+    INSERT INTO rapport.batches (clinic, size, root, recorded_at)
+    SELECT clinic, $4::bigint, $5::bytea, $7::timestamptz FROM head
+), command AS (
+    INSERT INTO rapport.commands SELECT c.* FROM head, unnest($8::rapport.commands[]) AS c
+), entry AS (
+    INSERT INTO rapport.entries SELECT e.* FROM head, unnest($9::rapport.entries[]) AS e
+)
+SELECT pg_notify('rapport_log', clinic::text) FROM head
+"""
