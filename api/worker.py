@@ -13,8 +13,9 @@ from typing import Any
 
 from api.composition import UNAVAILABLE
 from domain.event import History, Stream
+from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
-from infra.view_store import RebuildRunning, Tracked, ViewStore, Writer
+from infra.view_store import RebuildRunning, ViewStore, Writer
 from projections.folding import Folds, LogReader
 from projections.rebuild import rebuild
 from projections.view import View, up_to

@@ -7,7 +7,6 @@ columns.
 """
 
 import hmac
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,27 +16,25 @@ from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
+from infra.arrivals import APPENDED, MOVED, Arrivals, Tracked, notices, tracked
 from infra.keyring import Keyring
 from infra.recorder import pinned
 from infra.view_rows import FIXED, Digest, NewRow, Seals, StoredRow, Unsealable, digest_line
 
-_CONNECTION_SECONDS: Final = 5.0
+_CONNECTION_SECONDS: Final = 5
 _ROWS_AT_ONCE: Final = 1_000
 _DIFFERENCES_NAMED: Final = 1_000
-_LONGEST_NAP: Final = 0.1
 _SOMEBODY_ELSE_MADE_IT: Final = (
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,
     psycopg.errors.UniqueViolation,
 )
 _NO_BUILD: Final = UUID(int=0)
-
-# Whoever appends to a log sends a notice here (infra/recorder.py).
-_CHANNEL: Final = "rapport_log"
 
 
 class Table(Protocol):
@@ -70,13 +67,6 @@ class NewRows(Protocol):
     def parked(self) -> tuple[int, str] | None: ...
     @property
     def position(self) -> int: ...
-
-
-class Tracked(NamedTuple):
-    """Where a clinic's view stands, and which rows of its table are the ones to read."""
-
-    position: int
-    build: UUID
 
 
 class StoredReading(NamedTuple):
@@ -121,7 +111,10 @@ class ViewStore:
         self.clinic = clinic
         self._keyring = keyring
         self._seals = Seals(clinic, keyring)
-        self._conninfo = pinned(conninfo, clinic)
+        self._conninfo = make_conninfo(
+            pinned(conninfo, clinic), connect_timeout=_CONNECTION_SECONDS
+        )
+        self._arrivals = Arrivals(self._conninfo, clinic)
         self._pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection[DictRow],
@@ -135,6 +128,7 @@ class ViewStore:
         )
 
     def close(self) -> None:
+        self._arrivals.close()
         self._pool.close()
 
     # --- Reading ------------------------------------------------------------------------------
@@ -142,20 +136,28 @@ class ViewStore:
     def tracked(self, tables: Iterable[str]) -> dict[str, Tracked]:
         """Where those of the views stand that were built."""
         with self._pool.connection() as conn:
-            return _tracked(conn, self.clinic, tables)
+            return tracked(conn, self.clinic, tables)
+
+    def standing(self, tables: Iterable[str]) -> tuple[int, dict[str, Tracked]]:
+        """The position of the log's last entry, and where those of the views stand then."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(_STANDING, (list(tables), self.clinic), prepare=True).fetchall()
+        found = [row for row in rows if row["view"] is not None]
+        return rows[0]["size"] if rows else 0, {
+            row["view"]: Tracked(row["position"], row["build"]) for row in found
+        }
 
     def wait_for(self, tables: Sequence[str], position: int, timeout: float) -> bool:
-        """Waits until all these views cover `position`; False after `timeout` seconds."""
-        deadline, nap = time.monotonic() + timeout, 0.005
-        while True:
-            found = self.tracked(tables)
-            if all(name in found and found[name].position >= position for name in tables):
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(nap, left))
-            nap = min(nap * 1.5, _LONGEST_NAP)
+        """Waits until all these views cover `position`; False after `timeout` seconds.
+
+        Whoever waits is called: no connection is held meanwhile, and nothing is asked again.
+        """
+        with self._arrivals.waiter(tables, position) as waiter:
+            return (
+                waiter.is_served_by(self.tracked(tables))
+                or waiter.called.wait(timeout)
+                or waiter.is_served_by(self.tracked(tables))
+            )
 
     def read(
         self,
@@ -184,23 +186,23 @@ class ViewStore:
             _named(table.table), sql.SQL(" AND ").join(conditions)
         )
         with self._snapshot() as conn:
-            tracked = _tracked(conn, self.clinic, [table.table]).get(table.table)
-            if tracked is None:
+            found = tracked(conn, self.clinic, [table.table]).get(table.table)
+            if found is None:
                 return None
-            rows = conn.execute(query, [self.clinic, tracked.build, *values, limit])
+            rows = conn.execute(query, [self.clinic, found.build, *values, limit])
             opened = [self._seals.opened(table.name, table.table, row) for row in rows]
             return StoredReading(
-                tracked.position, opened, _parked(conn, self.clinic, table, tracked.build)
+                found.position, opened, _parked(conn, self.clinic, table, found.build)
             )
 
     def digest(self, table: Table) -> Digest | None:
         """The digest of what is read now; None: this version of the view was never built."""
         with self._snapshot() as conn:
-            tracked = _tracked(conn, self.clinic, [table.table]).get(table.table)
-            if tracked is None:
+            found = tracked(conn, self.clinic, [table.table]).get(table.table)
+            if found is None:
                 return None
-            build = _Build(conn, self.clinic, self._seals, table, tracked.build)
-            digesting = self._seals.digesting(table.name, table.version, tracked.position)
+            build = _Build(conn, self.clinic, self._seals, table, found.build)
+            digesting = self._seals.digesting(table.name, table.version, found.position)
             for _, line in build.lines():
                 digesting.add(line)
             return digesting.finished(build.parked())
@@ -209,13 +211,9 @@ class ViewStore:
 
     @contextmanager
     def wakings(self, poll: float) -> Iterator[Iterator[None]]:
-        """Wakings: one for each notice of an append, or after `poll` seconds without any.
-
-        Who looks at the log after entering misses nothing: from then on notices are kept.
-        """
+        """Wakings: one at once, then for each notice of an append, or after `poll` seconds."""
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
-            connection.execute(f"LISTEN {_CHANNEL}")
-            yield _notices(connection, poll)
+            yield notices(connection, APPENDED, self.clinic, poll)
 
     def make(self, tables: Iterable[Table]) -> None:
         """Makes the tables that are missing; workers that start together may all call it."""
@@ -235,13 +233,27 @@ class ViewStore:
         Views that another worker is moving right now, or that were never built, are left out.
         """
         by_name = {table.table: table for table in tables}
-        with self._pool.connection() as conn, conn.transaction():
-            rows = conn.execute(
-                "SELECT view, position, build FROM rapport.tracking "
-                "WHERE clinic = %s AND view = ANY(%s) ORDER BY view FOR UPDATE SKIP LOCKED",
-                (self.clinic, list(by_name)),
-            ).fetchall()
-            yield {row["view"]: self._writer(conn, by_name[row["view"]], row) for row in rows}
+        named = (self.clinic, list(by_name))
+        # In a pipeline the statements between two answers share one round trip.
+        with self._pool.connection() as conn, conn.pipeline(), conn.transaction():
+            standing = conn.execute(_LOCK, named, prepare=True)
+            missing = conn.execute(_PARKED, named, prepare=True)
+            writers = {
+                row["view"]: self._writer(conn, by_name[row["view"]], row) for row in standing
+            }
+            lacking = [(row["view"], row["build"], row["stream"]) for row in missing]
+            for name, writer in writers.items():
+                place = name, writer.build.id
+                writer.know_parked(stream for *at, stream in lacking if tuple(at) == place)
+            yield writers
+            self._move(conn, [writer for writer in writers.values() if writer.has_moved])
+
+    def _move(self, conn: Connection[DictRow], writers: Sequence["Writer"]) -> None:
+        if writers:
+            views = [writer.build.table.table for writer in writers]
+            positions = [writer.position for writer in writers]
+            parameters = (views, positions, self.clinic, MOVED, str(self.clinic))
+            conn.execute(_MOVE, parameters, prepare=True)
 
     @contextmanager
     def building(self, tables: Sequence[Table]) -> Iterator[Mapping[str, "Building"]]:
@@ -315,9 +327,9 @@ class ViewStore:
         """Deletes the rows of builds that nobody reads any more, or that were given up."""
         names = [table.table for table in tables]
         with self._pool.connection() as conn:
-            tracked = _tracked(conn, self.clinic, names)
+            found = tracked(conn, self.clinic, names)
             for name in names:
-                kept = tracked[name].build if name in tracked else _NO_BUILD
+                kept = found[name].build if name in found else _NO_BUILD
                 _clear(conn, self.clinic, name, kept=kept)
 
 
@@ -367,6 +379,12 @@ class Writer:
         self.build = build
         self.position = position
         """Of the last entry that the view covers."""
+        self._stood = position
+        self._parked: set[str] | None = None
+
+    @property
+    def has_moved(self) -> bool:
+        return self.position != self._stood
 
     def write(self, changes: Iterable[NewRows]) -> None:
         """Writes what becomes of some streams; each stream at most once."""
@@ -378,15 +396,15 @@ class Writer:
 
     def move(self, position: int) -> None:
         """Says that the view covers the log up to `position`, once the transaction commits."""
-        self.build.conn.execute(
-            "UPDATE rapport.tracking SET position = %s WHERE clinic = %s AND view = %s",
-            (position, self.build.clinic, self.build.table.table),
-        )
         self.position = position
 
     def parked(self) -> Collection[str]:
         """The streams that have no rows here, because they could not be folded."""
-        return self.build.parked().keys()
+        return self.build.parked() if self._parked is None else self._parked
+
+    def know_parked(self, streams: Iterable[str]) -> None:
+        """Tells which streams are parked, where that was asked for several views at once."""
+        self._parked = set(streams)
 
     def _delete(self, changes: Sequence[NewRows]) -> None:
         build = self.build
@@ -488,9 +506,9 @@ class Building:
     def _read(self, conn: Connection[DictRow]) -> tuple[Table, Tracked] | None:
         clinic = self._store.clinic
         for table in (self._table, *_older_versions(conn, clinic, self._table)):
-            tracked = _tracked(conn, clinic, [table.table]).get(table.table)
-            if tracked is not None:
-                return table, tracked
+            found = tracked(conn, clinic, [table.table]).get(table.table)
+            if found is not None:
+                return table, found
         return None
 
 
@@ -546,15 +564,7 @@ class Finishing:
             "DO UPDATE SET position = excluded.position, build = excluded.build",
             (build.clinic, build.table.table, position, build.id),
         )
-
-
-def _notices(connection: psycopg.Connection, poll: float) -> Iterator[None]:
-    while True:
-        for _ in connection.notifies(timeout=poll, stop_after=1):
-            pass
-        for _ in connection.notifies(timeout=0):
-            pass  # all that came meanwhile say the same
-        yield
+        build.conn.execute("SELECT pg_notify(%s, %s)", (MOVED, str(build.clinic)))
 
 
 _Line = tuple[tuple[str, int], bytes]
@@ -598,16 +608,36 @@ class _Older:
 def _older_versions(conn: Connection[DictRow], clinic: UUID, table: Table) -> list[_Older]:
     """Those that were built, the newest first."""
     names = [_Older(table.name, version) for version in range(table.version - 1, 0, -1)]
-    found = _tracked(conn, clinic, [older.table for older in names])
+    found = tracked(conn, clinic, [older.table for older in names])
     return [older for older in names if older.table in found]
 
 
-def _tracked(conn: Connection[DictRow], clinic: UUID, tables: Iterable[str]) -> dict[str, Tracked]:
-    rows = conn.execute(
-        "SELECT view, position, build FROM rapport.tracking WHERE clinic = %s AND view = ANY(%s)",
-        (clinic, list(tables)),
-    )
-    return {row["view"]: Tracked(row["position"], row["build"]) for row in rows}
+_STANDING: Final = """
+SELECT h.size, t.view, t.position, t.build
+FROM rapport.heads AS h LEFT JOIN rapport.tracking AS t
+    ON t.clinic = h.clinic AND t.view = ANY(%s)
+WHERE h.clinic = %s
+"""
+
+_LOCK: Final = """
+SELECT view, position, build FROM rapport.tracking
+WHERE clinic = %s AND view = ANY(%s) ORDER BY view FOR UPDATE SKIP LOCKED
+"""
+
+_PARKED: Final = """
+SELECT view, build, stream FROM rapport.parked WHERE clinic = %s AND view = ANY(%s)
+"""
+
+# What a crash may take back of views comes again from the log: nobody waits for the disk.
+_MOVE: Final = """
+WITH moved AS (
+    UPDATE rapport.tracking AS t SET position = m.position
+    FROM unnest(%s::text[], %s::bigint[]) AS m (view, position)
+    WHERE t.clinic = %s AND t.view = m.view RETURNING t.view
+)
+SELECT pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)
+WHERE EXISTS (SELECT FROM moved)
+"""
 
 
 def _parked(
