@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -33,7 +34,10 @@ from domain.records import Author, Proposal, Receipt
 from domain.relationship import OpenRelationship
 from domain.session import HoldSession, Medium
 
-ROWS_PER_STEP = 200
+ROWS_PER_STEP = 4096
+"""So many rows are read, sent and reported on together: a commit holds thousands of commands."""
+
+_IDS_HELD = 65_536
 
 C = TypeVar("C", bound=Command)
 
@@ -56,7 +60,7 @@ class Log(Protocol):
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being imported, rows done, rows in all."""
+"""Called with what is being imported, rows done, rows in all (as many as there are lines)."""
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -203,10 +207,12 @@ class Row:
 
     file: str
     line: int
-    values: Mapping[str, str]
+    columns: Mapping[str, int]
+    """Column → its place in every row of the file."""
+    fields: Sequence[str]
 
     def __getitem__(self, column: str) -> str:
-        return self.values[column].strip()
+        return self.fields[self.columns[column]].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +231,7 @@ class RowRefused(Exception):
     """One row that cannot be imported."""
 
     def __init__(self, row: Row, column: str, code: str, reason: str) -> None:
-        value = row.values.get(column) or ""
+        value = row.fields[row.columns[column]] if column in row.columns else ""
         self.fault = RowFault(row.file, row.line, column, value, code, reason)
         super().__init__(code)
 
@@ -238,19 +244,20 @@ def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row |
     before = 0
     try:
         with (folder / file).open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            missing = sorted(set(columns) - set(reader.fieldnames or ()))
+            reader = csv.reader(lines, strict=True)
+            header = next(reader, [])
+            width, places = len(header), {name: place for place, name in enumerate(header)}
+            missing = sorted(set(columns) - places.keys())
             if missing:
                 raise MappingBroken(f"{file} has no column {missing[0]!r}; mend the mapping.")
             before = reader.line_num
-            for values in reader:
-                row = Row(file, before + 1, values)
-                before = reader.line_num
-                if None in values or None in values.values():
-                    reason = f"The row has not {len(reader.fieldnames or ())} columns."
-                    yield RowFault(file, row.line, "", "", "columns-wrong", reason)
-                else:
-                    yield row
+            for fields in reader:
+                line, before = before + 1, reader.line_num
+                if len(fields) == width:
+                    yield Row(file, line, places, fields)
+                elif fields:  # a blank line is no row
+                    reason = f"The row has not {width} columns."
+                    yield RowFault(file, line, "", "", "columns-wrong", reason)
     except OSError as error:
         raise MappingBroken(f"{file}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
@@ -323,6 +330,8 @@ class Importer:
         self._log = log
         self._mapping = mapping
         self._folder = folder
+        self._id = lru_cache(_IDS_HELD)(self._new_id)
+        """The same for what is named again and again, such as a relationship."""
         self._declaration = self._id("declaration")
         self._author = Author(actor, source=Source.IMPORT, import_id=self._declaration)
         self._order: dict[str, int] = {}
@@ -338,39 +347,35 @@ class Importer:
         self._report = Report(dry_run=dry_run)
         before = self._log.head_size()
         append = self._log.rehearse().append if dry_run else self._log.append
-        for what, stage in self._stages():
-            steps = list(stage)
-            for start in range(0, len(steps), ROWS_PER_STEP):
-                some = steps[start : start + ROWS_PER_STEP]
+        for what, file, steps in self._stages():
+            done, rows = 0, 1 if file is None else _lines(self._folder / file)
+            while some := list(islice(steps, ROWS_PER_STEP)):
                 self._report.faults.extend(step.fault for step in some if step.fault)
                 sent = [(step, step.proposal) for step in some if step.proposal]
                 verdicts = append([proposal for _, proposal in sent])
                 for (step, _), verdict in zip(sent, verdicts, strict=True):
                     self._report.take(what, step, verdict, before)
+                done += len(some)
                 if progress is not None:
-                    progress(what, start + len(some), len(steps))
+                    progress(what, done, done if len(some) < ROWS_PER_STEP else max(done, rows))
         return self._report
 
-    def _stages(self) -> Iterator[tuple[str, Iterable[Step]]]:
+    def _stages(self) -> Iterator[tuple[str, str | None, Iterator[Step]]]:
+        """What is imported, from which file, and what its rows stand for, read as it is asked."""
         mapping = self._mapping
         named, held = mapping.relationships, mapping.sessions
-        yield "declarations", [Step(proposal=self._proposal(*self._declare()))]
-        yield "people", self._people()
-        yield (
-            "relationships",
-            self._each(named.file, (named.key, named.therapist, named.client), self._relationship),
-        )
-        yield "sessions", self._each(held.file, (held.relationship, held.number), self._session)
+        yield "declarations", None, iter([Step(proposal=self._proposal(*self._declare()))])
+        yield "people", named.file, self._people()
+        columns = [named.key, named.therapist, named.client]
+        yield "relationships", named.file, self._each(named.file, columns, self._relationship)
+        columns = [held.relationship, held.number]
+        yield "sessions", held.file, self._each(held.file, columns, self._session)
         for ratings in mapping.ratings:
-            columns = (ratings.relationship, ratings.session, *ratings.items)
-            yield (
-                f"{ratings.instrument} ratings",
-                self._each(
-                    ratings.file,
-                    (*columns, *ratings.claims.values()),
-                    partial(self._rating, ratings),
-                ),
-            )
+            columns = [ratings.relationship, ratings.session, *ratings.items]
+            columns += ratings.claims.values()
+            make = partial(self._rating, _Form.of(ratings))
+            what = f"{ratings.instrument} ratings"
+            yield what, ratings.file, self._each(ratings.file, columns, make)
 
     # --- Stages ------------------------------------------------------------------------------
 
@@ -451,18 +456,19 @@ class Importer:
         )
         return command, ("session", key, str(number))
 
-    def _rating(self, ratings: Ratings, row: Row) -> Made:
+    def _rating(self, form: "_Form", row: Row) -> Made:
+        ratings = form.ratings
         key, number = self._place(row, ratings.relationship, ratings.session)
         by_client = ratings.perspective is Perspective.CLIENT
-        answers = [ratings.labels.get(row[column], row[column]) or None for column in ratings.items]
-        self._compare(ratings, row, answers, key, number)
+        answers = form.answers(row)
+        self._compare(form, row, answers, key, number)
         command = self._command(
             row,
-            _rating_command(ratings.instrument),
+            form.command,
             occurred_at=self._mapping.time.session(self._order[key], number)[1],
             late_reason=self._late,
             relationship=self._id("relationship", key),
-            rating=self._id("rating", ratings.file, key, str(number)),
+            rating=self._new_id("rating", ratings.file, key, str(number)),
             instrument=ratings.instrument,
             perspective=ratings.perspective,
             rater=(self._clients if by_client else self._therapists)[key],
@@ -471,21 +477,21 @@ class Importer:
         )
         return command, ("rating", ratings.file, key, str(number))
 
-    def _compare(
-        self, ratings: Ratings, row: Row, answers: list[Any], key: str, number: int
-    ) -> None:
+    def _compare(self, form: "_Form", row: Row, answers: list[Any], key: str, number: int) -> None:
         """Sets the record's own scores beside the file's, which are claims of its authors."""
-        try:
-            definition = instruments.load(ratings.instrument)
-            items = scoring.parse_items(definition, answers)
-        except instruments.UnknownInstrument:
+        ratings, definition = form.ratings, form.definition
+        if definition is None:
             return
+        try:
+            items = scoring.parse_items(definition, answers)
         except scoring.ItemOutOfRange as error:
             column = ratings.items[int(str(error.ids["item"])) - 1]
             # Without the answer: the reason is printed, values go to the file of faults alone.
             raise RowRefused(row, column, error.code, error.detail) from None
+        if not ratings.claims:
+            return
         score = scoring.score(definition, items, perspective=ratings.perspective)
-        self._report.compared += bool(ratings.claims)
+        self._report.compared += 1
         for scale, column in ratings.claims.items():
             found = score.of(scale)
             claimed = _claimed(row, column)
@@ -518,7 +524,7 @@ class Importer:
                 yield Step(row, fault=refused.fault)
 
     def _proposal(self, command: Command, key: tuple[str, ...]) -> Proposal:
-        return Proposal(command, self._author, self._id("command", *key))
+        return Proposal(command, self._author, self._new_id("command", *key))
 
     def _command(self, row: Row, kind: type[C], **fields: Any) -> C:
         """The command; what the row holds that no command can hold refuses the row."""
@@ -541,8 +547,9 @@ class Importer:
 
     def _place(self, row: Row, relationship: str, session: str) -> tuple[str, int]:
         """Which relationship a row belongs to, and the number of its session."""
-        key = self._filled(row, relationship)
+        key = row[relationship]
         if key not in self._order:
+            key = self._filled(row, relationship)
             raise RowRefused(
                 row, relationship, "relationship-unknown", "No relationship of the source has it."
             )
@@ -553,21 +560,47 @@ class Importer:
             )
         return key, int(number)
 
-    @property
+    @cached_property
     def _late(self) -> str:
         return f"Imported. {self._mapping.time.says}"
 
-    def _id(self, *natural_key: str) -> UUID:
+    def _new_id(self, *natural_key: str) -> UUID:
         return self._log.keyed_id("import", self._mapping.declaration.origin, *natural_key)
 
 
-def _rating_command(instrument: str) -> type[Rate]:
-    """By what the instrument measures; of one that is unknown only the raw items are kept."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the rows of one file of ratings have in common."""
+
+    ratings: Ratings
+    definition: instruments.Definition | None
+    """None: it is unknown, and only its raw items are kept."""
+    command: type[Rate]
+
+    @classmethod
+    def of(cls, ratings: Ratings) -> Self:
+        try:
+            definition = instruments.load(ratings.instrument)
+        except instruments.UnknownInstrument:
+            return cls(ratings, None, RateAlliance)
+        outcome = definition.measures in RateOutcome.measures
+        return cls(ratings, definition, RateOutcome if outcome else RateAlliance)
+
+    def answers(self, row: Row) -> list[Any]:
+        """What the row holds for each item, in words that the instrument knows; None: nothing."""
+        answers: list[Any] = [row[column] or None for column in self.ratings.items]
+        if not self.ratings.labels:
+            return answers
+        return [answer and str(self.ratings.labels.get(answer, answer)) for answer in answers]
+
+
+def _lines(path: Path) -> int:
+    """How many rows the file has at most, for showing how far it is."""
     try:
-        measures = instruments.load(instrument).measures
-    except instruments.UnknownInstrument:
-        return RateAlliance
-    return RateOutcome if measures in RateOutcome.measures else RateAlliance
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
+    except OSError:
+        return 0  # whoever reads its rows says so
 
 
 def _claimed(row: Row, column: str) -> Fraction:

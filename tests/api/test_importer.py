@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -17,7 +18,6 @@ from domain.alliance import AllianceRated
 from domain.clinic import ImportDeclared, clinic_stream
 from domain.event import RecordedEvent, Source
 from domain.outcome import OutcomeRated
-from domain.relationship import RelationshipOpened
 from domain.session import Medium, SessionHeld
 from tests.conftest import Clinic
 
@@ -245,33 +245,54 @@ def test_the_tenth_answer_of_a_file_is_kept(clinic: Clinic, folder: Path) -> Non
     assert [event.items for event in rated] == [(1, 1, 1, 1, 1, 1, 1, 1, 0, 2)]
 
 
+def test_a_word_that_stands_for_zero_is_an_answer(clinic: Clinic, folder: Path) -> None:
+    """Rule 30: zero is an answer, and what stands for nothing is none."""
+    labels = 'labels = { never = 0, often = 10, "n/a" = "" }\nclaims'
+    (folder / "mapping.toml").write_text(MAPPING.replace("claims", labels))
+    (folder / "srs.csv").write_text("pair,n,i1,i2,i3,i4,sum\n1,1,never,often,n/a,7,17\n")
+    assert import_into(clinic, folder).faults == []
+    rated = [entry.event for entry in entries(clinic) if isinstance(entry.event, AllianceRated)]
+    assert [event.items for event in rated] == [(0, 100, None, 70)]
+
+
 def test_an_import_killed_in_the_middle_is_completed_by_the_next(
     clinic: Clinic, folder: Path
 ) -> None:
-    """kill -9 between commits: what was appended stays, the next run adds only what is missing."""
-    pairs = "".join(f"{n},anna,x{n}\n" for n in range(1, 400))
-    sessions = "".join(f"{n},1\n" for n in range(1, 400))
-    (folder / "pairs.csv").write_text("pair,t,c\n" + pairs)
-    (folder / "sessions.csv").write_text("pair,n\n" + sessions)
-    (folder / "srs.csv").write_text("pair,n,i1,i2,i3,i4,sum\n1,1,7,7,7,7,28\n")
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.api.import_child", str(folder)],
-        env={**os.environ, "CHILD": _child_settings(clinic)},
+    """kill -9 at several moments: what was appended stays, the next run adds only what is missing,
+    and in the end each row is there once."""
+    pairs = range(1, 251)
+    (folder / "pairs.csv").write_text("pair,t,c\n" + "".join(f"{n},anna{n},x{n}\n" for n in pairs))
+    (folder / "sessions.csv").write_text("pair,n\n" + "".join(f"{n},1\n{n},2\n" for n in pairs))
+    (folder / "srs.csv").write_text(
+        "pair,n,i1,i2,i3,i4,sum\n" + "".join(f"{n},2,7,7,7,{n % 10},28\n" for n in pairs)
     )
-    deadline = time.monotonic() + 60
-    while clinic.log.head_size() < 250 and child.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    size = clinic.log.head_size()
+    sizes = []
+    for stop_at in (1, 400, 1_200):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.api.import_child", str(folder)],
+            env={**os.environ, "CHILD": _child_settings(clinic)},
+        )
+        deadline = time.monotonic() + 60
+        while clinic.log.head_size() < stop_at and child.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        sizes.append(clinic.log.head_size())
+        clinic.check_record()
     report = import_into(clinic, folder)
-    assert size >= 250
+    assert sizes == sorted(sizes)
     assert report.faults == []
-    assert report.present["people"] == 400
-    opened = [e for e in entries(clinic) if isinstance(e.event, RelationshipOpened)]
-    assert len(opened) == len({e.stream for e in opened}) == 399
-    assert report.imported.get("SRS-3 ratings", 0) + report.present.get("SRS-3 ratings", 0) == 1
+    rows = {"declarations": 1, "people": 500, "relationships": 250, "sessions": 500}
+    rows["SRS-3 ratings"] = 250
+    added = {what: report.imported.get(what, 0) for what in rows}
+    assert {what: report.present.get(what, 0) + added[what] for what in rows} == rows
+    assert sum(report.present.values()) > 0
+    told = Counter(entry.topic for entry in clinic.log.read_log(0, 10_000))
+    commands = {entry.command_id for entry in clinic.log.read_log(0, 10_000)}
+    assert len(commands) == sum(rows.values())
+    assert told["relationship.opened"] == told["alliance.rated"] == 250
+    assert told["session.held"] == told["schedule.session_time_taken"] == 500
 
 
 def _child_settings(clinic: Clinic) -> str:
