@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.clinic import EachOnce
-from domain.event import Command, Event, Given, History, New, Refusal, Text
+from domain.event import Command, Entries, Event, Given, History, New, Refusal, Text
 from domain.person import require_voice
 from domain.rating import Rate, RatedBeforeSession, Rating, SessionNotHeld, Superseding
-from domain.relationship import Entries, relationship_of, relationship_stream, require_open
+from domain.relationship import relationship_of, relationship_stream, require_open
 from domain.session import SessionUnknown, session_numbers, session_of, sessions_of
 
 EARLY = range(3, 6)

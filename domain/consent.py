@@ -5,10 +5,11 @@ consents: withdrawal and erasure are that person's alone. What somebody was told
 `domain/information.py`, what a minor says to it in `domain/assent.py`.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from pydantic import Field
@@ -23,7 +24,9 @@ from domain.assent import (
 )
 from domain.clinic import DocumentVersion, EachOnce, Scope, Sha256, in_order
 from domain.event import (
+    Entries,
     Event,
+    Fold,
     Given,
     History,
     Line,
@@ -34,7 +37,7 @@ from domain.event import (
     Text,
 )
 from domain.information import informed
-from domain.relationship import Entries, Part, relationship_in
+from domain.relationship import Part, relationship_in
 
 
 class Capacity(StrEnum):
@@ -244,17 +247,31 @@ class Consent:
         )
 
 
-def consents_of(history: History) -> dict[UUID, Consent]:
+class _Since(NamedTuple):
+    """What has become of consents, by their ids or by whose they are."""
+
+    withdrawn: Mapping[UUID, datetime]
+    narrowed: Mapping[UUID, Sequence[tuple[RecordedEvent, ConsentScopeNarrowed]]]
+    of_age: Mapping[UUID, tuple[RecordedEvent, datetime]]
+    said: Sequence[RecordedEvent]
+    """What minors say to them."""
+
+
+_Register = tuple[Mapping[UUID, Consent], _Since]
+
+
+def consents_of(history: History) -> Mapping[UUID, Consent]:
     """Every consent of a relationship by its id, in the order of recording."""
-    given: list[tuple[int, ConsentGiven]] = []
+    return history.folded(_REGISTER)[0]
+
+
+def _register(history: History) -> _Register:
     withdrawn: dict[UUID, datetime] = {}
     narrowed: dict[UUID, list[tuple[RecordedEvent, ConsentScopeNarrowed]]] = {}
     of_age: dict[UUID, tuple[RecordedEvent, datetime]] = {}
     said: list[RecordedEvent] = []
     for entry in history.standing:
         match entry.event:
-            case ConsentGiven() as consent:
-                given.append((entry.version, consent))
             case ConsentWithdrawn(consent=id_, also_ends=others):
                 withdrawn |= dict.fromkeys((id_, *others), entry.occurred_at)
             case ConsentScopeNarrowed(consent=id_, also_narrows=others) as narrowing:
@@ -265,18 +282,43 @@ def consents_of(history: History) -> dict[UUID, Consent]:
                 of_age[party] = (entry, begins)
             case AssentGiven() | AssentDissented() | AssentWaived():
                 said.append(entry)
-    found: dict[UUID, Consent] = {}
-    for version, consent in given:
-        for_minor = consent.capacity is Capacity.GUARDIAN
-        found[consent.consent] = Consent(
-            entry=version,
-            given=consent,
-            withdrawn_at=withdrawn.get(consent.consent),
-            narrowed=tuple(narrowed.get(consent.consent, ())),
-            of_age=of_age.get(consent.party) if for_minor else None,
-            own_say=own_say(said, consent.party, consent.scope) if for_minor else None,
-        )
-    return found
+    since = _Since(withdrawn, narrowed, of_age, said)
+    return dict(_consents(history.standing, since)), since
+
+
+def _consents(entries: Entries, since: _Since) -> Iterator[tuple[UUID, Consent]]:
+    for entry in entries:
+        if isinstance(consent := entry.event, ConsentGiven):
+            for_minor = consent.capacity is Capacity.GUARDIAN
+            yield (
+                consent.consent,
+                Consent(
+                    entry=entry.version,
+                    given=consent,
+                    withdrawn_at=since.withdrawn.get(consent.consent),
+                    narrowed=tuple(since.narrowed.get(consent.consent, ())),
+                    of_age=since.of_age.get(consent.party) if for_minor else None,
+                    own_say=own_say(since.said, consent.party, consent.scope)
+                    if for_minor
+                    else None,
+                ),
+            )
+
+
+def _further(register: _Register, news: Entries) -> _Register | None:
+    """A further consent changes no other; whatever else is said may change any."""
+    consents, since = register
+    if not all(isinstance(entry.event, ConsentGiven) for entry in news):
+        return None
+    return {**consents, **dict(_consents(news, since))}, since
+
+
+_REGISTER = Fold(
+    _register,
+    *(ConsentGiven, ConsentWithdrawn, ConsentScopeNarrowed),
+    *(MajorityReached, AssentGiven, AssentDissented, AssentWaived),
+    then=_further,
+)
 
 
 # --- Questions ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ A consent that is given, or given again, is checked here; what it is and when it
 `domain/consent.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, time
 from uuid import UUID, uuid4
 
@@ -25,7 +25,19 @@ from domain.consent import (
     Sharing,
     consents_of,
 )
-from domain.event import Command, Given, History, Moment, New, Refusal, Source, Text
+from domain.event import (
+    Command,
+    Entries,
+    Fold,
+    Given,
+    History,
+    Moment,
+    New,
+    RecordedEvent,
+    Refusal,
+    Source,
+    Text,
+)
 from domain.information import require_informed, require_published, require_therapists_informed
 from domain.person import require_person
 from domain.relationship import (
@@ -135,7 +147,7 @@ class _Agree(Command):
         relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
         # Also where the first was entered in error: what is cited by its id means one consent.
-        if self.consent in _recorded(history):
+        if self.consent in history.folded(_RECORDED):
             raise ConsentExists(consent=self.consent)
         self._require_signer(given, relationship, party)
         of_age = self._require_age(given, party)
@@ -297,13 +309,29 @@ _FOR_A_MINOR = frozenset({Capacity.GUARDIAN, Capacity.MATURE_MINOR})
 _ON_A_BASIS = frozenset({Capacity.MATURE_MINOR, Capacity.LEGAL_REPRESENTATIVE})
 
 
-def _recorded(history: History) -> dict[UUID, ConsentGiven]:
+def _recorded(entries: Iterable[RecordedEvent]) -> Mapping[UUID, ConsentGiven]:
     """Every consent that was ever recorded, also one entered in error."""
     return {
         entry.event.consent: entry.event
-        for entry in history
+        for entry in entries
         if isinstance(entry.event, ConsentGiven)
     }
+
+
+_RECORDED = Fold(_recorded, ConsentGiven, then=lambda told, news: {**told, **_recorded(news)})
+
+
+def _takings_back(entries: Iterable[RecordedEvent]) -> Entries:
+    """Every withdrawal and narrowing that was ever recorded."""
+    taken = ConsentWithdrawn | ConsentScopeNarrowed
+    return tuple(entry for entry in entries if isinstance(entry.event, taken))
+
+
+_TAKINGS_BACK = Fold(
+    _takings_back,
+    *(ConsentWithdrawn, ConsentScopeNarrowed),
+    then=lambda taken, news: taken + news,
+)
 
 
 def _require_not_withdrawn(given: Given, history: History, party: UUID, scope: Scope) -> None:
@@ -312,8 +340,8 @@ def _require_not_withdrawn(given: Given, history: History, party: UUID, scope: S
     Nor does it where the consent that was withdrawn is said to have been entered in error.
     """
     scopes = {scope, Scope.TREATMENT} if scope in REST_ON_TREATMENT else {scope}
-    recorded = _recorded(history)
-    for entry in history:
+    recorded = history.folded(_RECORDED)
+    for entry in history.folded(_TAKINGS_BACK):
         match entry.event:
             case ConsentWithdrawn(consent=id_, also_ends=others) if given.at < entry.occurred_at:
                 taken_back = (id_, *others)

@@ -31,6 +31,7 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
+from domain.told import ids
 
 _AHEAD = timedelta(hours=14)
 """Somewhere the next day has begun this much earlier than in UTC."""
@@ -100,6 +101,9 @@ class ContextEventRecorded(_Told, Event):
 # --- Questions ------------------------------------------------------------------------------
 
 
+_TOLD = ids("context", ContextEventRecorded)
+
+
 def context_events(history: History) -> tuple[tuple[RecordedEvent, ContextEventRecorded], ...]:
     """What reached into a relationship, with its entries, in the order in which it began."""
     return tuple(sorted(history.of(ContextEventRecorded), key=lambda told: told[1].began))
@@ -127,7 +131,7 @@ class RecordContextEvent(_Told, Command):
         history = given.history(stream)
         relationship = relationship_of(history)
         require_open(relationship, given)
-        if any(told.context == self.context for _, told in history.of(ContextEventRecorded)):
+        if self.context in history.folded(_TOLD):
             raise ContextEventExists(context=self.context)
         if max(self.began, self.ended or self.began) > (given.now + _AHEAD).date():
             raise OccursInTheFuture

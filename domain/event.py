@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from functools import cached_property
+from functools import cache
 from itertools import chain
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
 from pydantic import (
@@ -224,15 +224,55 @@ class RecordedEvent:
         return self.recorded_at - self.occurred_at > policy.late_after
 
 
+Entries = tuple[RecordedEvent, ...]
+S = TypeVar("S")
+
+
+class Fold(Generic[S]):
+    """What a history comes to, found without looking at all of it again after each entry.
+
+    `of` folds a whole history; nothing but entries of these kinds changes what it comes to. `then`
+    goes on from a state by such entries that came after it, in their order, and gives the same as
+    `of` would: it changes nothing in the state that it is given, which other threads may hold, and
+    answers None where it has to be folded anew. Where an entry is amended, it always is.
+    """
+
+    def __init__(
+        self,
+        of: Callable[["History"], S],
+        *kinds: type,
+        then: Callable[[S, Entries], S | None] = lambda state, news: None,
+    ) -> None:
+        self.of = of
+        self._kinds = kinds
+        self._then = then
+
+    def after(self, state: S, news: Entries, history: "History") -> S:
+        """What `history` comes to, whose last entries are `news` after one that came to `state`."""
+        told = tuple(entry for entry in news if isinstance(entry.event, self._kinds))
+        if not told:
+            return state
+        state_then = self._then(state, told)
+        return self.of(history) if state_then is None else state_then
+
+
 class History(Sequence[RecordedEvent]):
     """The entries of one stream in order of version.
 
     Iterating gives them as recorded; `standing` gives them as they read today: corrected entries
     with their replacement, entries made in error left out (rule 1: nothing is changed in place).
+    It never changes, and may be shared between threads; what it was folded to is remembered.
     """
+
+    __slots__ = ("_entries", "_folded")
 
     def __init__(self, entries: Iterable[RecordedEvent] = ()) -> None:
         self._entries = tuple(entries)
+        # By fold: what the first so many entries come to.
+        self._folded: dict[Fold[Any], tuple[int, Any]] = {}
+
+    def __reduce__(self) -> tuple[type["History"], tuple[Entries]]:
+        return History, (self._entries,)
 
     @overload
     def __getitem__(self, index: int) -> RecordedEvent: ...
@@ -258,40 +298,36 @@ class History(Sequence[RecordedEvent]):
             return self._entries[version - 1]
         return next((entry for entry in self._entries if entry.version == version), None)
 
-    @cached_property
-    def standing(self) -> tuple[RecordedEvent, ...]:
+    def then(self, *entries: RecordedEvent) -> "History":
+        """This history with further entries; what it was folded to is folded on, not anew."""
+        grown = History(self._entries + entries)
+        # States never change, so both may hold them; an amendment reaches back behind them.
+        if all(entry.amends() is None for entry in entries):
+            grown._folded = self._folded.copy()
+        return grown
+
+    def folded(self, fold: Fold[S]) -> S:
+        """What these entries come to; of entries that were folded before, the state is taken."""
+        known = self._folded.get(fold)
+        if known is None:
+            state = fold.of(self)
+        else:
+            length, state = known
+            if length == len(self._entries):
+                return state
+            state = fold.after(state, self._entries[length:], self)
+        self._folded[fold] = len(self._entries), state
+        return state
+
+    @property
+    def standing(self) -> Entries:
         """The entries as they read today, in their order, amendments themselves left out."""
-        standing: dict[int, RecordedEvent] = {}
-        contents: dict[int, dict[str, Any]] = {}  # by version: only the last is read
-        for entry in self._entries:
-            amendment = entry.amends()
-            if amendment is None:
-                standing[entry.version] = entry
-                continue
-            amended = standing.get(amendment.version)
-            if amended is None or isinstance(amended.event, Erased):
-                continue
-            if amendment.content is None:
-                del standing[amendment.version]
-                contents.pop(amendment.version, None)
-                continue
-            contents[amendment.version] = amendment.content
-            standing[amendment.version] = replace(
-                amended,
-                occurred_at=amendment.occurred_at or amended.occurred_at,
-                amended_at=entry.position,
-            )
-        for version, content in contents.items():
-            amended = standing[version]
-            assert isinstance(amended.event, Event), "nothing erased is amended"
-            standing[version] = replace(amended, event=amended.event.model_validate(content))
-        return tuple(standing.values())
+        return self.folded(_STANDING)
 
     def of(self, kind: type[E]) -> Iterator[tuple[RecordedEvent, E]]:
         """Standing entries of one kind of event, each with its content."""
-        for entry in self.standing:
-            if isinstance(entry.event, kind):
-                yield entry, entry.event
+        among = self.folded(_of_kind(kind))
+        return iter(among)
 
     def as_of(
         self, *, known_at: datetime | None = None, happened_by: datetime | None = None
@@ -301,6 +337,11 @@ class History(Sequence[RecordedEvent]):
         An amendment belongs to the time of the entry that it amends: what is known today of
         January includes what was set right in March.
         """
+        recorded, occurred = self.folded(_LAST_TIMES)
+        if (known_at is None or recorded <= known_at) and (
+            happened_by is None or occurred <= happened_by
+        ):
+            return self
         known = History(
             entry for entry in self._entries if known_at is None or entry.recorded_at <= known_at
         )
@@ -314,6 +355,62 @@ class History(Sequence[RecordedEvent]):
             return when.get(version, entry.occurred_at) <= happened_by
 
         return History(filter(happened, known))
+
+
+def _standing(history: History) -> Entries:
+    standing: dict[int, RecordedEvent] = {}
+    contents: dict[int, dict[str, Any]] = {}  # by version: only the last is read
+    for entry in history:
+        amendment = entry.amends()
+        if amendment is None:
+            standing[entry.version] = entry
+            continue
+        amended = standing.get(amendment.version)
+        if amended is None or isinstance(amended.event, Erased):
+            continue
+        if amendment.content is None:
+            del standing[amendment.version]
+            contents.pop(amendment.version, None)
+            continue
+        contents[amendment.version] = amendment.content
+        standing[amendment.version] = replace(
+            amended,
+            occurred_at=amendment.occurred_at or amended.occurred_at,
+            amended_at=entry.position,
+        )
+    for version, content in contents.items():
+        amended = standing[version]
+        assert isinstance(amended.event, Event), "nothing erased is amended"
+        standing[version] = replace(amended, event=amended.event.model_validate(content))
+    return tuple(standing.values())
+
+
+_STANDING = Fold(_standing, object, then=lambda standing, news: standing + news)
+
+
+@cache
+def _of_kind(kind: type[E]) -> Fold[tuple[tuple[RecordedEvent, E], ...]]:
+    def among(entries: Iterable[RecordedEvent]) -> tuple[tuple[RecordedEvent, E], ...]:
+        return tuple((entry, entry.event) for entry in entries if isinstance(entry.event, kind))
+
+    return Fold(lambda all_: among(all_.standing), kind, then=lambda some, news: some + among(news))
+
+
+def _last_times(
+    entries: Iterable[RecordedEvent], before: tuple[datetime, datetime] = (_EARLIEST, _EARLIEST)
+) -> tuple[datetime, datetime]:
+    recorded, occurred = before
+    for entry in entries:
+        recorded, occurred = max(recorded, entry.recorded_at), max(occurred, entry.occurred_at)
+    return recorded, occurred
+
+
+_LAST_TIMES = Fold(
+    lambda history: _last_times(chain(history, history.standing)),
+    object,
+    then=lambda times, news: _last_times(news, times),
+)
+"""When the last of its entries was recorded, and when the last of them occurred."""
 
 
 # --- Decisions ------------------------------------------------------------------------------

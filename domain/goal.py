@@ -6,8 +6,8 @@ the order in which they happened; a late entry takes its place among them. How f
 attained is said by `domain/goal_rating.py`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from domain.event import (
     Command,
+    Entries,
     EntryUnknown,
     Event,
     Given,
@@ -37,6 +38,7 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
+from domain.told import Telling, ids
 
 RevisionNumber = Annotated[int, Field(ge=1, lt=2**53)]
 
@@ -243,53 +245,56 @@ class Goal:
         return next((r for r in self.revisions if r.number == number), None)
 
 
-def goals_of(history: History) -> dict[UUID, Goal]:
+def goals_of(history: History) -> Mapping[UUID, Goal]:
     """Every goal of a relationship by its id, in the order of proposal.
 
     What refers to a goal or revision that is erased or was entered in error is passed over.
     """
-    told: dict[UUID, list[RecordedEvent]] = {}
-    for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
-        match entry.event:
-            case GoalProposed(goal=id_) if id_ not in told:
-                told[id_] = [entry]
-            case (
-                GoalRevised(goal=id_)
-                | GoalAssented(goal=id_)
-                | GoalDissented(goal=id_)
-                | GoalRated(goal=id_)
-                | GoalReached(goal=id_)
-                | GoalRetired(goal=id_)
-                | GoalReopened(goal=id_)
-            ) if id_ in told:
-                told[id_].append(entry)
-    return {id_: _goal(id_, entries) for id_, entries in told.items()}
+    return _GOALS.of(history)
 
 
-def _goal(id_: UUID, entries: Iterable[RecordedEvent]) -> Goal:
+def _goal(entries: Entries, before: Goal | None) -> Goal:
     """One goal from its own entries, in the order in which they happened."""
-    revisions: dict[int, Revision] = {}
-    stances: dict[int, dict[UUID, RecordedEvent]] = {}
-    ratings: list[RecordedEvent] = []
-    turn: RecordedEvent | None = None
+    revisions = {one.number: one for one in before.revisions} if before else {}
+    ratings = [*before.ratings] if before else []
+    turn = before.turn if before else None
     for entry in entries:
         match entry.event:
             case GoalProposed() | GoalRevised() as said:
+                earlier = revisions.get(said.revision)
                 revisions[said.revision] = Revision(
                     number=said.revision,
                     statement=said.statement,
                     by=said.by,
                     attainment=said.attainment,
                     entry=entry,
-                    stances=stances.setdefault(said.revision, {}),
+                    stances=earlier.stances if earlier else {},
                 )
-            case GoalAssented() | GoalDissented() as said if said.revision in stances:
-                stances[said.revision][said.party] = entry
+            case GoalAssented() | GoalDissented() as said if said.revision in revisions:
+                worded = revisions[said.revision]
+                stances = {**worded.stances, said.party: entry}
+                revisions[said.revision] = replace(worded, stances=stances)
             case GoalRated():
                 ratings.append(entry)
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
+    id_ = before.id if before else _goal_in(entries[0])
     return Goal(id_, tuple(revisions.values()), tuple(ratings), turn)
+
+
+def _goal_in(entry: RecordedEvent) -> UUID:
+    assert isinstance(entry.event, GoalProposed), "a goal begins with its proposal"
+    return entry.event.goal
+
+
+_GOALS = Telling(
+    "goal",
+    GoalProposed,
+    *(GoalRevised, GoalAssented, GoalDissented, GoalRated),
+    *(GoalReached, GoalRetired, GoalReopened),
+    come_to=_goal,
+)
+_PROPOSED = ids("goal", GoalProposed, ever=True)
 
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -348,7 +353,7 @@ class GoalCommand(Command):
         history = given.history(relationship_stream(self.relationship))
         relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
-        goal = goals_of(history.as_of(happened_by=given.at)).get(self.goal)
+        goal = _GOALS.by(history, self.goal, given.at)
         if goal is not None:
             return relationship, goal
         if self.goal in goals_of(history):
@@ -388,7 +393,7 @@ class ProposeGoal(GoalCommand):
         require_open(relationship, given)
         require_participant(relationship, self.by)
         # Also where the first proposal was entered in error: an id is used once.
-        if any(isinstance(e.event, GoalProposed) and e.event.goal == self.goal for e in history):
+        if self.goal in history.folded(_PROPOSED):
             raise GoalExists(goal=self.goal)
         yield self._new(
             GoalProposed(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.attainment import Attainment, attainment
-from domain.event import Given, History, New, RecordedEvent, Refusal
+from domain.event import Entries, Given, History, New, RecordedEvent, Refusal
 from domain.goal import (
     GoalCommand,
     GoalRated,
@@ -24,7 +24,7 @@ from domain.goal import (
 )
 from domain.instrument import Perspective
 from domain.person import require_voice
-from domain.relationship import Entries, relationship_in, require_participant
+from domain.relationship import relationship_in, require_participant
 
 # --- State ----------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ Stream: the relationship's. Process notes are kept apart (`process_note.py`).
 """
 
 import hmac
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import Field, StringConstraints, model_validator
@@ -20,8 +20,10 @@ from pydantic_core import PydanticCustomError
 
 from domain.event import (
     Command,
+    Entries,
     EntryUnknown,
     Event,
+    Fold,
     Given,
     History,
     Immediate,
@@ -49,6 +51,7 @@ from domain.relationship import (
     require_open,
 )
 from domain.session import session_of
+from domain.told import ids
 
 Commitment = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """The salted commitment of an entry, in hex, as its envelope shows it."""
@@ -227,16 +230,27 @@ def signatures_of(history: History) -> tuple[Signature, ...]:
     signatures = []
     for entry in history.standing:
         if isinstance(entry.event, _Signed):
-            named = signable.get(entry.event.entry)
-            fits = named is not None and hmac.compare_digest(
-                named.commitment, entry.event.commitment
-            )
-            signatures.append(Signature(entry, entry.event, fits))
+            signatures.append(_signature(entry, entry.event, signable.get(entry.event.entry)))
     return tuple(signatures)
 
 
-def notes_of(history: History) -> dict[UUID, Note]:
+def _signature(entry: RecordedEvent, signed: _Signed, named: RecordedEvent | None) -> Signature:
+    fits = named is not None and hmac.compare_digest(named.commitment, signed.commitment)
+    return Signature(entry, signed, fits)
+
+
+class _Notes(NamedTuple):
+    by_id: Mapping[UUID, Note]
+    loose: bool
+    """Whether an addendum or a signature names what is not there; it may come yet."""
+
+
+def notes_of(history: History) -> Mapping[UUID, Note]:
     """Every note by its id, also one that is struck; what is erased is passed over."""
+    return history.folded(_NOTES).by_id
+
+
+def _notes(history: History) -> _Notes:
     under: dict[int, list[Signature]] = {}
     for signature in signatures_of(history):
         under.setdefault(signature.signed.entry, []).append(signature)
@@ -245,13 +259,52 @@ def notes_of(history: History) -> dict[UUID, Note]:
     addenda: dict[UUID, list[Writing]] = {}
     for entry in history:
         if isinstance(written := entry.event, ProgressNoteWritten | NoteAddended):
-            signatures = tuple(under.get(entry.version, ()))
+            signatures = tuple(under.pop(entry.version, ()))
             writing = Writing(entry, written, signatures, entry.version not in standing)
             if isinstance(written, ProgressNoteWritten):
                 bodies.setdefault(written.note, writing)
             else:
                 addenda.setdefault(written.note, []).append(writing)
-    return {id_: Note(id_, body, tuple(addenda.get(id_, ()))) for id_, body in bodies.items()}
+    notes = {id_: Note(id_, body, tuple(addenda.pop(id_, ()))) for id_, body in bodies.items()}
+    return _Notes(notes, loose=bool(under or addenda))
+
+
+def _further(notes: _Notes, news: Entries) -> _Notes | None:
+    """Further notes, addenda to those there are, and signatures under them."""
+    further = {**notes.by_id}
+    for entry in news:
+        note = further.get(entry.event.note)  # type: ignore[union-attr]  # of _NOTES' kinds
+        match entry.event:
+            case ProgressNoteWritten() as written if note is None and not notes.loose:
+                body = Writing(entry, written, (), struck=False)
+                further[written.note] = Note(written.note, body, ())
+            case NoteAddended() as written if note is not None and not notes.loose:
+                addenda = (*note.addenda, Writing(entry, written, (), struck=False))
+                further[note.id] = replace(note, addenda=addenda)
+            case _Signed() as signed if note is not None and _is_part(signed.entry, note):
+                further[note.id] = _with_signature(note, entry, signed)
+            case _:
+                return None
+    return _Notes(further, notes.loose)
+
+
+def _is_part(version: int, note: Note) -> bool:
+    return any(writing.entry.version == version for writing in (note.body, *note.addenda))
+
+
+def _with_signature(note: Note, entry: RecordedEvent, signed: _Signed) -> Note:
+    def read(writing: Writing) -> Writing:
+        if writing.entry.version != signed.entry:
+            return writing
+        signature = _signature(entry, signed, writing.entry)
+        return replace(writing, signatures=(*writing.signatures, signature))
+
+    return Note(note.id, read(note.body), tuple(map(read, note.addenda)))
+
+
+_NOTES = Fold(_notes, ProgressNoteWritten, NoteAddended, _Signed, then=_further)
+_WRITTEN = ids("note", ProgressNoteWritten, ever=True)
+_ADDED = ids("addendum", NoteAddended, ever=True)
 
 
 # --- Questions ------------------------------------------------------------------------------
@@ -333,10 +386,8 @@ class _NoteCommand(Command):
 
     def _require_new(self, history: History, id_: UUID) -> None:
         """Also where the first was entered in error: an id is used once."""
-        for entry in history:
-            written = entry.event
-            if isinstance(written, ProgressNoteWritten | NoteAddended) and _id_of(written) == id_:
-                raise NoteExists(note=id_)
+        if id_ in history.folded(_WRITTEN) or id_ in history.folded(_ADDED):
+            raise NoteExists(note=id_)
 
     def _found(self, history: History, given: Given) -> Note:
         note = notes_of(history).get(self.note)

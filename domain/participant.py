@@ -9,9 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from domain.event import Command, Erased, Given, New, RecordedEvent, Refusal, Text
+from domain.event import Command, Entries, Erased, Given, New, RecordedEvent, Refusal, Text
 from domain.relationship import (
-    Entries,
     NotAParticipant,
     Part,
     ParticipantJoined,

@@ -19,6 +19,7 @@ from domain.clinic import EachOnce, Scope
 from domain.consent import Reliance, consenting, consents_of
 from domain.event import (
     Command,
+    Entries,
     Erased,
     Event,
     Given,
@@ -32,7 +33,6 @@ from domain.event import (
 from domain.hold import held, hold_stream
 from domain.person import require_voice
 from domain.relationship import (
-    Entries,
     NotAParticipant,
     People,
     Relationship,

@@ -18,8 +18,10 @@ from pydantic import Field
 from domain.clinic import Day, EachOnce
 from domain.event import (
     Command,
+    Entries,
     Erased,
     Event,
+    Fold,
     Given,
     History,
     Line,
@@ -226,6 +228,8 @@ class Relationship:
 
     def at(self, moment: datetime) -> Self:
         """The same relationship with those who took part in it then."""
+        if all(one.span.goes_on and one.span.since <= moment for one in self.participations):
+            return self
         return replace(
             self,
             participations=tuple(
@@ -293,30 +297,25 @@ def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
     if history and isinstance(history[0].event, Erased):
         raise RelationshipErased
-    relationship = relationship_in(history.standing)
+    relationship = history.folded(_RELATIONSHIP)
     if relationship is None:
         raise RelationshipUnknown
     return relationship
-
-
-Entries = tuple[RecordedEvent, ...]
 
 
 def relationship_in(entries: Entries) -> Relationship | None:
     """The state that these standing entries come to; None: none of them opens it."""
     for entry in entries:
         if isinstance(entry.event, RelationshipOpened):
-            closures, pauses, last_turn = _turns(entry, entries)
-            return Relationship(
-                id=entry.stream.id,
-                opened=entry.event,
-                opened_at=entry.occurred_at,
-                participations=_participations(entry.event, entry.occurred_at, entries),
-                closures=closures,
-                pauses=pauses,
-                last_turn=last_turn,
-            )
+            people = _participations(entry.event, entry.occurred_at, entries)
+            turns = _turns(entry, entries)
+            return Relationship(entry.stream.id, entry.event, entry.occurred_at, people, *turns)
     return None
+
+
+_RELATIONSHIP = Fold(
+    lambda history: relationship_in(history.standing), Turn, ParticipantJoined, ParticipantLeft
+)
 
 
 def _turns(

@@ -22,6 +22,7 @@ from domain.clinic import EachOnce
 from domain.consent import Reliance, consenting
 from domain.event import (
     Command,
+    Entries,
     EntryUnknown,
     Event,
     Given,
@@ -45,6 +46,7 @@ from domain.relationship import (
     require_participant,
 )
 from domain.session import Session, session_of
+from domain.told import Telling, ids
 
 View = Literal[
     Perspective.CLIENT, Perspective.THERAPIST, Perspective.SUPERVISOR, Perspective.OBSERVER
@@ -275,26 +277,27 @@ class Rupture:
         return not (concerned and all(map(self.is_resolved_for, concerned)))
 
 
-def ruptures_of(history: History) -> dict[UUID, Rupture]:
+def ruptures_of(history: History) -> Mapping[UUID, Rupture]:
     """Every rupture of a relationship by its id, in the order in which they were marked.
 
     What refers to a mark that is erased or was entered in error is passed over.
     """
-    told: dict[UUID, list[RecordedEvent]] = {}
-    for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
-        match entry.event:
-            case RuptureMarked(rupture=id_) if id_ not in told:
-                told[id_] = [entry]
-            case RepairAttempted(rupture=id_) | _ViewTaken(rupture=id_) if id_ in told:
-                told[id_].append(entry)
-    return {id_: _rupture(id_, *entries) for id_, entries in told.items()}
+    return _RUPTURES.of(history)
 
 
-def _rupture(id_: UUID, first: RecordedEvent, *later: RecordedEvent) -> Rupture:
+def _rupture(entries: Entries, before: Rupture | None) -> Rupture:
+    """One rupture from its own entries, in the order in which they happened."""
+    first = before.entry if before else entries[0]
     assert isinstance(first.event, RuptureMarked), "a rupture begins with its mark"
-    repairs = tuple(entry for entry in later if isinstance(entry.event, RepairAttempted))
-    views = {entry.event.by: entry for entry in later if isinstance(entry.event, _ViewTaken)}
-    return Rupture(id_, first.event, first, repairs, views)
+    repairs = before.repairs if before else ()
+    repairs += tuple(entry for entry in entries if isinstance(entry.event, RepairAttempted))
+    views = {entry.event.by: entry for entry in entries if isinstance(entry.event, _ViewTaken)}
+    said = {**before.views, **views} if before else views
+    return Rupture(first.event.rupture, first.event, first, repairs, said)
+
+
+_RUPTURES = Telling("rupture", RuptureMarked, RepairAttempted, _ViewTaken, come_to=_rupture)
+_MARKED = ids("rupture", RuptureMarked, ever=True)
 
 
 # --- Questions ------------------------------------------------------------------------------
@@ -375,8 +378,7 @@ class MarkRupture(Mark, _RuptureCommand):
         require_perspective(relationship, self.raised_by, self.perspective)
         require_voice(self.raised_by, given)
         # Also where the first mark was entered in error: an id is used once.
-        recorded = (entry.event for entry in history)
-        if any(isinstance(e, RuptureMarked) and e.rupture == self.rupture for e in recorded):
+        if self.rupture in history.folded(_MARKED):
             raise RuptureExists(rupture=self.rupture)
         if self.session is not None:
             _took_place(history, self.session, given)
@@ -438,7 +440,7 @@ def _require_after(history: History, rupture: Rupture, session: Session) -> None
 
 def _marked(history: History, rupture: UUID, given: Given) -> Rupture:
     """Rule 39: the rupture as it stood when this occurred."""
-    found = ruptures_of(history.as_of(happened_by=given.at)).get(rupture)
+    found = _RUPTURES.by(history, rupture, given.at)
     if found is None:
         if rupture in ruptures_of(history):
             raise RuptureNotYetMarked(rupture=rupture)

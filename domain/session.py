@@ -6,10 +6,12 @@ numbered like any other, and may be rated. Streams: the relationship's, and
 `schedule-<practitioner>`. Appointments are made and changed by `domain/appointment.py`.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from uuid import UUID, uuid4
 
 from pydantic import Field
@@ -18,8 +20,10 @@ from domain.clinic import Day, Scope, in_order
 from domain.consent import Reliance, consenting, require_consent
 from domain.event import (
     Command,
+    Entries,
     Erased,
     Event,
+    Fold,
     Given,
     History,
     Model,
@@ -34,7 +38,6 @@ from domain.pause import require_not_paused
 from domain.person import require_scope
 from domain.relationship import (
     Constellation,
-    Entries,
     Meeting,
     NotAParticipant,
     People,
@@ -201,10 +204,14 @@ def schedule_stream(practitioner: UUID) -> Stream:
     return Stream("schedule", practitioner)
 
 
-def sessions_of(history: History) -> dict[UUID, Session]:
+def sessions_of(history: History) -> Mapping[UUID, Session]:
     """All sessions of a relationship, by id."""
-    sessions: dict[UUID, Session] = {}
-    for entry in history.standing:
+    return history.folded(_SESSIONS)
+
+
+def _sessions(before: Mapping[UUID, Session], entries: Entries) -> Mapping[UUID, Session]:
+    sessions = {**before}
+    for entry in entries:
         match entry.event:
             case SessionScheduled(session=id_, starts_at=start, ends_at=end):
                 sessions[id_] = Session(id_, Status.SCHEDULED, start, end)
@@ -222,6 +229,13 @@ def sessions_of(history: History) -> dict[UUID, Session]:
             case SessionCancelled(session=id_) if id_ in sessions:
                 sessions[id_] = replace(sessions[id_], status=Status.CANCELLED)
     return sessions
+
+
+_SESSIONS = Fold(
+    lambda history: _sessions({}, history.standing),
+    *(SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled),
+    then=_sessions,
+)
 
 
 def session_of(history: History, session: UUID) -> Session | None:
@@ -436,7 +450,7 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
     )
     clashing = [
         other
-        for _, other in given.history(stream).of(SessionTimeTaken)
+        for other in _about(given.history(stream), taken)
         if (other.relationship, other.session) != (relationship, held.session)
         and _clash(taken, other)
     ]
@@ -451,6 +465,34 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
         if reads is not None and _clash(taken, reads):
             given.unless_imported(SessionsOverlap(therapist=therapist))
     return New(stream, taken)
+
+
+_begins: Callable[[SessionTimeTaken], datetime] = attrgetter("started_at")
+
+
+def _hours(history: History) -> tuple[SessionTimeTaken, ...]:
+    return tuple(sorted((hour for _, hour in history.of(SessionTimeTaken)), key=_begins))
+
+
+def _further_hours(
+    hours: tuple[SessionTimeTaken, ...], news: Entries
+) -> tuple[SessionTimeTaken, ...]:
+    taken = [*hours]
+    for entry in news:
+        assert isinstance(entry.event, SessionTimeTaken), "no other kind takes an hour"
+        insort(taken, entry.event, key=_begins)
+    return tuple(taken)
+
+
+_HOURS = Fold(_hours, SessionTimeTaken, then=_further_hours)
+"""The hours of a schedule, in the order in which they begin."""
+
+
+def _about(schedule: History, taken: SessionTimeTaken) -> tuple[SessionTimeTaken, ...]:
+    """The hours of a schedule that may overlap with this one: no session is longer than LONGEST."""
+    hours = schedule.folded(_HOURS)
+    first = bisect_left(hours, taken.started_at - LONGEST, key=_begins)
+    return hours[first : bisect_right(hours, taken.ended_at, key=_begins)]
 
 
 def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session) -> bool:

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from domain.clinic import EachOnce
 from domain.event import (
     Command,
+    Entries,
     EntryUnknown,
     Event,
     Given,
@@ -35,6 +36,7 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
+from domain.told import Telling, ids
 
 
 class Aim(Model):
@@ -127,30 +129,22 @@ class Task:
     retired: RecordedEvent | None
 
 
-def tasks_of(history: History) -> dict[UUID, Task]:
+def tasks_of(history: History) -> Mapping[UUID, Task]:
     """Every task of a relationship by its id, in the order of proposal.
 
     What refers to a task that is erased or was entered in error is passed over.
     """
-    told: dict[UUID, list[RecordedEvent]] = {}
-    for entry in sorted(history.standing, key=lambda entry: entry.occurred_at):
-        match entry.event:
-            case TaskProposed(task=id_) if id_ not in told:
-                told[id_] = [entry]
-            case TaskAssented(task=id_) | TaskReviewed(task=id_) | TaskRetired(task=id_) if (
-                id_ in told
-            ):
-                told[id_].append(entry)
-    return {id_: _task(id_, *entries) for id_, entries in told.items()}
+    return _TASKS.of(history)
 
 
-def _task(id_: UUID, first: RecordedEvent, *later: RecordedEvent) -> Task:
+def _task(entries: Entries, before: Task | None) -> Task:
     """One task from its own entries, in the order in which they happened."""
+    first = before.entry if before else entries[0]
     assert isinstance(first.event, TaskProposed), "a task begins with its proposal"
-    assents: dict[UUID, RecordedEvent] = {}
-    reviews: list[RecordedEvent] = []
-    retired: RecordedEvent | None = None
-    for entry in later:
+    assents = {**before.assents} if before else {}
+    reviews = [*before.reviews] if before else []
+    retired = before.retired if before else None
+    for entry in entries:
         match entry.event:
             # Nobody assented to what was set right only afterwards: everybody is asked again.
             case TaskAssented(party=party) if entry.position > (first.amended_at or 0):
@@ -159,7 +153,11 @@ def _task(id_: UUID, first: RecordedEvent, *later: RecordedEvent) -> Task:
                 reviews.append(entry)
             case TaskRetired():
                 retired = entry
-    return Task(id_, first.event, first, assents, tuple(reviews), retired)
+    return Task(first.event.task, first.event, first, assents, tuple(reviews), retired)
+
+
+_TASKS = Telling("task", TaskProposed, TaskAssented, TaskReviewed, TaskRetired, come_to=_task)
+_PROPOSED = ids("task", TaskProposed, ever=True)
 
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -194,7 +192,7 @@ class _TaskCommand(Command):
         history = given.history(relationship_stream(self.relationship))
         relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
-        task = tasks_of(history.as_of(happened_by=given.at)).get(self.task)
+        task = _TASKS.by(history, self.task, given.at)
         if task is None:
             if self.task in tasks_of(history):
                 raise TaskNotYetProposed(task=self.task)
@@ -223,7 +221,7 @@ class ProposeTask(_TaskCommand):
         require_open(relationship, given)
         require_participant(relationship, self.by)
         # Also where the first proposal was entered in error: an id is used once.
-        if any(isinstance(e.event, TaskProposed) and e.event.task == self.task for e in history):
+        if self.task in history.folded(_PROPOSED):
             raise TaskExists(task=self.task)
         if not goals_of(history).keys() >= set(self.aim.goals):
             raise EntryUnknown(what="goal")

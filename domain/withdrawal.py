@@ -4,7 +4,7 @@ It is as easy as giving and is never dated back, and no other consent to the sam
 (rules 20 and 21). What relied on the consent until then stays lawful.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -55,7 +55,7 @@ class _TakeBack(Command):
     by: UUID | None = None
     """Who takes it back; left out: whoever gave it."""
 
-    def _found(self, given: Given) -> tuple[dict[UUID, Consent], Consent]:
+    def _found(self, given: Given) -> tuple[Mapping[UUID, Consent], Consent]:
         """All consents of the relationship, and the one to take back, if that is theirs to do.
 
         A closed relationship takes it too: closing cannot take away the right to withdraw.
@@ -73,7 +73,7 @@ class _TakeBack(Command):
         return consents, consent
 
 
-def _may_take_back(consents: dict[UUID, Consent], consent: ConsentGiven) -> set[UUID]:
+def _may_take_back(consents: Mapping[UUID, Consent], consent: ConsentGiven) -> set[UUID]:
     """The party, and whoever signs for that person in this relationship.
 
     A minor says no by a dissent, which leaves treatment to the guardian (rule 23).

@@ -337,13 +337,14 @@ LATER = sorted(
 
 
 @st.composite
-def wild_records(draw: st.DrawFn) -> Record:
+def wild_records(draw: st.DrawFn, later: Sequence[str] = LATER) -> Record:
     """Entries of every kind in any order, times and number, corrected and erased anywhere."""
     record = Record()
     missing = draw(st.sets(st.sampled_from(FOUNDING), max_size=2))
     founding = [topic for topic in FOUNDING if topic not in missing]
-    for topic in [*founding, *draw(st.lists(st.sampled_from(LATER), max_size=20))]:
-        early = topic in FOUNDING
+    topics = [*founding, *draw(st.lists(st.sampled_from(later), max_size=20))]
+    for index, topic in enumerate(topics):
+        early = index < len(founding)
         content = GOLDEN[topic] if early else moved(GOLDEN[topic], draw(OTHERS))
         days_ago = 60 if early else draw(st.integers(0, 60))
         home = HOMES.get(topic.partition(".")[0], relationship_stream(_REL))
