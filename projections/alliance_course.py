@@ -183,7 +183,7 @@ def _told(scored: Score) -> _Scales:
 
 
 def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) -> RatingRow:
-    here = Cells(entry)
+    here, identity = Cells(entry), series_of(rating)
     return RatingRow(
         family=here(family),
         rated_at=occurred(entry),
@@ -196,7 +196,7 @@ def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) 
         instrument=here(rating.instrument),
         instrument_version=here(rating.instrument_version),
         key_hash=here(rating.key_hash),
-        series=here(series_of(rating)),
+        series=here(None if identity is None else (*identity,)),
         items=here(rating.items),
         scales=here(dict(scales)),
         source=here(entry.source),

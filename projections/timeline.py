@@ -4,13 +4,14 @@ It shows corrections as entries of their own and marks what they amend; it shows
 an entry says without its key (topic, times, actor) stays readable when its content is erased.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from operator import attrgetter
 from uuid import UUID
 
 from domain.consent import relied_on
-from domain.event import Policy, RecordedEvent, Source, Stream, Text
+from domain.event import Amendment, Event, Policy, RecordedEvent, Source, Stream, Text
 from domain.rating import Rating, Superseding
 from projections.view import (
     Cell,
@@ -22,7 +23,6 @@ from projections.view import (
     View,
     cell,
     known,
-    told,
 )
 
 
@@ -91,8 +91,8 @@ class Timeline(View[State, Line]):
 
     def fold(self, state: State, entry: RecordedEvent) -> State:
         lines, ratings = {**state.lines}, state.ratings
-        lines[entry.version] = self._line(entry)
         amended = entry.amends()
+        lines[entry.version] = self._line(entry, amended)
         if amended is not None and amended.version in lines:
             line = lines[amended.version]
             mark = cell(entry, entry.version)
@@ -112,9 +112,8 @@ class Timeline(View[State, Line]):
     def rows(self, state: State) -> Mapping[int, Line]:
         return state.lines
 
-    def _line(self, entry: RecordedEvent) -> Line:
+    def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
         here = Cells(entry)
-        amended = entry.amends()
         offset = entry.occurred_at.utcoffset()
         assert offset is not None, "every moment has its offset"
         return Line(
@@ -127,12 +126,17 @@ class Timeline(View[State, Line]):
             on_behalf_of=here(entry.on_behalf_of),
             source=here(entry.source),
             late=here(entry.is_late(self._policy)),
-            late_reason=told(entry, lambda event: event.late_reason),
-            relies_on=told(entry, relied_on),
-            import_id=told(entry, lambda event: event.import_id),
-            reported=told(entry, lambda event: event.reported),
+            late_reason=here.told(_late_reason),
+            relies_on=here.told(relied_on),
+            import_id=here.told(_import_id),
+            reported=here.told(_reported),
             amends=None if amended is None else here(amended.version),
         )
+
+
+_late_reason: Callable[[Event], Text | None] = attrgetter("late_reason")
+_import_id: Callable[[Event], UUID | None] = attrgetter("import_id")
+_reported: Callable[[Event], tuple[str, ...]] = attrgetter("reported")
 
 
 def _corrected(line: Line, correction: RecordedEvent) -> Line:

@@ -9,9 +9,10 @@ are what the views need of them. docs/formats/view.md says what is stored.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cached_property, reduce
+from types import UnionType
 from typing import (
     Annotated,
     Any,
@@ -22,13 +23,14 @@ from typing import (
     Protocol,
     Self,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
 )
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, PlainSerializer, TypeAdapter
 
 from domain.event import ERASED, Erased, Event, History, RecordedEvent, Stream
 from domain.topics import may_amend
@@ -51,7 +53,7 @@ _SQL: Mapping[Any, str] = {
 }
 """What may stand in the clear, and as what. Text and plain integers are not in it on purpose."""
 
-_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID, datetime})
+_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID, datetime, date})
 """Types whose values are stored as what they are."""
 
 T = TypeVar("T")
@@ -72,9 +74,12 @@ class Ref(NamedTuple):
         return cls(entry.position, entry.version, entry.key_id, entry.amended_at)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Cell(Generic[T_co]):
-    """A value, and the entry that established it. Erased: the key of that entry is destroyed."""
+    """A value, and the entry that established it. Erased: the key of that entry is destroyed.
+
+    Nobody assigns to one. It is not frozen because a million are made at a time, and twice as fast.
+    """
 
     value: T_co | Erased
     ref: Ref
@@ -93,13 +98,19 @@ def cell(entry: RecordedEvent, value: T) -> Cell[T]:
 class Cells:
     """Makes the cells of one entry: `here = Cells(entry)`, then `here(value)`."""
 
-    __slots__ = ("_ref",)
+    __slots__ = ("_event", "_ref")
 
     def __init__(self, entry: RecordedEvent) -> None:
         self._ref = Ref.to(entry)
+        self._event = entry.event
 
     def __call__(self, value: T) -> Cell[T]:
         return Cell(value, self._ref)
+
+    def told(self, read: Callable[[Event], T]) -> Cell[T]:
+        """What the entry's content tells, erased or not."""
+        event = self._event
+        return Cell(ERASED if isinstance(event, Erased) else read(event), self._ref)
 
 
 def erased(entry: RecordedEvent) -> Cell[Never]:
@@ -109,9 +120,7 @@ def erased(entry: RecordedEvent) -> Cell[Never]:
 
 def told(entry: RecordedEvent, read: Callable[[Event], T]) -> Cell[T]:
     """What the entry's content tells, erased or not."""
-    if isinstance(entry.event, Erased):
-        return erased(entry)
-    return cell(entry, read(entry.event))
+    return Cells(entry).told(read)
 
 
 def occurred(entry: RecordedEvent) -> Cell[datetime]:
@@ -189,6 +198,20 @@ def _cell_in(hint: Any) -> Any:
     """`Cell[…]` out of `Cell[…]`, `Cell[…] | None` or `tuple[Cell[…], ...]`."""
     (of_cell,) = (part for part in (hint, *get_args(hint)) if get_origin(part) is Cell)
     return of_cell
+
+
+Writing = Callable[[Any], object]
+"""How a value of one type is written."""
+
+
+def _stays_as_it_is(kind: Any) -> bool:
+    """Whether values of that type are written as what they are, down to their parts."""
+    if get_origin(kind) is Annotated:
+        base, *more = get_args(kind)
+        return not any(isinstance(each, PlainSerializer) for each in more) and _stays_as_it_is(base)
+    if get_origin(kind) in (tuple, dict, Union, UnionType):
+        return all(part is ... or _stays_as_it_is(part) for part in get_args(kind))
+    return kind in _AS_THEY_ARE or (isinstance(kind, type) and issubclass(kind, StrEnum))
 
 
 def _for_column(value: object) -> object:
@@ -275,32 +298,59 @@ class View(ABC, Generic[S, R]):
         """How each field's values are written and read again."""
         return {name: TypeAdapter(value) for name, value in self._values.items()}
 
+    @cached_property
+    def _fields(self) -> Sequence[tuple[str, bool, bool, "Writing | None"]]:
+        """Each field: whether it is in the clear, whether it holds several, how it is written."""
+        return [
+            (name, name in self.clear, name in self._several, self._writing(name, value))
+            for name, value in self._values.items()
+        ]
+
+    def _writing(self, name: str, value: Any) -> "Writing | None":
+        """How values of that type are written; None: as they are."""
+        if name in self.clear:
+            return None if value in _SQL and get_origin(value) is not tuple else _for_column
+        return None if _stays_as_it_is(value) else self._adapters[name].dump_python
+
     def taken_apart(self, row: R) -> PlainRow:
         """The row as a table keeps it."""
         columns: dict[str, object] = dict.fromkeys(self.clear)
         cited: dict[tuple[Ref, bool], list[str]] = {}
         groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]] = {}
-        for name, content in row.cells():
-            ref = content.ref
-            if isinstance(content.value, Erased):
+        ref = None
+        for name, clear, writing, content in self._parts(row):
+            value = content.value
+            if content.ref is not ref:  # most of a row is of one entry
+                ref = content.ref
+                position, version, key_id, amended_at = ref
+                named = cited.setdefault((ref, False), [])
+                cells = groups.setdefault(key_id, {})
+            if isinstance(value, Erased):
                 cited.setdefault((ref, True), []).append(name)
                 continue
-            value = self._dumped(name, content.value)
-            if name in columns:
-                cited.setdefault((ref, False), []).append(name)
-                columns[name] = _for_column(value)
+            if writing is not None:
+                value = writing(value)
+            if clear:
+                named.append(name)
+                columns[name] = value
             else:
-                cells = groups.setdefault(ref.key_id, {})
-                cells[name] = (ref.position, ref.version, ref.amended_at, value)
-        ordered = sorted(cited.items(), key=lambda item: item[1])
+                cells[name] = (position, version, amended_at, value)
+        told = sorted((names, ref, gone) for (ref, gone), names in cited.items() if names)
         return PlainRow(
-            columns, tuple(Cited(ref, gone, tuple(n)) for (ref, gone), n in ordered), groups
+            columns,
+            tuple(Cited(ref, gone, tuple(names)) for names, ref, gone in told),
+            {key_id: cells for key_id, cells in groups.items() if cells},
         )
 
-    def _dumped(self, name: str, value: object) -> object:
-        if type(value) in _AS_THEY_ARE:
-            return value
-        return self._adapters[name.partition("/")[0]].dump_python(value)
+    def _parts(self, row: R) -> Iterator[tuple[str, bool, "Writing | None", Cell[Any]]]:
+        """The established cells as they are to be written; those of a tuple one by one."""
+        for name, clear, several, writing in self._fields:
+            content = getattr(row, name)
+            if several:
+                for at, part in enumerate(content):
+                    yield f"{name}/{at}", False, writing, part
+            elif content is not None:
+                yield name, clear, writing, content
 
     def put_together(self, stored: "StoredRow") -> R:
         """The row that a table kept.

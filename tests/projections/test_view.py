@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from domain.event import ERASED, Erased, Event, History, RecordedEvent, Stream
 from domain.relationship import RelationshipOpened
@@ -161,6 +162,50 @@ def test_a_row_comes_back_as_it_went(view: View[Any, Any], record: Record) -> No
     rows = view.of(history[0].stream, history) if history else {}
     for row in rows.values():
         assert view.put_together(Kept.of(view.taken_apart(row))) == row
+
+
+def by_its_types(view: View[Any, Any], row: Row) -> dict[str, object]:
+    """Every value of a row that is told, as pydantic writes what its field says that it holds."""
+    hints = get_type_hints(view.row, include_extras=True)
+
+    def written(name: str, value: object) -> object:
+        hint = hints[name.partition("/")[0]]
+        (of_cell,) = (part for part in (hint, *get_args(hint)) if get_origin(part) is Cell)
+        plain = TypeAdapter(get_args(of_cell)[0]).dump_python(value)
+        if name not in view.clear:
+            return plain
+        return list(plain) if isinstance(plain, tuple) else getattr(plain, "value", plain)
+
+    return {
+        name: written(name, cell.value)
+        for name, cell in row.cells()
+        if not isinstance(cell.value, Erased)
+    }
+
+
+@every_view
+@for_all(record=wild_records())
+def test_a_row_is_written_as_its_types_say(view: View[Any, Any], record: Record) -> None:
+    """Rule 6: what is stored as it is, is what pydantic would have written; its bytes are equal."""
+    history = history_of(record)
+    rows = view.of(history[0].stream, history) if history else {}
+    for row in rows.values():
+        apart = view.taken_apart(row)
+        groups = apart.groups.values()
+        sealed = {name: value for cells in groups for name, (*_, value) in cells.items()}
+        clear = {
+            name: apart.columns[name] for c in apart.cited if not c.erased for name in c.fields
+        }
+        slowly = by_its_types(view, row)
+        assert sealed | clear == slowly
+        assert canonical.encode(sealed | clear) == canonical.encode(slowly)
+        told = {name: cell.ref for name, cell in row.cells()}
+        assert all(told[name] == c.ref for c in apart.cited for name in c.fields)
+        assert all(
+            (told[name].key_id, *told[name][:2], told[name].amended_at) == (key_id, *cell[:3])
+            for key_id, cells in apart.groups.items()
+            for name, cell in cells.items()
+        )
 
 
 @every_view
