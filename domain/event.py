@@ -300,6 +300,8 @@ class History(Sequence[RecordedEvent]):
 
     def then(self, *entries: RecordedEvent) -> "History":
         """This history with further entries; what it was folded to is folded on, not anew."""
+        if not entries:
+            return self
         grown = History(self._entries + entries)
         # States never change, so both may hold them; an amendment reaches back behind them.
         if all(entry.amends() is None for entry in entries):

@@ -144,8 +144,8 @@ class ClinicLog:
         """The stream as of now: what is cached, and what came since."""
         generation = self._forget_erased()
         known = self._cache.get(stream) or History()
-        news = tuple(self._application.events.get(str(stream), gt=known.version))
-        history = History((*known, *news)) if news else known  # type: ignore[arg-type]
+        news: Iterator[Any] = self._application.events.get(str(stream), gt=known.version)
+        history = known.then(*news)
         self._cache.put(stream, history, generation)
         return history
 

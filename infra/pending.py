@@ -88,8 +88,7 @@ class Pending:
         history = growing.seen or growing.base
         news = growing.added[history.version - growing.base.version :]
         if news:
-            news_told = (self._recorded(at) for at in news)
-            history = growing.seen = History((*history, *news_told))
+            history = growing.seen = history.then(*map(self._recorded, news))
         return history
 
     def add(self, turn: Turn, index: int, body_mac: bytes, news: Sequence[New]) -> None:
@@ -114,7 +113,7 @@ class Pending:
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
         for stream, growing in self._growing.items():
             news = [self._recorded(at, self.entries[at].commitment) for at in growing.added]
-            self.histories[stream] = History((*growing.base, *news))
+            self.histories[stream] = growing.base.then(*news)
         self._growing, self._unsealed, self._before = {}, [], self.histories.__getitem__
 
     def _grown(self, stream: Stream) -> _Growing:
