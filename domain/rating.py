@@ -11,21 +11,31 @@ stays so, and flags every score.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from domain.clinic import Scope, Sha256, clinic_stream
 from domain.consent import Reliance, require_consent
 from domain.event import (
     Command,
+    Entries,
     EntryUnknown,
     Event,
+    Fold,
     Given,
     History,
     Line,
@@ -48,10 +58,13 @@ from domain.risk import RiskItemRaised, at_risk
 from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
 from domain.text_pack import TextPackAdopted, is_licensed
+from domain.told import ids
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 
-Items = Annotated[tuple[Item | None, ...], Field(min_length=1, max_length=500)]
+_MOST_ITEMS = 500
+
+Items = Annotated[tuple[Item | None, ...], Field(min_length=1, max_length=_MOST_ITEMS)]
 """Raw items in the instrument's scaled unit; None: not answered, which is never zero."""
 
 
@@ -71,7 +84,23 @@ Answer = Annotated[
 ]
 """An answer as people give it: a number in the instrument's own units, or a word of its scale."""
 
-Answers = Annotated[tuple[Answer, ...], Field(min_length=1, max_length=500)]
+# A Line whatever its order and grammar, as long as it is not empty.
+_FIGURES = re.compile(r"[-+.0-9]{1,200}")
+
+
+def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tuple[str | None, ...]:
+    """Answers all in figures, as on most forms, are what they should be: no look at each."""
+    if type(answers) is list and len(answers) <= _MOST_ITEMS and all(answers):
+        with suppress(TypeError):  # not all of them are text
+            if _FIGURES.fullmatch("".join(answers)):
+                return tuple(answers)
+    checked: tuple[str | None, ...] = one_by_one(answers)
+    return checked
+
+
+Answers = Annotated[
+    tuple[Answer, ...], Field(min_length=1, max_length=_MOST_ITEMS), WrapValidator(_all_at_once)
+]
 
 
 # --- What happened --------------------------------------------------------------------------
@@ -150,12 +179,29 @@ class CurrentRating:
         return score_of(self.entry)
 
 
-def ratings_of(history: History) -> dict[UUID, CurrentRating]:
+Place = tuple[UUID | None, str, Perspective, UUID]
+"""What is rated once: a session, on one instrument, from one perspective, by one rater."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ratings:
+    ids: frozenset[UUID]
+    """Of every rating there ever was: an id is used once."""
+    current: Mapping[UUID, CurrentRating]
+    places: Mapping[Place, UUID]
+    """Which of them is current there."""
+
+
+def ratings_of(history: History) -> Mapping[UUID, CurrentRating]:
     """The current ratings of a relationship by their id (rule 29).
 
     Where a superseding rating was entered in error, the one before it is current again, unless a
     further one stands in the place of both.
     """
+    return history.folded(_RATINGS).current
+
+
+def _ratings(history: History) -> _Ratings:
     first: dict[UUID, UUID] = {}
     for entry in history:
         if isinstance(entry.event, Superseding):
@@ -164,10 +210,36 @@ def ratings_of(history: History) -> dict[UUID, CurrentRating]:
     chains: dict[UUID, list[tuple[RecordedEvent, Rating]]] = {}
     for entry, rating in history.of(Rating):
         chains.setdefault(first.get(rating.rating, rating.rating), []).append((entry, rating))
-    return {
+    current = {
         rating.rating: CurrentRating(entry, rating, tuple(entry for entry, _ in earlier))
         for *earlier, (entry, rating) in chains.values()
     }
+    places: dict[Place, UUID] = {}
+    for id_, rated in current.items():
+        places.setdefault(_place(rated.rating), id_)
+    return _Ratings(history.folded(_IDS), current, places)
+
+
+def _further_ratings(before: _Ratings, news: Entries) -> _Ratings | None:
+    """With ratings that stand in nobody's place; None where they may."""
+    ids, current, places = before.ids, {**before.current}, {**before.places}
+    for entry in news:
+        rating = entry.event
+        assert isinstance(rating, Rating), "no other kind is a rating"
+        if isinstance(rating, Superseding) or rating.rating in ids:
+            return None
+        ids |= {rating.rating}
+        current[rating.rating] = CurrentRating(entry, rating)
+        places.setdefault(_place(rating), rating.rating)
+    return _Ratings(ids, current, places)
+
+
+def _place(rating: Rating) -> Place:
+    return rating.session, rating.instrument, rating.perspective, rating.rater
+
+
+_IDS = ids("rating", Rating, ever=True)
+_RATINGS = Fold(_ratings, Rating, then=_further_ratings)
 
 
 def score_of(entry: RecordedEvent) -> Score | None:
@@ -351,7 +423,8 @@ class Rate(Command):
 
     def _require_free(self, given: Given, history: History, instrument: str) -> None:
         """An id that was never used, a session that was held, and no other rating of it."""
-        if any(isinstance(e.event, Rating) and e.event.rating == self.rating for e in history):
+        ratings = history.folded(_RATINGS)
+        if self.rating in ratings.ids:
             raise RatingExists(rating=self.rating)
         if self.session is None:
             return
@@ -364,11 +437,9 @@ class Rate(Command):
             raise RatedBeforeSession(session=self.session)
         if self.perspective in _FROM_WITHIN and self.rater not in session.present:
             raise RaterNotPresent(rater=self.rater, session=self.session)
-        place = (self.session, instrument, self.perspective, self.rater)
-        for id_, current in ratings_of(history).items():
-            other = current.rating
-            if place == (other.session, other.instrument, other.perspective, other.rater):
-                raise RatedAlready(rating=id_)
+        other = ratings.places.get((self.session, instrument, self.perspective, self.rater))
+        if other is not None:
+            raise RatedAlready(rating=other)
 
 
 class SupersedeRating(Command):
@@ -392,12 +463,12 @@ class SupersedeRating(Command):
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
         relationship_of(history)
-        recorded = {e.event.rating for e in history if isinstance(e.event, Rating)}
-        if self.superseded not in recorded:
+        ratings = history.folded(_RATINGS)
+        if self.superseded not in ratings.ids:
             raise EntryUnknown(what="rating")
-        if self.rating in recorded:
+        if self.rating in ratings.ids:
             raise RatingExists(rating=self.rating)
-        current = ratings_of(history).get(self.superseded)
+        current = ratings.current.get(self.superseded)
         if current is None:
             raise NotTheCurrentRating(rating=self.superseded)
         old = current.rating
