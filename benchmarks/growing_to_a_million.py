@@ -1,0 +1,68 @@
+"""The same work on logs of ten thousand, a hundred thousand and a million entries.
+
+At each size: appends by one and by 32 callers, a dossier of 300 entries as of a time, `rapport
+rebuild` of all views and `rapport verify`, with the memory that they hold. Sizes up to `--entries`.
+"""
+
+from collections.abc import Mapping
+
+from benchmarks.appending_beside_plain_inserts import ours
+from benchmarks.dossiers_as_of_a_time import in_python, over_http, told_in_time
+from benchmarks.harness import Contender, Effort, Measured, asked, keep, timed
+from benchmarks.invented import InventedClinic
+from benchmarks.places import Place, place
+from benchmarks.rebuilding_beside_the_live_views import build, rebuilt
+
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+
+Runs = dict[str, dict[str, list[Measured]]]
+"""Title → size → what was measured."""
+
+
+def main(effort: Effort) -> None:
+    """Prints what grows and what does not; the first size stands for ours in the ratios."""
+    runs: Runs = {}
+    with place() as at:
+        clinic = InventedClinic()
+        case = told_in_time(at, clinic)
+        for size in (size for size in SIZES if size <= effort.entries):
+            label = f"{size:,} entries"
+            filled(at, clinic, size, runs, label)
+            with over_http(at, case) as http:
+                work: Mapping[str, tuple[Contender, int]] = {
+                    "growth: append, 1 caller": (ours(at), 1),
+                    "growth: append, 32 callers": (ours(at), 32),
+                    "growth: dossier from the database": (in_python(at, case, cold=True), 1),
+                    "growth: dossier over HTTP": (http, 1),
+                }
+                for title, (contender, callers) in work.items():
+                    found = [contender(callers, effort.seconds) for _ in range(effort.rounds)]
+                    runs.setdefault(title, {})[label] = found
+            before = at.service.log.head_size()
+            verified = at.watched("verify").measured(before)
+            runs.setdefault("growth: verify", {})[label] = [verified]
+            print(f"{label}: {_said(runs, label)}", flush=True)
+        for title, by_size in runs.items():
+            print(f"\n{title}")
+            keep(title, by_size, at)
+        at.require_sound()
+
+
+def filled(at: Place, clinic: InventedClinic, size: int, runs: Runs, label: str) -> None:
+    """The log brought to that size, and its views to the log's end and rebuilt."""
+    before = at.service.log.head_size()
+    fill = timed(lambda: clinic.fill(at.records, size - before))
+    runs.setdefault("growth: fill", {})[label] = [fill]
+    build(at)
+    runs.setdefault("growth: rebuild", {})[label] = [rebuilt(at)]
+
+
+def _said(runs: Runs, label: str) -> str:
+    rates = {
+        title.removeprefix("growth: "): by_size[label][0].rate for title, by_size in runs.items()
+    }
+    return ", ".join(f"{title} {rate:,.0f}/s" for title, rate in rates.items())
+
+
+if __name__ == "__main__":
+    main(asked(Effort(rounds=3, seconds=5, entries=1_000_000)))
