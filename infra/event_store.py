@@ -48,7 +48,7 @@ from infra.recorder import (
     LostRace,
     StoreUnavailable,
 )
-from infra.scanned import scanned
+from infra.scanned import Scans
 from infra.sealing import Sealer
 from infra.turns import HandOver, Turn, Turns
 
@@ -117,6 +117,7 @@ class ClinicLog:
         self._mapper = self._application.mapper
         self._keyring = keyring
         self._sealer = Sealer()
+        self._scans = Scans(clinic, keyring)
         self._clock = clock
         self._turns = Turns(self._write, _COMMANDS_PER_BATCH)
         self._committing = Lock()
@@ -158,15 +159,14 @@ class ClinicLog:
     def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """The same for views: opened when asked, Unreadable where `read_log` would fail at all."""
         self._forget_erased()
-        entries = self._recorder.scan_positions(after, limit)
-        return [scanned(entry, self._mapper.content) for entry in entries]
+        return self._scans.entries(self._recorder.scan_positions(after, limit))
 
     def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
         """Whole streams for views, in the same way; in the order of `streams`."""
         self._forget_erased()
         found: dict[str, list[RecordedEvent]] = {str(stream): [] for stream in streams}
-        for entry in self._recorder.scan_streams(list(found)):
-            found[entry.envelope.stream].append(scanned(entry, self._mapper.content))
+        for entry in self._scans.entries(self._recorder.scan_streams(list(found))):
+            found[str(entry.stream)].append(entry)
         return [History(entries) for entries in found.values()]
 
     def disclosed(self, stream: Stream) -> list[Disclosed]:
@@ -180,6 +180,15 @@ class ClinicLog:
     def streams(self, category: str) -> Iterator[Stream]:
         """Every stream of a category, by name."""
         return map(Stream.parse, self._recorder.stream_names(category))
+
+    def sized_streams(self, category: str) -> Iterator[tuple[Stream, int]]:
+        """The same, each with the number of its entries."""
+        for name, entries in self._recorder.stream_sizes(category):
+            yield Stream.parse(name), entries
+
+    def streams_since(self, category: str, position: int) -> list[Stream]:
+        """Those of the category that have entries past a position, by name."""
+        return [Stream.parse(name) for name in self._recorder.streams_since(category, position)]
 
     def head(self) -> Head:
         """The head as committed."""
@@ -500,6 +509,7 @@ class ClinicLog:
         self._complete = {}
         self._cache.clear(_NO_GENERATION)
         self._mapper.forget()
+        self._scans.forget()
         self._sealer.forget()
 
     def _forget_erased(self) -> int:
@@ -509,6 +519,7 @@ class ClinicLog:
             self._complete = {}
             self._cache.clear(generation)
             self._mapper.forget()
+            self._scans.forget()
         return generation
 
 

@@ -16,7 +16,7 @@ from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
-from infra.keyring import Keyring, KeyringError, KeyUnknown
+from infra.keyring import Keyring
 from infra.sealing import Envelope, Sealed, Sealer, Written, entry_aad
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
@@ -97,18 +97,6 @@ class EntryMapper(Mapper[str]):
         commitment = stored_event.commitment.hex()
         return recorded(stored_event.envelope, self._open(stored_event), commitment)
 
-    def content(self, entry: SealedEntry) -> Event | Erased:
-        """What the entry holds, for views; Unreadable for whatever is wrong with this one entry."""
-        try:
-            content: Event | Erased = self._open(entry)
-        except KeyringError as error:
-            if isinstance(error, KeyUnknown):
-                raise topics.Unreadable(type(error).__name__) from error
-            raise  # the ring does not answer: that says nothing about the entry
-        except Exception as error:
-            raise topics.Unreadable(type(error).__name__) from error
-        return content
-
     def disclosed(self, stored_event: StoredEvent) -> Disclosed:
         """The entry with what proves it to others; without content where its key was destroyed."""
         assert isinstance(stored_event, SealedEntry)
@@ -122,8 +110,7 @@ class EntryMapper(Mapper[str]):
         opened = self._salted(entry)
         if opened is None:
             return ERASED
-        content = canonical.decode(opened[1])
-        return topics.read(entry.envelope.topic, entry.envelope.schema_version, content)
+        return event_of(entry.envelope.topic, entry.envelope.schema_version, opened[1])
 
     def _salted(self, entry: SealedEntry) -> tuple[bytes, bytes] | None:
         """Salt and content; None where the key was destroyed."""
@@ -194,6 +181,11 @@ def stream_named(name: str) -> Stream:
 def stream_name(stream: Stream) -> str:
     """The name of the stream, as the table spells it."""
     return str(stream)
+
+
+def event_of(topic: str, schema_version: int, content: bytes) -> Event:
+    """The event that stored content tells of; raises as `canonical.decode` and `topics.read` do."""
+    return topics.read(topic, schema_version, canonical.decode(content))
 
 
 def content_of(event: Event) -> dict[str, Any]:

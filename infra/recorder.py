@@ -6,7 +6,7 @@ means that somebody else was first, and nothing was written.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -162,6 +162,10 @@ def _with_option(conninfo: str, setting: str) -> str:
     return make_conninfo(conninfo, options=f"{options} -c {setting}".strip())
 
 
+ScannedRow = tuple[Any, ...]
+"""An entry without its leaf, by the columns of `_SCANNED`: what `infra/scanned.py` reads."""
+
+
 class EntryRecorder(PostgresApplicationRecorder):
     """Inserts and selects entries of one clinic."""
 
@@ -217,24 +221,26 @@ class EntryRecorder(PostgresApplicationRecorder):
             (self.datastore.clinic, after, limit),
         )
 
-    def scan_positions(self, after: int, limit: int) -> Sequence[SealedEntry]:
-        """The same as `select_positions`; a broken row is among them, to be found not to open."""
-        return self._select(
+    def scan_positions(self, after: int, limit: int) -> list[ScannedRow]:
+        """Up to `limit` entries past position `after`, in order, as views read them."""
+        return self._scan(
             "clinic = %s AND position > %s ORDER BY position LIMIT %s",
             (self.datastore.clinic, after, limit),
-            _entry_or_broken,
         )
 
-    def scan_streams(self, streams: Sequence[str]) -> Sequence[SealedEntry]:
-        """All entries of these streams, each stream's by version; broken rows as above."""
-        return self._select(
+    def scan_streams(self, streams: Sequence[str]) -> list[ScannedRow]:
+        """All entries of these streams, each stream's by version, as views read them."""
+        return self._scan(
             "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
             (self.datastore.clinic, list(streams)),
-            _entry_or_broken,
         )
 
     def stream_names(self, category: str) -> Iterator[str]:
         """The names of the category's streams, in order, a page at a time."""
+        return (name for name, _ in self.stream_sizes(category))
+
+    def stream_sizes(self, category: str) -> Iterator[tuple[str, int]]:
+        """The same, each with its last version: how many entries it has."""
         last = f"{category}-"
         while True:
             with self.datastore.get_connection() as conn:
@@ -242,8 +248,14 @@ class EntryRecorder(PostgresApplicationRecorder):
                 rows = conn.execute(_STREAMS, page).fetchall()
             if not rows:
                 return
-            yield from (row["stream"] for row in rows)
+            yield from ((row["stream"], row["version"]) for row in rows)
             last = rows[-1]["stream"]
+
+    def streams_since(self, category: str, position: int) -> list[str]:
+        """The names of the category's streams with entries past that position."""
+        with self.datastore.get_connection() as conn:
+            bounds = (self.datastore.clinic, position, f"{category}-")
+            return [row["stream"] for row in conn.execute(_SINCE, bounds)]
 
     def command_rows(self, command_ids: Sequence[UUID]) -> dict[UUID, DictRow]:
         """Those of the commands that are in the record, with the root they were receipted with."""
@@ -255,16 +267,18 @@ class EntryRecorder(PostgresApplicationRecorder):
         """The entries of one command."""
         return self.select_positions(first_position - 1, entries)
 
-    def _select(
-        self,
-        where: str,
-        parameters: tuple[Any, ...],
-        made: Callable[[DictRow], SealedEntry] | None = None,
-    ) -> list[SealedEntry]:
+    def _select(self, where: str, parameters: tuple[Any, ...]) -> list[SealedEntry]:
         query = f"SELECT {COLUMNS} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
         with self.datastore.get_connection() as conn:
-            rows = conn.execute(query, parameters, prepare=True)
-            return list(map(made or entry_of, rows))
+            return [entry_of(row) for row in conn.execute(query, parameters, prepare=True)]
+
+    def _scan(self, where: str, parameters: tuple[Any, ...]) -> list[ScannedRow]:
+        query = f"SELECT {_SCANNED} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
+        with (
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row, binary=True) as cursor,
+        ):
+            return cursor.execute(query, parameters, prepare=True).fetchall()
 
 
 def leaf_hashes(conn: Connection[Any], clinic: UUID, start: int, end: int) -> list[bytes]:
@@ -317,19 +331,19 @@ def entry_of(row: DictRow) -> SealedEntry:
     )
 
 
-def _entry_or_broken(row: DictRow) -> SealedEntry:
-    """The row as a sealed entry; with an offset that is none, as one that never opens."""
-    try:
-        return entry_of(row)
-    except canonical.CanonicalError:
-        return entry_of({**row, "occurred_offset": "+00:00", "commitment": b""})
-
-
 def _cap(bound: int | None) -> int:
     return 2**53 if bound is None else bound
 
 
 COLUMNS = ", ".join(ENTRY_COLUMNS)
+
+# Without the leaf, which no view needs. Ids that come again and again are read as text: seals are
+# bound to it, and one id is then made of it once.
+_SCANNED = (
+    "position, stream, version, topic, schema_version, occurred_at, occurred_offset, recorded_at, "
+    "actor::text, on_behalf_of::text, source, command_id, command_index, key_id::text, "
+    "commitment, ciphertext"
+)
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 
@@ -339,8 +353,13 @@ ORDER BY position
 """
 
 _STREAMS = """
+SELECT stream, max(version) AS version FROM rapport.entries
+WHERE clinic = %s AND stream > %s AND stream < %s GROUP BY stream ORDER BY stream LIMIT 1000
+"""
+
+_SINCE = """
 SELECT DISTINCT stream FROM rapport.entries
-WHERE clinic = %s AND stream > %s AND stream < %s ORDER BY stream LIMIT 1000
+WHERE clinic = %s AND position > %s AND starts_with(stream, %s) ORDER BY stream
 """
 
 _COMMANDS = """

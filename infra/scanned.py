@@ -4,67 +4,139 @@ A view opens what it needs and passes over the rest; what cannot be read parks o
 views that need it, and stops nothing. Whoever decides over a record reads it whole instead.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
-from infra.mapper import SealedEntry, stream_named
+from domain.topics import Unreadable
+from infra.canonical import CanonicalError, parse_time
+from infra.keyring import Keyring, KeyringError, KeyUnknown
+from infra.mapper import event_of, stream_named
+from infra.recorder import ScannedRow
+from infra.sealing import Envelope, SealBroken, Sealed, Sealer, entry_aad
 
 _NOWHERE = Stream("", UUID(int=0))
+
+
+class Scans:
+    """Makes entries of rows, and opens them with ciphers that it keeps ready."""
+
+    def __init__(self, clinic: UUID, keyring: Keyring) -> None:
+        self._clinic = clinic
+        self._keyring = keyring
+        self._sealer = Sealer()
+
+    def forget(self) -> None:
+        """Drops every cipher kept ready; called when a key was destroyed."""
+        self._sealer.forget()
+
+    def entries(self, rows: Iterable[ScannedRow]) -> list[RecordedEvent]:
+        """The entries; a column that was changed into what no entry holds reads as harmless.
+
+        The seal is bound to what is stored, so that such an entry is Unreadable.
+        """
+        return [self._entry(row) for row in rows]
+
+    def _entry(self, row: ScannedRow) -> RecordedEvent:
+        (
+            position, stream, version, topic, schema_version, occurred_at, offset, recorded_at,
+            actor, on_behalf_of, source, command_id, command_index, key_id, commitment, _,
+        ) = row  # fmt: skip
+        entry = _Scanned(
+            self._clinic,
+            position,
+            _stream(stream),
+            version,
+            topic,
+            schema_version,
+            _told_in(occurred_at, _zone(offset)),
+            recorded_at,
+            _id(actor),
+            None if on_behalf_of is None else _id(on_behalf_of),
+            _SOURCES.get(source, Source.SYSTEM),
+            command_id,
+            command_index,
+            _id(key_id),
+            ERASED,
+            commitment.hex(),
+        )
+        _DEL_EVENT(entry, "event")
+        _SET(entry, "_sealed", (self, row))
+        return entry
+
+    def content(self, row: ScannedRow) -> Event | Erased:
+        """What the entry holds; Unreadable for whatever is wrong with this one entry."""
+        try:
+            return self._opened(row)
+        except KeyringError as error:
+            if isinstance(error, KeyUnknown):
+                raise Unreadable(type(error).__name__) from error
+            raise  # the ring does not answer: that says nothing about the entry
+        except Exception as error:
+            raise Unreadable(type(error).__name__) from error
+
+    def _opened(self, row: ScannedRow) -> Event | Erased:
+        (
+            _, stream, version, topic, schema_version, occurred_at, offset, _,
+            actor, on_behalf_of, source, command_id, command_index, key_id, commitment, ciphertext,
+        ) = row  # fmt: skip
+        key, zone = self._keyring.get(self._clinic, _id(key_id)), _zone(offset)
+        if key is None:
+            return ERASED
+        if zone is None:
+            raise SealBroken("not_authentic")
+        at = occurred_at.astimezone(zone)
+        envelope = Envelope(
+            self._clinic, stream, version, topic, schema_version, at, actor, on_behalf_of,
+            source, command_id, command_index, key_id,
+        )  # fmt: skip
+        content = self._sealer.open_entry(key, entry_aad(envelope), Sealed(ciphertext, commitment))
+        return event_of(topic, schema_version, content)
 
 
 class _Scanned(RecordedEvent):
     """An entry whose content is opened when it is first asked for, and kept from then on."""
 
-    __slots__ = ("_opening",)
+    __slots__ = ("_sealed",)
 
     def __getattr__(self, name: str) -> Any:
         # Python asks here for what has no value: the content, until it was opened once.
         if name != "event":
             raise AttributeError(name)
-        event = self._opening()
+        scans, row = self._sealed
+        event = scans.content(row)
         object.__setattr__(self, "event", event)
-        object.__delattr__(self, "_opening")  # nor is the ciphertext kept
+        object.__delattr__(self, "_sealed")  # nor is the ciphertext kept
         return event
 
 
-def scanned(entry: SealedEntry, content: Callable[[SealedEntry], Event | Erased]) -> RecordedEvent:
-    """The entry, its content to be opened by `content`, which may raise Unreadable.
+def _told_in(moment: datetime, zone: tzinfo | None) -> datetime:
+    try:
+        return moment.astimezone(zone or UTC)
+    except OverflowError:  # where no entry is: at an end of the calendar
+        return moment
 
-    Columns that were changed into what no entry holds read as something harmless: a seal is bound
-    to what is stored, so that such an entry does not open.
-    """
-    envelope = entry.envelope
-    assert envelope.position is not None, "it was stored"
-    assert envelope.recorded_at is not None
-    found = _Scanned(
-        clinic=envelope.clinic,
-        position=envelope.position,
-        stream=_stream(envelope.stream),
-        version=envelope.stream_version,
-        topic=envelope.topic,
-        schema_version=envelope.schema_version,
-        occurred_at=envelope.occurred_at,
-        recorded_at=envelope.recorded_at,
-        actor=envelope.actor,
-        on_behalf_of=envelope.on_behalf_of,
-        source=_SOURCES.get(envelope.source, Source.SYSTEM),
-        command_id=envelope.command_id,
-        command_index=envelope.command_index,
-        key_id=envelope.key_id,
-        event=ERASED,
-        commitment=entry.commitment.hex(),
-    )
-    object.__delattr__(found, "event")
-    object.__setattr__(found, "_opening", partial(content, entry))
-    return found
 
+_SET, _DEL_EVENT = object.__setattr__, object.__delattr__
 
 _SOURCES = {source.value: source for source in Source}
 
+_id = lru_cache(65_536)(UUID)
 
+
+@lru_cache(1024)
+def _zone(offset: str) -> tzinfo | None:
+    """The zone of an offset as it is stored; None where no entry has such an offset."""
+    try:
+        return parse_time("2000-01-01T00:00:00.000000Z", offset).tzinfo
+    except CanonicalError:
+        return None
+
+
+@lru_cache(65_536)
 def _stream(name: str) -> Stream:
     """The stream of that name; where it names none, one that no view folds."""
     try:

@@ -48,6 +48,7 @@ def altered(server: EmbeddedPostgres, clinic: Clinic, position: int, column: str
         ("ciphertext", "\\x00", "SealBroken"),
         ("commitment", "\\x" + "00" * 32, "SealBroken"),
         ("occurred_offset", "+99:99", "SealBroken"),
+        ("occurred_at", "9999-12-31 23:59:59+00", "SealBroken"),
         ("source", "nowhere", "SealBroken"),
         ("key_id", str(UUID(int=7)), "KeyUnknown"),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import UTC
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -15,9 +16,8 @@ from domain.relationship import RelationshipOpened
 from domain.task import TaskRetired
 from domain.topics import Unreadable
 from infra import canonical
-from infra.mapper import SealedEntry
-from infra.scanned import scanned
-from infra.sealing import Envelope
+from infra.recorder import ScannedRow
+from infra.scanned import Scans
 from projections.dossier import VIEWS, dossier
 from projections.folding import Change, Folds
 from projections.timeline import Line, State, Timeline
@@ -311,35 +311,41 @@ def test_a_parked_stream_gets_another_chance() -> None:
     assert change.written == plain(Timeline(), history)
 
 
-def scanned_as(entry: RecordedEvent, code: str | None) -> RecordedEvent:
-    """The entry as views read it; with a code, one that cannot be read."""
-    envelope = Envelope(
-        entry.clinic,
-        str(entry.stream),
-        entry.version,
-        entry.topic,
-        entry.schema_version,
-        entry.occurred_at,
-        entry.actor,
-        entry.on_behalf_of,
-        entry.source.value,
-        entry.command_id,
-        entry.command_index,
-        entry.key_id,
-        entry.position,
-        entry.recorded_at,
-    )
-    name, commitment = str(entry.stream), bytes.fromhex(entry.commitment)
-    sealed = SealedEntry(
-        name, entry.version, entry.topic, b"", entry.position, envelope, commitment, b""
-    )
+class ReadAs(Scans):
+    """One entry as views read it; with a code, one that cannot be read."""
 
-    def content(_: SealedEntry) -> Event | Erased:
-        if code is not None:
-            raise Unreadable(code)
-        return entry.event
+    def __init__(self, entry: RecordedEvent, code: str | None) -> None:
+        self._clinic = entry.clinic
+        self._found, self._code = entry, code
 
-    return scanned(sealed, content)
+    def content(self, row: ScannedRow) -> Event | Erased:
+        if self._code is not None:
+            raise Unreadable(self._code)
+        return self._found.event
+
+    def entry(self) -> RecordedEvent:
+        found = self._found
+        behalf = found.on_behalf_of
+        row = (
+            found.position,
+            str(found.stream),
+            found.version,
+            found.topic,
+            found.schema_version,
+            found.occurred_at.astimezone(UTC),
+            canonical.offset_text(found.occurred_at),
+            found.recorded_at,
+            str(found.actor),
+            None if behalf is None else str(behalf),
+            found.source.value,
+            found.command_id,
+            found.command_index,
+            str(found.key_id),
+            bytes.fromhex(found.commitment),
+            b"",
+        )
+        (entry,) = self.entries([row])
+        return entry
 
 
 @every_view
@@ -353,7 +359,7 @@ def test_what_cannot_be_read_is_parked_where_it_is_needed(
     if not history:
         return
     broken = data.draw(st.sampled_from(list(history)))
-    scan = [scanned_as(e, "SealBroken" if e is broken else None) for e in history]
+    scan = [ReadAs(e, "SealBroken" if e is broken else None).entry() for e in history]
     change = Folds(view).refold(STREAM, History(scan))
     if view.needs(broken.topic):
         assert change == Change(STREAM, True, {}, parked=(broken.position, "SealBroken"))
