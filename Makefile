@@ -36,8 +36,11 @@ format: $(VENV)/.installed-dev ## Let ruff format and repair what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-dev ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed-dev ## Run the short benchmarks (five minutes), renew docs/performance.md
+	$(BIN)/python -m benchmarks --write
+
+bench-full: $(VENV)/.installed-dev ## Run the growth curves and the logs of a million entries
+	$(BIN)/python -m benchmarks --full --write
 
 docs: $(VENV)/.installed-dev ## Generate docs/reference from the code
 	$(BIN)/python -m api.reference
@@ -120,4 +123,4 @@ postgresql: ## Find a second PostgreSQL for the tests; on Debian install it when
 			apt-get -qq install --yes --no-install-recommends postgresql >/dev/null' || true; \
 	fi
 
-.PHONY: help install run test lint types imports format bench docs verifier lock clean chromium postgresql
+.PHONY: help install run test lint types imports format bench bench-full docs verifier lock clean chromium postgresql

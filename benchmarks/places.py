@@ -129,7 +129,8 @@ class Place:
                 time.sleep(0.05)
             process.returncode = os.waitstatus_to_exitcode(ended[1])
             took, usage = time.perf_counter() - began, ended[2]
-            said.seek(0), failed.seek(0)
+            said.seek(0)
+            failed.seek(0)
             if process.returncode:
                 raise Unsound(f"rapport {arguments[0]}: {failed.read()[-2000:]}")
             answer = json.loads(said.read())

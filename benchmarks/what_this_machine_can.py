@@ -89,7 +89,8 @@ def handed_over() -> Iterator[Contender]:
     finally:
         near.shutdown(socket.SHUT_RDWR)
         thread.join()
-        near.close(), far.close()
+        near.close()
+        far.close()
 
 
 def main(effort: Effort) -> None:
