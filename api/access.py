@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
-from api.problems import Fault
+from api.problems import Fault, NotAuthenticated
 from domain.access import Basis, Role, break_in_force
 from domain.amendment import amendments_of
 from domain.clinic import Scope, clinic_stream
@@ -20,6 +20,7 @@ from domain.event import Command, History, Refusal, Stream
 from domain.rating import Rating
 from domain.relationship import Part, relationship_of, relationship_stream
 from domain.restriction import Use, binding, covered
+from domain.role import last_revoked, role_stream, roles_of
 
 
 class Principal(Protocol):
@@ -31,6 +32,13 @@ class Principal(Protocol):
     def role(self) -> Role: ...
     @property
     def purpose(self) -> str: ...
+
+
+class Bearer(Principal, Protocol):
+    """Somebody who has shown it by a token."""
+
+    @property
+    def issued_at(self) -> datetime: ...
 
 
 class Reach(StrEnum):
@@ -64,18 +72,18 @@ Voice = Callable[[Command, History], UUID | None]
 """The person whose words a command carries, given the stream that it is about; None: nobody's."""
 
 
-def _named(field: str) -> Voice:
-    """The person whom the command names in that field."""
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The person whom the command names in that field; nobody without one."""
 
-    def voice(command: Command, history: History) -> UUID | None:
-        person: UUID | None = getattr(command, field)
+    field: str | None
+
+    def __call__(self, command: Command, history: History | None = None) -> UUID | None:
+        person: UUID | None = None if self.field is None else getattr(command, self.field)
         return person
 
-    return voice
 
-
-def _nobody(command: Command, history: History) -> UUID | None:
-    return None
+_named, _nobody = _Named, _Named(None)
 
 
 def _who_takes_back(command: Command, history: History) -> UUID | None:
@@ -465,6 +473,36 @@ def require_command(
     if who.role not in SPEAK_FOR_OTHERS:
         raise NotInTheirPlace(person=voice)
     return voice
+
+
+def spoken_for(
+    command: Command,
+    who: Principal,
+    about: Stream,
+    history: Callable[[Stream], History],
+    now: datetime,
+) -> UUID | None:
+    """What `require_command` answers with, told without the record where the command names whose
+    words it carries. Then nothing is judged yet, and nothing raised but NotAdmitted."""
+    voice = DOORS[command.name].voice
+    if not isinstance(voice, _Named):
+        return require_command(command, who, about, history, now)
+    admit(command.name, who)
+    person = voice(command)
+    return None if person == who.person else person
+
+
+def holds_role(who: Bearer, history: Callable[[Stream], History]) -> bool:
+    """Whether the role that the token carries is granted, and was since the token was issued."""
+    roles = history(role_stream(who.person))
+    lost = last_revoked(roles, who.role)
+    return who.role in roles_of(roles) and (lost is None or lost < who.issued_at)
+
+
+def require_role(who: Bearer, history: Callable[[Stream], History]) -> None:
+    """NotAuthenticated unless the role that the token carries is still held."""
+    if not holds_role(who, history):
+        raise NotAuthenticated
 
 
 def require_authored(reach: Reach, who: Principal, author: UUID) -> None:

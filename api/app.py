@@ -21,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import composition, pages, problems
 from api.access import DOORS
 from api.composition import Service
-from api.doors import Entrance
+from api.doors import Entrance, Tray, recorded
 from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
 from api.routes import ROUTERS
+from api.routes.command import STRAIGHT
+from api.routes.straight import Straight
 
 _log = logging.getLogger("rapport.http")
 
@@ -55,11 +57,14 @@ def create_app(service: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.house = composition.house(service)
+    app.state.tray = Tray(recorded)
     app.state.error_page = pages.error_page
+    app.add_middleware(Straight, routes=STRAIGHT)
     app.add_middleware(Surroundings)
     problems.install(app, composition.UNAVAILABLE, composition.DAMAGED)
     for router in ROUTERS:
-        app.include_router(router)
+        # Each states its own prefix and tags. Included, it would be looked through twice.
+        app.router.routes.extend(router.routes)
     app.include_router(pages.router)
     require_doors(app)
     app.openapi = lambda: contract(app)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from api.access import holds_role
 from api.doors import Check, Commitment, House, LogStatus, Patience, Persona
 from domain.erasure import destroyed_keys
 from domain.event import Source
@@ -29,7 +30,6 @@ from domain.role import (
     RoleHeld,
     RoleNotHeld,
     is_revoked,
-    last_revoked,
     role_stream,
     roles_of,
 )
@@ -273,6 +273,8 @@ def house(service: Service) -> House:
         clock=service.clock,
         policy=service.log.policy,
         authenticate=lambda text: authenticated(service, text),
+        authenticate_all=service.tokens.authenticate_all,
+        unavailable=UNAVAILABLE,
         commit=committed,
         log_status=lambda: _log_status(service),
         readiness=lambda: _readiness(service),
@@ -296,10 +298,7 @@ def authenticated(service: Service, text: str) -> Principal | None:
         who = service.tokens.authenticate(text)
     except NotAuthentic:
         return None
-    history = service.log.history(role_stream(who.person))
-    lost = last_revoked(history, who.role)
-    holds = who.role in roles_of(history) and (lost is None or lost < who.issued_at)
-    return who if holds else None
+    return who if holds_role(who, service.log.history) else None
 
 
 def issue_token(

@@ -238,6 +238,16 @@ def of_refusal(request: Request, refusal: Refusal) -> Response:
     )
 
 
+def of(request: Request, error: Exception) -> Response:
+    """The answer to an exception that `install` knows; any other is raised again."""
+    for kind in type(error).__mro__:
+        handler: Callable[[Request, Exception], Response] | None
+        handler = request.app.exception_handlers.get(kind)
+        if handler is not None:
+            return handler(request, error)
+    raise error
+
+
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     """Validation errors without what was sent."""
     return [

@@ -3,7 +3,17 @@
 Two ways lead in: a `Desk` takes a command, a `Visit` shows a part of the record.
 """
 
-from api.doors.desk import Desk, HandsIn, ShowsReceipt
+from api.doors.desk import (
+    Blank,
+    Desk,
+    HandsIn,
+    LaysDown,
+    ShowsReceipt,
+    Slip,
+    lay_down,
+    recorded,
+    stated,
+)
 from api.doors.house import (
     SESSION_COOKIE,
     Admits,
@@ -18,8 +28,10 @@ from api.doors.house import (
     TheHouse,
     Who,
     house_of,
+    require_admitted,
     require_same_origin,
 )
+from api.doors.tray import Tray
 from api.doors.visit import (
     LONGEST_WAIT,
     WITHHELD,
@@ -40,6 +52,7 @@ __all__ = [
     "SESSION_COOKIE",
     "WITHHELD",
     "Admits",
+    "Blank",
     "Check",
     "Commitment",
     "Copies",
@@ -47,6 +60,7 @@ __all__ = [
     "Entrance",
     "HandsIn",
     "House",
+    "LaysDown",
     "Log",
     "LogStatus",
     "Page",
@@ -58,11 +72,17 @@ __all__ = [
     "ReadsEntries",
     "ReadsList",
     "ShowsReceipt",
+    "Slip",
     "TheHouse",
+    "Tray",
     "Visit",
     "Who",
     "Withheld",
     "enter",
     "house_of",
+    "lay_down",
+    "recorded",
+    "require_admitted",
     "require_same_origin",
+    "stated",
 ]

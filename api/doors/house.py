@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from api import access
-from api.access import DOORS, Principal
+from api.access import DOORS, Bearer, Principal
 from api.doors.vouching import Vouching
 from api.problems import CrossSiteRequest, Fault, NotAuthenticated, TooManyDenials
 from domain.access import NoteDenial, Role
@@ -125,6 +126,10 @@ class House:
     policy: Policy
     authenticate: Callable[[str], Principal | None]
     """The principal of a token's text; None if it is none in force, or its role is revoked."""
+    authenticate_all: Callable[[Sequence[str]], Sequence[Bearer | None]]
+    """The bearers of many tokens, by one look; whether each holds the role is not judged yet."""
+    unavailable: tuple[type[Exception], ...]
+    """What is raised while the record cannot be reached."""
     commit: Callable[[Any], Commitment]
     """Commits to a document of plain JSON."""
     log_status: Callable[[], LogStatus]
@@ -176,7 +181,11 @@ def _is_local(request: Request) -> bool:
     return asked in _LOCAL_NAMES and asking in _LOCAL_ADDRESSES and not passed_on
 
 
-TheHouse = Annotated[House, Depends(house_of)]
+async def _house(request: Request) -> House:
+    return house_of(request)  # for such a trifle a thread would cost more
+
+
+TheHouse = Annotated[House, Depends(_house)]
 
 
 # --- Who is there ---------------------------------------------------------------------------
@@ -192,21 +201,26 @@ _cookie = APIKeyCookie(
 )
 
 
-def principal(
+async def token(
     request: Request,
-    house: TheHouse,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
-) -> Principal:
-    """Whoever shows a token; NotAuthenticated, CrossSiteRequest, TooManyDenials."""
+) -> str:
+    """The text of the token that is shown; NotAuthenticated, CrossSiteRequest."""
     if request.headers.get("authorization") is not None:
-        text = bearer.credentials if bearer else ""
-    elif cookie is not None:
-        require_same_origin(request)
-        text = cookie
-    else:
+        return bearer.credentials if bearer else ""
+    if cookie is None:
         raise NotAuthenticated
-    who = house.authenticate(text)
+    require_same_origin(request)
+    return cookie
+
+
+Shown = Annotated[str, Depends(token)]
+
+
+def principal(request: Request, house: TheHouse, shown: Shown) -> Principal:
+    """Whoever shows a token; NotAuthenticated, TooManyDenials."""
+    who = house.authenticate(shown)
     if who is None:
         raise NotAuthenticated
     request.state.principal = who.person
@@ -226,6 +240,20 @@ def require_same_origin(request: Request) -> None:
 
 
 Who = Annotated[Principal, Depends(principal)]
+
+
+async def require_admitted(request: Request, door: str) -> None:
+    """Passes for whoever shows a token and uses that door; NotAuthenticated, CrossSiteRequest,
+    TooManyDenials, NotAdmitted."""
+    shown = await token(request, await _bearer(request), await _cookie(request))
+
+    def admit() -> None:
+        house = house_of(request)
+        who = principal(request, house, shown)
+        with denials_noted(house, who, door):
+            access.admit(door, who)
+
+    await run_in_threadpool(admit)
 
 
 class Entrance:

@@ -1,16 +1,18 @@
 """Commands: the body *is* the command, the answer is its receipt."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 
-from api.doors import Desk, HandsIn, ShowsReceipt
+from api.doors import Blank, LaysDown, ShowsReceipt, require_admitted
 from api.routes.body import JsonRoute
 from domain.event import Command, Model
 from domain.records import Receipt
@@ -68,9 +70,41 @@ class ReceiptDocument(Model):
         )
 
 
+def acknowledged(receipt: Receipt) -> Response:
+    """The answer to a command that was recorded."""
+    return Response(
+        ReceiptDocument.of(receipt).model_dump_json(),
+        201,
+        {"Location": f"{PREFIX}/commands/{receipt.command_id}/receipt"},
+        "application/json",
+    )
+
+
+class CommandRoute(JsonRoute):
+    """The route of one kind of command, by whose name it goes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError:
+                # The token is looked at with the command; what does not fit is none. Whoever may
+                # not use this door is not told so much.
+                await require_admitted(request, self.name)
+                raise
+
+        return handler
+
+
 def concept(tag: str) -> APIRouter:
     """A router for the doors of one concept."""
     return APIRouter(prefix=PREFIX, tags=[tag], route_class=JsonRoute)
+
+
+STRAIGHT: Final[dict[str, tuple[APIRoute, type[Command]]]] = {}
+"""The route of each kind of command, by its path."""
 
 
 def accept(router: APIRouter, *kinds: type[Command]) -> None:
@@ -80,6 +114,8 @@ def accept(router: APIRouter, *kinds: type[Command]) -> None:
             f"/commands/{kind.name}",
             _endpoint(kind),
             methods=["POST"],
+            route_class_override=CommandRoute,
+            response_model=ReceiptDocument,
             status_code=201,
             name=kind.name,
             summary=kind.name.replace("-", " ").capitalize(),
@@ -87,21 +123,22 @@ def accept(router: APIRouter, *kinds: type[Command]) -> None:
             response_description="Recorded",
             openapi_extra=_shown(EXAMPLES[kind.name]),
         )
+        route = router.routes[-1]
+        assert isinstance(route, CommandRoute), "it was added just now"
+        STRAIGHT[route.path] = (route, kind)
 
 
 def _shown(example: Mapping[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"example": dict(example)}}}}
 
 
-def _endpoint(kind: type[Command]) -> Callable[..., ReceiptDocument]:
-    def record(command: Command, desk: Desk, response: Response) -> ReceiptDocument:
-        receipt = desk.record(command)
-        response.headers["Location"] = f"{PREFIX}/commands/{receipt.command_id}/receipt"
-        return ReceiptDocument.of(receipt)
+def _endpoint(kind: type[Command]) -> Callable[..., Awaitable[Response]]:
+    async def record(command: Command, blank: Blank) -> Response:
+        return acknowledged(await blank.record(command))
 
     record.__annotations__ |= {
         "command": kind,
-        "desk": Annotated[Desk, Depends(HandsIn(kind.name))],
+        "blank": Annotated[Blank, Depends(LaysDown(kind.name))],
     }
     return record
 

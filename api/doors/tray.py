@@ -1,0 +1,82 @@
+"""What many ask for at once is answered together, in one thread."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final, Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Q, A]):
+    question: Q
+    answer: "asyncio.Future[A]"
+
+
+class Tray(Generic[Q, A]):
+    """Questions that come while others are answered are answered next, all together.
+
+    A thread for each would cost more than the answer, and threads that wait for the same thing
+    hinder each other. One is at work while there are questions, and none otherwise; nobody waits
+    for more to come.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+        """`answer` gives one answer for each question, or why there is none."""
+        self._answer = answer
+        self._lock = Lock()
+        self._asked: deque[_Asked[Q, A]] = deque()
+        self._at_work = False
+        self._at_work_in: asyncio.Future[None] | None = None
+
+    async def ask(self, question: Q) -> A:
+        """The answer; raises what stands in its place."""
+        loop = asyncio.get_running_loop()
+        asked: _Asked[Q, A] = _Asked(question, loop.create_future())
+        with self._lock:
+            self._asked.append(asked)
+            begin, self._at_work = not self._at_work, True
+        if begin:
+            self._at_work_in = loop.run_in_executor(None, self._work)
+        return await asked.answer
+
+    def _work(self) -> None:
+        while batch := self._next():
+            try:
+                answers = self._answer([asked.question for asked in batch])
+            except Exception as error:  # of all of them, so nobody waits for ever
+                answers = [error] * len(batch)
+            _tell(batch, answers)
+
+    def _next(self) -> list[_Asked[Q, A]]:
+        with self._lock:
+            batch = [self._asked.popleft() for _ in range(min(AT_ONCE, len(self._asked)))]
+            self._at_work = bool(batch)
+        return batch
+
+
+def _tell(batch: Sequence[_Asked[Q, A]], answers: Sequence[A | Exception]) -> None:
+    """Gives the answers in the loops where they are waited for, each woken once."""
+    told: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[A], A | Exception]]] = {}
+    for asked, answer in zip(batch, answers, strict=True):
+        told.setdefault(asked.answer.get_loop(), []).append((asked.answer, answer))
+    for loop, answered in told.items():
+        with suppress(RuntimeError):  # that loop was closed: nobody waits there any more
+            loop.call_soon_threadsafe(_settle, answered)
+
+
+def _settle(answered: Sequence[tuple[asyncio.Future[A], A | Exception]]) -> None:
+    for future, answer in answered:
+        if future.done():  # whoever waited was cancelled
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
