@@ -8,7 +8,7 @@ crash in the middle, adds nothing twice. What a row lacks is reported, never inv
 import csv
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -25,14 +25,14 @@ from domain import instrument as instruments
 from domain import scoring
 from domain.alliance import RateAlliance
 from domain.clinic import DeclareImport
-from domain.event import Command, Line, Model, Moment, Refusal, Source, Text
+from domain.event import Command, Line, Model, Moment, Refusal, Source, Stream, Text
 from domain.instrument import Perspective
 from domain.outcome import RateOutcome
-from domain.person import ExternalId, RegisterPerson
+from domain.person import ExternalId, RegisterPerson, person_stream, practitioner_stream
 from domain.rating import Rate
 from domain.records import Author, Proposal, Receipt
-from domain.relationship import OpenRelationship
-from domain.session import HoldSession, Medium
+from domain.relationship import OpenRelationship, relationship_stream
+from domain.session import HoldSession, Medium, schedule_stream
 
 ROWS_PER_STEP = 4096
 """So many rows are read, sent and reported on together: a commit holds thousands of commands."""
@@ -56,6 +56,7 @@ class Log(Protocol):
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]: ...
     def rehearse(self) -> Rehearsal: ...
     def keyed_id(self, *natural_key: str) -> UUID: ...
+    def read_together(self, streams: Collection[Stream]) -> None: ...
     def head_size(self) -> int: ...
 
 
@@ -334,9 +335,9 @@ class Importer:
         """The same for what is named again and again, such as a relationship."""
         self._declaration = self._id("declaration")
         self._author = Author(actor, source=Source.IMPORT, import_id=self._declaration)
-        self._order: dict[str, int] = {}
-        self._clients: dict[str, UUID] = {}
-        self._therapists: dict[str, UUID] = {}
+        self._named: dict[str, _Named] = {}
+        self._ahead: set[Stream] = set()
+        """What the commands of the rows that are being read will look at."""
         self._report = Report()
 
     def run(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
@@ -352,6 +353,8 @@ class Importer:
             while some := list(islice(steps, ROWS_PER_STEP)):
                 self._report.faults.extend(step.fault for step in some if step.fault)
                 sent = [(step, step.proposal) for step in some if step.proposal]
+                self._log.read_together(self._ahead)
+                self._ahead.clear()
                 verdicts = append([proposal for _, proposal in sent])
                 for (step, _), verdict in zip(sent, verdicts, strict=True):
                     self._report.take(what, step, verdict, before)
@@ -373,7 +376,7 @@ class Importer:
         for ratings in mapping.ratings:
             columns = [ratings.relationship, ratings.session, *ratings.items]
             columns += ratings.claims.values()
-            make = partial(self._rating, _Form.of(ratings))
+            make = partial(self._rating, _Form(ratings))
             what = f"{ratings.instrument} ratings"
             yield what, ratings.file, self._each(ratings.file, columns, make)
 
@@ -410,8 +413,10 @@ class Importer:
                         yield Step(row, self._proposal(*self._person(kind, name)))
 
     def _person(self, kind: str, name: str) -> Made:
+        person = self._id(kind, name)
+        self._ahead.add(person_stream(person))
         command = RegisterPerson(
-            person=self._id(kind, name),
+            person=person,
             full_name=f"{kind} {name}" if name.isdigit() else name,
             external_ids=(ExternalId(system=self._mapping.declaration.origin[:200], value=name),),
         )
@@ -422,16 +427,19 @@ class Importer:
         key = self._filled(row, named.key)
         therapist = self._id("therapist", self._filled(row, named.therapist))
         client = self._id("client", self._filled(row, named.client))
-        if key in self._order:
+        if key in self._named:
             raise RowRefused(row, named.key, "named-twice", "This relationship is named twice.")
-        self._order[key] = len(self._order) + 1
-        self._clients[key], self._therapists[key] = client, therapist
+        relationship = self._id("relationship", key)
+        there = _Named(len(self._named) + 1, relationship, client, therapist)
+        self._named[key] = there
+        self._ahead.update(there.streams)
+        self._ahead.add(person_stream(client))
         command = self._command(
             row,
             OpenRelationship,
-            occurred_at=self._mapping.time.session(self._order[key], 1)[0],
+            occurred_at=self._mapping.time.session(there.order, 1)[0],
             late_reason=self._late,
-            relationship=self._id("relationship", key),
+            relationship=relationship,
             clients=(client,),
             therapists=(therapist,),
             modality=named.modality,
@@ -442,15 +450,17 @@ class Importer:
     def _session(self, row: Row) -> Made:
         held = self._mapping.sessions
         key, number = self._place(row, held.relationship, held.number)
-        started_at, ended_at = self._mapping.time.session(self._order[key], number)
+        there = self._named[key]
+        self._ahead.update(there.streams)
+        started_at, ended_at = self._mapping.time.session(there.order, number)
         command = self._command(
             row,
             HoldSession,
             late_reason=self._late,
-            relationship=self._id("relationship", key),
+            relationship=there.id,
             session=self._id("session", key, str(number)),
             medium=held.medium,
-            present=(self._clients[key], self._therapists[key]),
+            present=(there.client, there.therapist),
             started_at=started_at,
             ended_at=ended_at,
         )
@@ -459,25 +469,28 @@ class Importer:
     def _rating(self, form: "_Form", row: Row) -> Made:
         ratings = form.ratings
         key, number = self._place(row, ratings.relationship, ratings.session)
-        by_client = ratings.perspective is Perspective.CLIENT
+        there = self._named[key]
+        self._ahead.add(there.streams[0])
         answers = form.answers(row)
         self._compare(form, row, answers, key, number)
         command = self._command(
             row,
             form.command,
-            occurred_at=self._mapping.time.session(self._order[key], number)[1],
+            occurred_at=self._mapping.time.session(there.order, number)[1],
             late_reason=self._late,
-            relationship=self._id("relationship", key),
+            relationship=there.id,
             rating=self._new_id("rating", ratings.file, key, str(number)),
             instrument=ratings.instrument,
             perspective=ratings.perspective,
-            rater=(self._clients if by_client else self._therapists)[key],
+            rater=there.client if form.by_client else there.therapist,
             session=self._id("session", key, str(number)),
             answers=answers,
         )
         return command, ("rating", ratings.file, key, str(number))
 
-    def _compare(self, form: "_Form", row: Row, answers: list[Any], key: str, number: int) -> None:
+    def _compare(
+        self, form: "_Form", row: Row, answers: Sequence[str | None], key: str, number: int
+    ) -> None:
         """Sets the record's own scores beside the file's, which are claims of its authors."""
         ratings, definition = form.ratings, form.definition
         if definition is None:
@@ -548,8 +561,8 @@ class Importer:
     def _place(self, row: Row, relationship: str, session: str) -> tuple[str, int]:
         """Which relationship a row belongs to, and the number of its session."""
         key = row[relationship]
-        if key not in self._order:
-            key = self._filled(row, relationship)
+        if key not in self._named:
+            self._filled(row, relationship)
             raise RowRefused(
                 row, relationship, "relationship-unknown", "No relationship of the source has it."
             )
@@ -569,29 +582,42 @@ class Importer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Named:
+    """A relationship that the source names; `order` counts from 1."""
+
+    order: int
+    id: UUID
+    client: UUID
+    therapist: UUID
+    streams: tuple[Stream, ...] = field(init=False)
+    """Its own, and those of the therapist's work."""
+
+    def __post_init__(self) -> None:
+        own, by = relationship_stream(self.id), self.therapist
+        object.__setattr__(self, "streams", (own, practitioner_stream(by), schedule_stream(by)))
+
+
 class _Form:
     """What the rows of one file of ratings have in common."""
 
-    ratings: Ratings
-    definition: instruments.Definition | None
-    """None: it is unknown, and only its raw items are kept."""
-    command: type[Rate]
+    def __init__(self, ratings: Ratings) -> None:
+        self.ratings = ratings
+        self.by_client = ratings.perspective is Perspective.CLIENT
+        self.definition: instruments.Definition | None = None
+        """None: it is unknown, and only its raw items are kept."""
+        self.command: type[Rate] = RateAlliance
+        with suppress(instruments.UnknownInstrument):
+            self.definition = instruments.load(ratings.instrument)
+            if self.definition.measures in RateOutcome.measures:
+                self.command = RateOutcome
 
-    @classmethod
-    def of(cls, ratings: Ratings) -> Self:
-        try:
-            definition = instruments.load(ratings.instrument)
-        except instruments.UnknownInstrument:
-            return cls(ratings, None, RateAlliance)
-        outcome = definition.measures in RateOutcome.measures
-        return cls(ratings, definition, RateOutcome if outcome else RateAlliance)
-
-    def answers(self, row: Row) -> list[Any]:
+    def answers(self, row: Row) -> list[str | None]:
         """What the row holds for each item, in words that the instrument knows; None: nothing."""
-        answers: list[Any] = [row[column] or None for column in self.ratings.items]
-        if not self.ratings.labels:
+        fields, places, labels = row.fields, row.columns, self.ratings.labels
+        answers = [fields[places[column]].strip() or None for column in self.ratings.items]
+        if not labels:
             return answers
-        return [answer and str(self.ratings.labels.get(answer, answer)) for answer in answers]
+        return [answer and str(labels.get(answer, answer)) for answer in answers]
 
 
 def _lines(path: Path) -> int:

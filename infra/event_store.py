@@ -9,7 +9,7 @@ decide again. Nothing is answered before its commit is known.
 
 import hmac
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from threading import Lock
 from typing import Any
@@ -35,7 +35,7 @@ from infra.bundle import Disclosed
 from infra.histories import OpenedHistories
 from infra.keyring import Keyring
 from infra.log_key import LogKey, LogKeyring
-from infra.mapper import EntryMapper, KeyGone, stream_named
+from infra.mapper import EntryMapper, KeyGone, stream_name, stream_named
 from infra.merkle import leaf_hash
 from infra.new_keys import NewKeys, Owner
 from infra.pending import Pending
@@ -149,6 +149,28 @@ class ClinicLog:
         history = known.then(*news)
         self._cache.put(stream, history, generation)
         return history
+
+    def read_together(self, streams: Collection[Stream]) -> None:
+        """Reads streams at once that commands are about to look at: one round trip, not one each.
+
+        They stay in memory as long as others do that were looked at.
+        """
+        with self._committing:
+            generation, head, complete = self._forget_erased(), self._head, self._complete
+            wanted: dict[str, Stream] = {}
+            for stream in streams:
+                known = self._cache.get(stream)
+                if known is None or known.version != complete.get(stream):
+                    wanted[stream_name(stream)] = stream
+            if not wanted:
+                return
+            found: dict[str, list[RecordedEvent]] = {name: [] for name in wanted}
+            for entry in self._recorder.select_streams(list(wanted)):
+                found[entry.envelope.stream].append(self._mapper.to_domain_event(entry))
+            for name, entries in found.items():
+                if not entries or entries[-1].position <= head.size:
+                    self._cache.put(wanted[name], History(entries), generation)
+                    complete[wanted[name]] = len(entries)
 
     def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """Up to `limit` entries past position `after`, in the order of the log."""

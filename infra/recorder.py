@@ -214,6 +214,13 @@ class EntryRecorder(PostgresApplicationRecorder):
             (self.datastore.clinic, originator_id, gt or 0, _cap(lte), limit),
         )
 
+    def select_streams(self, streams: Sequence[str]) -> Sequence[SealedEntry]:
+        """All entries of these streams, each stream's by version."""
+        return self._select(
+            "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
+            (self.datastore.clinic, streams),
+        )
+
     def select_positions(self, after: int, limit: int) -> Sequence[SealedEntry]:
         """Up to `limit` entries past position `after`, in order."""
         return self._select(

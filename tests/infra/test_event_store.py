@@ -254,3 +254,37 @@ def test_stream_names_are_found_by_category(clinic: Clinic) -> None:
         clinic.record(read(id_))
     assert list(clinic.log.streams("access")) == [Stream("access", id_) for id_ in ids]
     assert list(clinic.log.streams("relationship")) == []
+
+
+def test_streams_read_together_are_decided_on_as_if_each_were_read(clinic: Clinic) -> None:
+    """Idea 3: also where another process wrote to one of them before, or does so afterwards."""
+    others, author = clinic.open_log(), Author(uuid4())
+    abouts = [uuid4() for _ in range(4)]
+    streams = [access_stream(about) for about in abouts]
+    others.append([Proposal(read(abouts[0]), author), Proposal(read(abouts[1]), author)])
+    clinic.log.read_together(streams)
+    others.append([Proposal(read(abouts[1]), author), Proposal(read(abouts[2]), author)])
+    clinic.log.read_together(streams)
+    expected = dict(zip(streams, (1, 2, 1, 0), strict=True))
+    verdicts = clinic.log.append(
+        [
+            Proposal(read(about), author, expected={stream: expected[stream]})
+            for about, stream in zip(abouts, streams, strict=True)
+        ]
+    )
+    assert [type(verdict) for verdict in verdicts] == [Receipt] * 4
+    assert [clinic.log.history(stream).version for stream in streams] == [2, 3, 2, 1]
+
+
+def test_nothing_that_was_read_together_is_kept_once_its_key_is_destroyed(clinic: Clinic) -> None:
+    """Rule 9: what was read ahead is forgotten like everything that was opened."""
+    command = RegisterPerson(full_name="Person")
+    receipt = clinic.record(command)
+    stream = person_stream(command.person)
+    log = clinic.open_log()
+    log.read_together([stream])
+    (entry,) = clinic.log.read_log(receipt.position - 1, 1)
+    clinic.keyring.destroy(clinic.id, entry.key_id)
+    assert [entry.event for entry in log.history(stream)] == [ERASED]
+    log.read_together([stream])
+    assert [entry.event for entry in log.history(stream)] == [ERASED]
