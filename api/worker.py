@@ -16,8 +16,8 @@ from domain.event import History, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, ViewStore, Writer
-from projections.folding import Folds, LogReader
-from projections.rebuild import rebuild
+from projections.folding import Folds
+from projections.rebuild import SizedLog, rebuild
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
@@ -34,7 +34,7 @@ class Worker:
     def __init__(
         self,
         views: Sequence[View[Any, Any]],
-        log: LogReader,
+        log: SizedLog,
         store: ViewStore,
         *,
         entries_at_once: int = _ENTRIES_AT_ONCE,

@@ -17,6 +17,7 @@ from psycopg import Connection
 
 _ARRAY: Final = Struct("!iiIii").pack
 _COUNT: Final = Struct("!i").pack
+_NO_ELEMENTS: Final = Struct("!iiI").pack
 _FIELD: Final = Struct("!Ii").pack
 _BIGINT: Final = Struct("!Iiq").pack
 _INTEGER: Final = Struct("!Iii").pack
@@ -52,17 +53,57 @@ _FIELDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
 }
 
 
+def _nullable(oid: int, pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    null = _FIELD(oid, -1)
+    return lambda value: null if value is None else pack(value)
+
+
+def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
+    """An array of what is packed by itself; None among it is a null."""
+
+    def pack(values: Sequence[bytes | None]) -> bytes:
+        parts = [_ARRAY(1, int(None in values), element, len(values), 1) if values else b""]
+        for value in values:
+            parts += (_COUNT(-1), b"") if value is None else (_COUNT(len(value)), value)
+        packed = b"".join(parts) or _NO_ELEMENTS(0, 0, element)
+        return _FIELD(oid, len(packed)) + packed
+
+    return pack
+
+
+_uuids = _array(2951, 2950)
+
+NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "uuid": _FIELDS["uuid"],
+    "bytea": _nullable(17, _FIELDS["bytea"]),
+    "bigint": _nullable(20, _FIELDS["bigint"]),
+    "text": _nullable(25, _FIELDS["text"]),
+    "timestamp with time zone": _nullable(1184, _FIELDS["timestamptz"]),
+    "boolean": _nullable(16, lambda value: _FIELD(16, 1) + (b"\1" if value else b"\0")),
+    "jsonb": _nullable(3802, lambda text: _FIELD(3802, len(text) + 1) + b"\1" + text),
+    "uuid[]": _nullable(2951, lambda ids: _uuids([each.bytes for each in ids])),
+    "bytea[]": _nullable(1001, _array(1001, 17)),
+}
+"""Types as PostgreSQL calls them, of columns that may be null; jsonb is given as encoded text."""
+
+
 class RowType:
     """How the rows of one table are packed, for one connection."""
 
-    def __init__(self, connection: Connection[Any], table: str, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        connection: Connection[Any],
+        table: str,
+        columns: Mapping[str, str],
+        fields: Mapping[str, Callable[[Any], bytes]] = _FIELDS,
+    ) -> None:
         """`columns`: name → type of every column of the table, in its order."""
         with connection.cursor(row_factory=lambda cursor: tuple) as cursor:
             found = cursor.execute("SELECT %s::regtype::oid", (table,)).fetchone()
         assert found is not None, "a cast gives a type or fails"
         self._oid: int = found[0]
         self._head = _COUNT(len(columns))
-        self._fields: Sequence[Callable[[Any], bytes]] = [_FIELDS[k] for k in columns.values()]
+        self._fields: Sequence[Callable[[Any], bytes]] = [fields[k] for k in columns.values()]
 
     def pack(self, rows: Iterable[Iterable[object]]) -> bytes:
         """The rows, their values in the order of the table's columns, as an array of its type."""

@@ -1,0 +1,251 @@
+"""The tables of views: how they are made, and the statements on their rows.
+
+Which tables there are is the business of those who give them; here their names and columns are
+known. docs/formats/view.md.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol
+from uuid import UUID
+
+import orjson
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import DictRow
+from psycopg.types.json import set_json_loads
+from psycopg.types.string import BytesBinaryDumper
+
+from infra.arrivals import Tracked, tracked
+from infra.packed import NULLABLE, RowType
+from infra.view_rows import FIXED, NewRow
+
+NO_BUILD: Final = UUID(int=0)
+
+_SOMEBODY_ELSE_MADE_IT: Final = (
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.UniqueViolation,
+)
+
+
+class Table(Protocol):
+    """What a view tells of its table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def columns(self) -> Mapping[str, str]: ...
+    @property
+    def indexed(self) -> Sequence[str]: ...
+
+
+class NewRows(Protocol):
+    """What becomes of one stream's rows; `afresh`: all that are there go first."""
+
+    @property
+    def stream(self) -> object: ...
+    @property
+    def afresh(self) -> bool: ...
+    @property
+    def written(self) -> Mapping[int, NewRow]: ...
+    @property
+    def gone(self) -> Collection[int]: ...
+    @property
+    def parked(self) -> tuple[int, str] | None: ...
+    @property
+    def position(self) -> int: ...
+
+
+class ViewChanged(Exception):
+    """A table has other columns than the view of this release; its version must be raised."""
+
+
+# --- Tables -------------------------------------------------------------------------------------
+
+
+def make(conn: Connection[DictRow], table: Table) -> None:
+    """Makes the table where it is missing; any number of processes may call it. ViewChanged."""
+    try:
+        with conn.transaction():
+            _make(conn, table)
+    except _SOMEBODY_ELSE_MADE_IT:
+        pass
+    _compare_columns(conn, table)
+
+
+def _make(conn: Connection[DictRow], table: Table) -> None:
+    there = conn.execute("SELECT to_regclass(%s) AS it", (f"views.{table.table}",)).fetchone()
+    if there is not None and there["it"] is not None:
+        return
+    named_ = named(table.table)
+    clear_ = [
+        sql.SQL("{} {}, ").format(sql.Identifier(name), sql.SQL(sql_type))
+        for name, sql_type in table.columns.items()
+    ]
+    conn.execute(
+        sql.SQL(
+            "CREATE TABLE {} (clinic uuid NOT NULL, build uuid NOT NULL, "
+            'stream text COLLATE "C" NOT NULL, entry bigint NOT NULL, '
+            "cited jsonb NOT NULL, keys uuid[] NOT NULL, sealed bytea[] NOT NULL, "
+            "mac bytea NOT NULL, "
+            "{} PRIMARY KEY (clinic, build, stream, entry))"
+        ).format(named_, sql.SQL("").join(clear_))
+    )
+    for name in table.indexed:
+        method = "gin" if table.columns[name].endswith("[]") else "btree"
+        index = sql.SQL("CREATE INDEX ON {} USING {} ({})")
+        conn.execute(index.format(named_, sql.SQL(method), sql.Identifier(name)))
+    for statement in (
+        "ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE {} FORCE ROW LEVEL SECURITY",  # its owner is the role that writes it
+        "CREATE POLICY own_clinic ON {} USING "
+        "(clinic = nullif(current_setting('rapport.clinic', true), '')::uuid)",
+        "GRANT SELECT ON {} TO rapport_app, rapport_read",
+    ):
+        conn.execute(sql.SQL(statement).format(named_))
+
+
+def _columns(conn: Connection[DictRow], table: Table) -> dict[str, str]:
+    """Name → type of every column there is, in the table's order."""
+    rows = conn.execute(
+        "SELECT attname AS name, format_type(atttypid, NULL) AS type FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        (f"views.{table.table}",),
+    )
+    return {row["name"]: row["type"] for row in rows}
+
+
+def _compare_columns(conn: Connection[DictRow], table: Table) -> None:
+    found = {name: kind for name, kind in _columns(conn, table).items() if name not in FIXED}
+    timestamptz = "timestamp with time zone"
+    wanted = {
+        name: timestamptz if kind == "timestamptz" else kind for name, kind in table.columns.items()
+    }
+    if found != wanted:
+        raise ViewChanged(f"views.{table.table} has other columns than its view")
+
+
+# --- Rows ---------------------------------------------------------------------------------------
+
+
+class _Packed(bytes):
+    """A parameter that is packed already; a cast in the statement says of what type it is."""
+
+
+class _PackedDumper(BytesBinaryDumper):
+    oid = 0  # of no type: the cast decides
+
+
+def configure(conn: Connection[Any]) -> None:
+    """Makes a connection ready for rows of views."""
+    conn.adapters.register_dumper(_Packed, _PackedDumper)
+    set_json_loads(orjson.loads, conn)
+
+
+class Rows:
+    """How rows of one table are written: all of a batch by one statement, as one parameter."""
+
+    def __init__(self, conn: Connection[DictRow], table: Table) -> None:
+        columns = _columns(conn, table)
+        self._type = RowType(conn, f"views.{table.table}", columns, NULLABLE)
+        self._values = itemgetter(*columns)
+        key = ("clinic", "build", "stream", "entry")
+        replaced = [sql.Identifier(name) for name in columns if name not in key]
+        self._insert = (
+            sql.SQL(
+                "INSERT INTO {0} SELECT r.* FROM unnest(%s::{0}[]) AS r "
+                "ON CONFLICT (clinic, build, stream, entry) DO UPDATE SET {1}"
+            )
+            .format(
+                named(table.table),
+                sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in replaced),
+            )
+            .as_string(conn)
+        )
+
+    def insert(self, conn: Connection[DictRow], rows: Iterable[Mapping[str, object]]) -> None:
+        """Writes whole rows by column, in place of those that are there."""
+        packed = _Packed(self._type.pack(map(self._values, rows)))
+        conn.execute(self._insert.encode(), (packed,), prepare=True)
+
+
+def parked(
+    conn: Connection[DictRow], clinic: UUID, table: str, build: UUID
+) -> dict[str, tuple[int, str]]:
+    """The streams that a build has no rows of, each with the position and the code of why."""
+    rows = conn.execute(_PARKED, (clinic, table, build), prepare=True)
+    return {row["stream"]: (row["position"], row["code"]) for row in rows}
+
+
+def clear(conn: Connection[DictRow], clinic: UUID, table: str, kept: Collection[UUID]) -> None:
+    """Deletes a clinic's rows of all builds but those that are kept."""
+    for statement in _FORGET:
+        conn.execute(statement, (clinic, table, list(kept)))
+    last: UUID | None = NO_BUILD
+    while last is not None:
+        # From one build to the next by the index: all rows of a clinic are many.
+        row = conn.execute(on(table, _NEXT_BUILD), (clinic, last)).fetchone()
+        last = None if row is None else row["build"]
+        if last is not None and last not in kept:
+            conn.execute(on(table, _DELETE_BUILD), (clinic, last))
+
+
+@lru_cache(1_024)
+def on(table: str, statement: str) -> bytes:
+    """A statement on a table of the schema `views`, which takes the place of {}."""
+    return sql.SQL(statement).format(named(table)).as_bytes(None)
+
+
+def named(table: str) -> sql.Identifier:
+    return sql.Identifier("views", table)
+
+
+_NEXT_BUILD: Final = "SELECT build FROM {} WHERE clinic = %s AND build > %s ORDER BY build LIMIT 1"
+_DELETE_BUILD: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s"
+_FORGET: Final = (
+    "DELETE FROM rapport.parked WHERE clinic = %s AND view = %s AND build <> ALL(%s)",
+    "DELETE FROM rapport.folded WHERE clinic = %s AND view = %s AND build <> ALL(%s)",
+)
+_PARKED: Final = (
+    "SELECT stream, position, code FROM rapport.parked "
+    "WHERE clinic = %s AND view = %s AND build = %s"
+)
+
+
+# --- Older versions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """The table of an older version of a view; its rows say themselves what columns they have."""
+
+    name: str
+    version: int
+    category: str
+
+    @property
+    def table(self) -> str:
+        return f"{self.name}_v{self.version}"
+
+    columns: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    indexed: ClassVar[Sequence[str]] = ()
+
+
+def older_versions(
+    conn: Connection[DictRow], clinic: UUID, table: Table
+) -> list[tuple[Older, Tracked]]:
+    """Those that were built, the newest first, and where they stand."""
+    below = range(table.version - 1, 0, -1)
+    names = [Older(table.name, version, table.category) for version in below]
+    found = tracked(conn, clinic, [older.table for older in names])
+    return [(older, found[older.table]) for older in names if older.table in found]

@@ -1,0 +1,192 @@
+"""One build of a view: its rows written and read again, on a connection in a transaction."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Final
+from uuid import UUID
+
+import orjson
+from psycopg import Connection
+from psycopg.rows import DictRow
+from psycopg_pool import ConnectionPool
+
+from infra.keyring import Keyring
+from infra.view_rows import NewRow, Seals, Unsealable, digest_line
+from infra.view_tables import NewRows, Rows, Table, on, parked
+
+_ROWS_AT_ONCE: Final = 1_000
+
+Line = tuple[tuple[str, int], bytes]
+"""A row's stream and entry, and its line of the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build's rows."""
+
+    conn: Connection[DictRow]
+    clinic: UUID
+    seals: Seals
+    table: Table
+    id: UUID
+    insertion: Callable[[Connection[DictRow], Table], Rows]
+
+    def lines(self) -> Iterator[Line]:
+        """Every row in key order, however many there are."""
+        with self.conn.cursor(name=f"lines_{self.id.hex}") as cursor:
+            cursor.itersize = _ROWS_AT_ONCE
+            cursor.execute(on(self.table.table, f"{_ROWS} {_IN_ORDER}"), (self.clinic, self.id))
+            yield from map(self._line, cursor)
+
+    def lines_of(self, past: str, upto: str) -> list[Line]:
+        """The rows of the streams past one name, up to and with another, in key order."""
+        query = on(self.table.table, f"{_ROWS} AND stream > %s AND stream <= %s {_IN_ORDER}")
+        cursor = self.conn.execute(query, (self.clinic, self.id, past, upto), prepare=True)
+        return list(map(self._line, cursor))
+
+    def _line(self, row: DictRow) -> Line:
+        opened = self.seals.opened(self.table.name, self.table.table, row)
+        return (opened.stream, opened.entry), digest_line(opened)
+
+    def parked(self) -> dict[str, tuple[int, str]]:
+        """The streams that it has no rows of, each with the position and the code of why."""
+        return parked(self.conn, self.clinic, self.table.table, self.id)
+
+
+class Place:
+    """Where the views of one clinic are kept. Safe to share between threads."""
+
+    def __init__(
+        self, pool: ConnectionPool[Connection[DictRow]], clinic: UUID, keyring: Keyring
+    ) -> None:
+        self.connection = pool.connection
+        self.clinic = clinic
+        self.keyring = keyring
+        self.seals = Seals(clinic, keyring)
+        self._rows: dict[str, Rows] = {}
+
+    def build(self, conn: Connection[DictRow], table: Table, id_: UUID) -> Build:
+        """A build of a view, on this connection."""
+        return Build(conn, self.clinic, self.seals, table, id_, self._insertion)
+
+    def _insertion(self, conn: Connection[DictRow], table: Table) -> Rows:
+        found = self._rows.get(table.table)
+        if found is None:
+            found = self._rows[table.table] = Rows(conn, table)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """A stream that loses its rows, because one of them cannot be sealed."""
+
+    stream: object
+    parked: tuple[int, str]
+    afresh: ClassVar[bool] = True
+    written: ClassVar[Mapping[int, NewRow]] = MappingProxyType({})
+    gone: ClassVar[Collection[int]] = ()
+
+    @property
+    def position(self) -> int:
+        return self.parked[0]
+
+
+class Writer:
+    """One build of a view inside a transaction that changes it."""
+
+    def __init__(
+        self,
+        build: Build,
+        position: int,
+        parked: Collection[str] | None = None,
+        *,
+        empty: bool = False,
+    ) -> None:
+        """`parked`: its parked streams, if they are known already. `empty`: it has no rows of what
+        will be written, so that nothing need be looked for."""
+        self.build = build
+        self.position = position
+        """Of the last entry that the view covers."""
+        self._stood = position
+        self._parked = parked
+        self._empty = empty
+
+    @property
+    def has_moved(self) -> bool:
+        return self.position != self._stood
+
+    def write(self, changes: Iterable[NewRows]) -> None:
+        """Writes what becomes of some streams; each stream at most once."""
+        sealed = [self._sealed(change) for change in changes]
+        changes = [change for change, _ in sealed]
+        if not self._empty:
+            self._delete(changes)
+        rows = [row for _, rows in sealed for row in rows]
+        if rows:
+            build = self.build
+            build.insertion(build.conn, build.table).insert(build.conn, rows)
+        self._park([change for change in changes if change.parked is not None])
+
+    def move(self, position: int) -> None:
+        """Says that the view covers the log up to `position`, once the transaction commits."""
+        self.position = position
+
+    def parked(self) -> Collection[str]:
+        """The streams that have no rows here, because they could not be folded."""
+        return self.build.parked() if self._parked is None else self._parked
+
+    def _delete(self, changes: Sequence[NewRows]) -> None:
+        build = self.build
+        afresh = [str(change.stream) for change in changes if change.afresh]
+        gone = [(str(change.stream), entry) for change in changes for entry in change.gone]
+        if afresh:
+            build.conn.execute(
+                on(build.table.table, _DELETE_STREAMS), (build.clinic, build.id, afresh)
+            )
+            parameters = (build.clinic, build.table.table, build.id, afresh)
+            build.conn.execute(_UNPARK, parameters)
+        if gone:
+            streams, entries = (list(part) for part in zip(*gone, strict=True))
+            build.conn.execute(
+                on(build.table.table, _DELETE_ROWS), (streams, entries, build.clinic, build.id)
+            )
+
+    def _sealed(self, change: NewRows) -> tuple[NewRows, list[dict[str, object]]]:
+        """The change with its rows in bytes; parked where one of them has none."""
+        build, stream = self.build, str(change.stream)
+        place = build.table.name, build.table.table, stream
+        try:
+            rows = [build.seals.sealed(*place, *row) for row in change.written.items()]
+        except Unsealable as error:
+            return _Parked(change.stream, (change.position, error.code)), []
+        for row in rows:
+            row |= {
+                "clinic": build.clinic,
+                "build": build.id,
+                "cited": orjson.dumps(row["cited"]),
+            }
+        return change, rows
+
+    def _park(self, changes: Sequence[NewRows]) -> None:
+        build = self.build
+        for change in changes:
+            assert change.parked is not None
+            place = (build.clinic, build.table.table, build.id, str(change.stream))
+            build.conn.execute(_PARK, (*place, *change.parked))
+
+
+_ROWS: Final = "SELECT * FROM {} WHERE clinic = %s AND build = %s"
+_IN_ORDER: Final = "ORDER BY stream, entry"
+_DELETE_STREAMS: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s AND stream = ANY(%s)"
+_DELETE_ROWS: Final = """
+DELETE FROM {} AS t USING unnest(%s::text[], %s::bigint[]) AS g (stream, entry)
+WHERE t.clinic = %s AND t.build = %s AND t.stream = g.stream AND t.entry = g.entry
+"""
+_UNPARK: Final = """
+DELETE FROM rapport.parked WHERE clinic = %s AND view = %s AND build = %s AND stream = ANY(%s)
+"""
+_PARK: Final = """
+INSERT INTO rapport.parked (clinic, view, build, stream, position, code)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
