@@ -19,6 +19,8 @@ from infra.sealing import SealBroken, Sealer, subkey
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
+_KEYS_HELD: Final = 65_536
+
 FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""
 
@@ -67,7 +69,15 @@ class Seals:
         self._keyring = keyring
         self._generation = keyring.generation()
         self._sealer = Sealer()
-        keyring.on_destroyed(self._sealer.forget)
+        self._keys: dict[UUID, bytes | None] = {}
+        self._mac_key: bytes | None = None
+        keyring.on_destroyed(self.forget)
+
+    def forget(self) -> None:
+        """Drops every key and cipher kept ready; called when a key was destroyed."""
+        self._sealer.forget()
+        self._keys.clear()
+        self._mac_key = None
 
     def sealed(
         self, view: str, table: str, stream: str, entry: int, row: NewRow
@@ -76,6 +86,7 @@ class Seals:
 
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
+        self._look()
         keys = sorted(row.groups)
         cited = _cited_for_json(row.cited)
         try:
@@ -94,11 +105,12 @@ class Seals:
         }
 
     def _sealed_group(self, view: str, key_id: UUID, group: Group, aad: bytes) -> bytes | None:
-        key, plain = self._key(key_id), canonical.encode(dict(group))
-        return key and self._sealer.seal(key, f"view/{view}", aad, plain)
+        key = self._key(key_id)
+        return key and self._sealer.seal(key, f"view/{view}", aad, group_bytes(group))
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
+        self._look()
         stream, entry, cited = row["stream"], row["entry"], row["cited"]
         columns = {name: value for name, value in row.items() if name not in FIXED}
         aad = self._aad(table, stream, entry, columns, cited)
@@ -123,19 +135,31 @@ class Seals:
         }
         return Digesting(subkey(key, "digest"), position, canonical.encode(header))
 
-    def _key(self, key_id: UUID) -> bytes | None:
+    def _look(self) -> None:
+        """Forgets if a key was destroyed since: once for a row, however many keys it has."""
         generation = self._keyring.generation()
         if generation != self._generation:
-            self._sealer.forget()
+            self.forget()
             self._generation = generation
-        return self._keyring.get(self._clinic, key_id)
+
+    def _key(self, key_id: UUID) -> bytes | None:
+        try:
+            return self._keys[key_id]
+        except KeyError:
+            if len(self._keys) >= _KEYS_HELD:
+                self._keys.clear()
+            key = self._keys[key_id] = self._keyring.get(self._clinic, key_id)
+            return key
 
     def _mac(self, aad: bytes, keys: Sequence[UUID], groups: Sequence[bytes | None]) -> bytes:
         """Binds a row that has no group, or whose groups were taken away, to what it says too."""
         lines = [aad]
         for key_id, group in zip(keys, groups, strict=True):
             lines.append(_json([key_id, group and sha256(group).hexdigest()]))
-        _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
+        key = self._mac_key
+        if key is None:
+            _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
+            self._mac_key = key
         return self._sealer.mac(key, "mac/view", b"\n".join(lines))
 
     def _aad(
@@ -222,6 +246,26 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
     return tuple(
         ((position, version, UUID(key_id), amended_at), erased, fields)
         for position, version, key_id, amended_at, erased, fields in cited
+    )
+
+
+_WRITTEN_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID})
+
+
+def group_bytes(group: Group) -> bytes:
+    """`canonical.encode(dict(group))`, which looks at every part of every cell.
+
+    Most values are of types that have one form in JSON; the others are encoded by themselves.
+    Raises as `canonical.encode` does, or orjson's error for a surrogate or an integer too large.
+    """
+    return orjson.dumps(
+        {
+            name: cell
+            if type(cell[3]) in _WRITTEN_AS_THEY_ARE or cell[3] == ()
+            else (*cell[:3], orjson.Fragment(canonical.encode(cell[3])))
+            for name, cell in group.items()
+        },
+        option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER,
     )
 
 

@@ -12,11 +12,13 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given as for_all
+from hypothesis import strategies as st
 
+from domain.clinic import Scope
 from infra import canonical
 from infra.keyring import open_keyring
 from infra.sealing import SealBroken, subkey
-from infra.view_rows import Seals, StoredRow, digest_line
+from infra.view_rows import Seals, StoredRow, Unsealable, digest_line, group_bytes
 from projections.dossier import VIEWS
 from projections.view import PlainRow
 from tests.domain.test_records import wild_records
@@ -38,6 +40,43 @@ def test_a_digests_line_is_canonical(record: Record) -> None:
             }
             line = digest_line(StoredRow(STREAM, entry, apart.columns, apart.cited, groups))
             assert canonical.encode(canonical.decode(line)) == line
+
+
+@for_all(record=wild_records())
+def test_a_groups_bytes_are_canonical(record: Record) -> None:
+    """R18: docs/formats/view.md; the quick encoder of groups writes what the canonical one does."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    for view in VIEWS.all():
+        for row in (view.of(history[0].stream, history) if history else {}).values():
+            for group in view.taken_apart(row).groups.values():
+                assert group_bytes(group) == canonical.encode(dict(group))
+
+
+@for_all(
+    value=st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53) + 1, 2**53 - 1)
+        | st.text(st.characters(exclude_categories=["Cs"]))
+        | st.uuids()
+        | st.dates()
+        | st.datetimes(timezones=st.just(UTC))
+        | st.sampled_from(Scope),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner) | st.tuples(inner),
+    )
+)
+def test_any_value_is_written_canonically(value: Any) -> None:
+    """R18: whatever a cell holds, its bytes are those of the canonical form."""
+    group = {"a": (1, 2, None, value), "b": (3, 4, 5, value)}
+    assert group_bytes(group) == canonical.encode(dict(group))
+
+
+@pytest.mark.parametrize("value", [0.5, 2**53, -(2**53), "\ud800", [0.5], {"é": 1}, b"", object()])
+def test_what_has_no_canonical_form_is_not_sealed(sealing: "Sealing", value: object) -> None:
+    """R18: a value that canonical JSON refuses is refused, whichever encoder meets it."""
+    sealing.row = replace(sealing.row, groups={sealing.key_id: {"note": (12, 4, None, value)}})
+    with pytest.raises(Unsealable):
+        sealing.stored()
 
 
 class Sealing:
