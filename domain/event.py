@@ -21,10 +21,11 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -62,12 +63,14 @@ Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storabl
 
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_FARTHEST_OFFSET = timedelta(hours=14)
 _STORED_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
 
 
 def _from_stored_form(value: Any) -> Any:
     """Reads `{"at": UTC, "offset": "+02:00"}`, the form a time has in stored content."""
-    if isinstance(value, datetime | str):
+    if isinstance(value, (datetime, str)):
         return value
     if isinstance(value, dict) and value.keys() == {"at", "offset"}:
         sign = _STORED_OFFSET.fullmatch(str(value["offset"]))
@@ -83,21 +86,20 @@ def _from_stored_form(value: Any) -> Any:
     )
 
 
-def _within_the_calendar(moment: datetime) -> datetime:
+def _within_the_calendar(value: Any, aware: ValidatorFunctionWrapHandler) -> datetime:
+    moment: datetime = aware(_from_stored_form(value))
     if not _EARLIEST <= moment <= _LATEST:
         raise PydanticCustomError("moment_out_of_range", "The year must lie within 1900 and 2200.")
     offset = moment.utcoffset()
     assert offset is not None, "AwareDatetime gives an offset"
-    if offset.total_seconds() % 60 or abs(offset) > timedelta(hours=14):
+    if offset % _MINUTE or abs(offset) > _FARTHEST_OFFSET:
         raise PydanticCustomError(
             "offset_out_of_range", "An offset is whole minutes, 14 h at most."
         )
-    return moment.replace(tzinfo=timezone(offset))
+    return moment if type(moment.tzinfo) is timezone else moment.replace(tzinfo=timezone(offset))
 
 
-Moment = Annotated[
-    AwareDatetime, BeforeValidator(_from_stored_form), AfterValidator(_within_the_calendar)
-]
+Moment = Annotated[AwareDatetime, WrapValidator(_within_the_calendar)]
 """A point in time with the offset it was given in; compared in UTC."""
 
 
@@ -252,8 +254,8 @@ class Fold(Generic[S]):
         told = tuple(entry for entry in news if isinstance(entry.event, self._kinds))
         if not told:
             return state
-        state_then = self._then(state, told)
-        return self.of(history) if state_then is None else state_then
+        then = self._then(state, told)
+        return self.of(history) if then is None else then
 
 
 class History(Sequence[RecordedEvent]):
@@ -340,9 +342,7 @@ class History(Sequence[RecordedEvent]):
         January includes what was set right in March.
         """
         recorded, occurred = self.folded(_LAST_TIMES)
-        if (known_at is None or recorded <= known_at) and (
-            happened_by is None or occurred <= happened_by
-        ):
+        if recorded <= (known_at or recorded) and occurred <= (happened_by or occurred):
             return self
         known = History(
             entry for entry in self._entries if known_at is None or entry.recorded_at <= known_at

@@ -61,9 +61,7 @@ from domain.text_pack import TextPackAdopted, is_licensed
 from domain.told import ids
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
-
 _MOST_ITEMS = 500
-
 Items = Annotated[tuple[Item | None, ...], Field(min_length=1, max_length=_MOST_ITEMS)]
 """Raw items in the instrument's scaled unit; None: not answered, which is never zero."""
 
@@ -94,8 +92,7 @@ def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tupl
         with suppress(TypeError):  # not all of them are text
             if _FIGURES.fullmatch("".join(answers)):
                 return tuple(answers)
-    checked: tuple[str | None, ...] = one_by_one(answers)
-    return checked
+    return one_by_one(answers)  # type: ignore[no-any-return]
 
 
 Answers = Annotated[
@@ -179,14 +176,13 @@ class CurrentRating:
         return score_of(self.entry)
 
 
-Place = tuple[UUID | None, str, Perspective, UUID]
-"""What is rated once: a session, on one instrument, from one perspective, by one rater."""
+Place = tuple[UUID | None, str, Perspective, UUID]  # session, instrument, perspective and rater
 
 
 @dataclass(frozen=True, slots=True)
 class _Ratings:
-    ids: frozenset[UUID]
-    """Of every rating there ever was: an id is used once."""
+    named: frozenset[UUID]
+    """Every id that a rating ever had, or one in whose place another was said to stand."""
     current: Mapping[UUID, CurrentRating]
     places: Mapping[Place, UUID]
     """Which of them is current there."""
@@ -217,21 +213,22 @@ def _ratings(history: History) -> _Ratings:
     places: dict[Place, UUID] = {}
     for id_, rated in current.items():
         places.setdefault(_place(rated.rating), id_)
-    return _Ratings(history.folded(_IDS), current, places)
+    recorded, replaced = history.folded(_IDS), history.folded(_REPLACED)
+    return _Ratings(recorded | replaced, current, places)
 
 
 def _further_ratings(before: _Ratings, news: Entries) -> _Ratings | None:
     """With ratings that stand in nobody's place; None where they may."""
-    ids, current, places = before.ids, {**before.current}, {**before.places}
+    named, current, places = before.named, {**before.current}, {**before.places}
     for entry in news:
         rating = entry.event
         assert isinstance(rating, Rating), "no other kind is a rating"
-        if isinstance(rating, Superseding) or rating.rating in ids:
+        if isinstance(rating, Superseding) or rating.rating in named:
             return None
-        ids |= {rating.rating}
+        named |= {rating.rating}
         current[rating.rating] = CurrentRating(entry, rating)
         places.setdefault(_place(rating), rating.rating)
-    return _Ratings(ids, current, places)
+    return _Ratings(named, current, places)
 
 
 def _place(rating: Rating) -> Place:
@@ -239,6 +236,7 @@ def _place(rating: Rating) -> Place:
 
 
 _IDS = ids("rating", Rating, ever=True)
+_REPLACED = ids("superseded", Superseding, ever=True)
 _RATINGS = Fold(_ratings, Rating, then=_further_ratings)
 
 
@@ -423,8 +421,7 @@ class Rate(Command):
 
     def _require_free(self, given: Given, history: History, instrument: str) -> None:
         """An id that was never used, a session that was held, and no other rating of it."""
-        ratings = history.folded(_RATINGS)
-        if self.rating in ratings.ids:
+        if self.rating in history.folded(_IDS):
             raise RatingExists(rating=self.rating)
         if self.session is None:
             return
@@ -437,7 +434,8 @@ class Rate(Command):
             raise RatedBeforeSession(session=self.session)
         if self.perspective in _FROM_WITHIN and self.rater not in session.present:
             raise RaterNotPresent(rater=self.rater, session=self.session)
-        other = ratings.places.get((self.session, instrument, self.perspective, self.rater))
+        place = (self.session, instrument, self.perspective, self.rater)
+        other = history.folded(_RATINGS).places.get(place)
         if other is not None:
             raise RatedAlready(rating=other)
 
@@ -463,12 +461,12 @@ class SupersedeRating(Command):
         stream = relationship_stream(self.relationship)
         history = given.history(stream)
         relationship_of(history)
-        ratings = history.folded(_RATINGS)
-        if self.superseded not in ratings.ids:
+        recorded = history.folded(_IDS)
+        if self.superseded not in recorded:
             raise EntryUnknown(what="rating")
-        if self.rating in ratings.ids:
+        if self.rating in recorded:
             raise RatingExists(rating=self.rating)
-        current = ratings.current.get(self.superseded)
+        current = ratings_of(history).get(self.superseded)
         if current is None:
             raise NotTheCurrentRating(rating=self.superseded)
         old = current.rating

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from domain.clinic import DeclareImport, require_declared
 from domain.event import (
     Command,
+    Event,
     Given,
     History,
     LateReasonMissing,
@@ -24,6 +25,8 @@ from domain.event import (
     Source,
     Stream,
 )
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 Clock = Callable[[], datetime]
 
@@ -123,7 +126,7 @@ class Proposal:
             "actor": str(self.author.actor),
             "on_behalf_of": str(self.author.on_behalf_of),
         }
-        return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+        return _ENCODER.encode(said).encode()
 
     def decide(
         self,
@@ -158,15 +161,20 @@ class Proposal:
         if not isinstance(command, DeclareImport):
             require_declared(given)
         news = list(command.decide(given))
-        common = {
-            "late_reason": command.late_reason if late else None,
-            "import_id": author.import_id,
-            "reported": tuple(given.reported),
-        }
+        common = (command.late_reason if late else None, author.import_id, tuple(given.reported))
         return [
-            New(new.stream, new.event.model_copy(update=common), new.occurred_at or at)
-            for new in news
+            New(new.stream, _with_common(new.event, *common), new.occurred_at or at) for new in news
         ]
+
+
+def _with_common(
+    event: Event, late_reason: str | None, import_id: UUID | None, reported: tuple[str, ...]
+) -> Event:
+    """The event with what every event carries; most carry it already."""
+    if (event.late_reason, event.import_id, event.reported) == (late_reason, import_id, reported):
+        return event
+    common = {"late_reason": late_reason, "import_id": import_id, "reported": reported}
+    return event.model_copy(update=common)
 
 
 class EventStore(Protocol):

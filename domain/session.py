@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import Field
@@ -450,9 +451,9 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
     )
     clashing = [
         other
-        for other in _about(given.history(stream), taken)
-        if (other.relationship, other.session) != (relationship, held.session)
-        and _clash(taken, other)
+        for other in given.history(stream).folded(_SCHEDULE).about(taken)
+        if _clash(taken, other)
+        and (other.relationship, other.session) != (relationship, held.session)
     ]
     # The schedule is only a way to find them: what counts is how the other sessions read today.
     held_in = {
@@ -470,29 +471,31 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
 _begins: Callable[[SessionTimeTaken], datetime] = attrgetter("started_at")
 
 
-def _hours(history: History) -> tuple[SessionTimeTaken, ...]:
-    return tuple(sorted((hour for _, hour in history.of(SessionTimeTaken)), key=_begins))
+class _Schedule(NamedTuple):
+    """The hours of somebody's schedule, in the order in which they begin."""
+
+    hours: tuple[SessionTimeTaken, ...] = ()
+    longest: timedelta = timedelta()
+
+    def and_further(self, entries: Entries) -> "_Schedule":
+        hours, longest = [*self.hours], self.longest
+        for entry in entries:
+            if isinstance(hour := entry.event, SessionTimeTaken):
+                insort(hours, hour, key=_begins)
+                longest = max(longest, hour.ended_at - hour.started_at)
+        return _Schedule(tuple(hours), longest)
+
+    def about(self, taken: SessionTimeTaken) -> tuple[SessionTimeTaken, ...]:
+        """Those that may overlap with this one."""
+        first = bisect_left(self.hours, taken.started_at - self.longest, key=_begins)
+        return self.hours[first : bisect_right(self.hours, taken.ended_at, key=_begins)]
 
 
-def _further_hours(
-    hours: tuple[SessionTimeTaken, ...], news: Entries
-) -> tuple[SessionTimeTaken, ...]:
-    taken = [*hours]
-    for entry in news:
-        assert isinstance(entry.event, SessionTimeTaken), "no other kind takes an hour"
-        insort(taken, entry.event, key=_begins)
-    return tuple(taken)
-
-
-_HOURS = Fold(_hours, SessionTimeTaken, then=_further_hours)
-"""The hours of a schedule, in the order in which they begin."""
-
-
-def _about(schedule: History, taken: SessionTimeTaken) -> tuple[SessionTimeTaken, ...]:
-    """The hours of a schedule that may overlap with this one: no session is longer than LONGEST."""
-    hours = schedule.folded(_HOURS)
-    first = bisect_left(hours, taken.started_at - LONGEST, key=_begins)
-    return hours[first : bisect_right(hours, taken.ended_at, key=_begins)]
+_SCHEDULE = Fold(
+    lambda history: _Schedule().and_further(history.standing),
+    SessionTimeTaken,
+    then=_Schedule.and_further,
+)
 
 
 def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session) -> bool:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from domain.appointment import ScheduleSession
@@ -472,6 +474,25 @@ def test_standing_has_what_was_not_amended_away() -> None:
     assert standing(original, amending) == []
     assert standing(replace(original, event=ERASED), amending) == [version]
     assert standing(original, replace(amending, event=ERASED)) == [version, version + 1]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+@settings(max_examples=10)
+@for_all(st.text('aé €"\\/\n\u2028😀', max_size=20), st.none() | st.uuids())
+def test_the_bytes_of_a_body_stay_what_they_are(
+    name: str, late: str, on_behalf_of: UUID | None
+) -> None:
+    """Rule 8: their keyed digest is stored, and compared with that of what comes again."""
+    late_reason = {} if issubclass(COMMANDS[name], Immediate) else {"late_reason": f"So: {late}"}
+    command: Command = COMMANDS[name].model_validate(COMMAND_BODIES[name] | late_reason)
+    said = {
+        "actor": str(OFFICE),
+        "body": json.loads(command.model_dump_json(exclude_unset=True)),
+        "command": name,
+        "on_behalf_of": str(on_behalf_of),
+    }
+    body = Proposal(command, Author(OFFICE, on_behalf_of)).body()
+    assert body == json.dumps(said, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def test_there_is_an_example_of_every_command() -> None:
