@@ -147,7 +147,7 @@ class ClinicLog:
         known = self._cache.get(stream) or History()
         news: Iterator[Any] = self._application.events.get(str(stream), gt=known.version)
         history = known.then(*news)
-        self._cache.put(stream, history, generation)
+        self._cache.put({stream: history}, generation)
         return history
 
     def read_together(self, streams: Collection[Stream]) -> None:
@@ -263,10 +263,7 @@ class ClinicLog:
         sent again.
         """
         verdicts: list[Receipt | Refusal] = []
-        for start in range(0, len(proposals), _COMMANDS_PER_BATCH):
-            turn = Turn(proposals[start : start + _COMMANDS_PER_BATCH])
-            self._turns.enter(turn)
-            self._turns.settle(turn)
+        for turn in self._turns.settled(proposals):
             if turn.failure is not None:
                 raise turn.failure
             verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
@@ -296,6 +293,9 @@ class ClinicLog:
     def _write_together(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
         ahead = self._decided_ahead(turns)
         with self._committing:
+            going_on = [turn for turn in turns if not turn.given_up()]
+            if len(going_on) < len(turns):
+                turns, ahead = going_on, None
             lost_connection = False
             for _ in range(_ATTEMPTS):
                 try:
@@ -398,9 +398,10 @@ class ClinicLog:
         try:
             self._recorder.insert_events(pending.entries, batch=batch)
             self._promised.remember(pending.after)
+            self._cache.put(pending.histories, pending.generation)
+            complete = self._complete
             for stream, history in pending.histories.items():
-                self._cache.put(stream, history, pending.generation)
-                self._complete[stream] = history.version
+                complete[stream] = history.version
             self._head = pending.after
         finally:
             self._on_its_way = None

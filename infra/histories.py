@@ -1,6 +1,7 @@
 """Histories that were opened before, kept in memory while their keys live."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from threading import Lock
 
 from domain.event import History, Stream
@@ -27,15 +28,18 @@ class OpenedHistories:
                 self._histories.move_to_end(stream)
             return history
 
-    def put(self, stream: Stream, history: History, generation: int) -> None:
-        """Keeps `history` unless a longer one is kept; drops others while too many are held."""
+    def put(self, histories: Mapping[Stream, History], generation: int) -> None:
+        """Keeps each unless a longer one is kept; drops others while too many entries are held."""
         with self._lock:
-            known = self._histories.get(stream)
-            if generation != self.generation or (known and known.version >= history.version):
+            if generation != self.generation:
                 return
-            self._histories[stream] = history
-            self._histories.move_to_end(stream)
-            self._held += len(history) - len(known or ())
+            for stream, history in histories.items():
+                known = self._histories.get(stream)
+                if known is not None and known.version >= history.version:
+                    continue
+                self._histories[stream] = history
+                self._histories.move_to_end(stream)
+                self._held += len(history) - (0 if known is None else len(known))
             while self._held > self._limit and len(self._histories) > 1:
                 _, dropped = self._histories.popitem(last=False)
                 self._held -= len(dropped)

@@ -4,7 +4,8 @@
 for; where another process was faster, that place is gone and it is decided and sealed anew.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,13 +18,16 @@ from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
 from infra.keyring import Keyring
-from infra.sealing import Envelope, Sealed, Sealer, Written, entry_aad
+from infra.sealing import FRESH_BYTES, Envelope, Sealed, Sealer, Written, entry_aad
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
 # of who read what, could do what and received what outlives the erasure of whom it was about.
 _CLINIC_KEYS: Mapping[str, str] = {
     purpose: purpose for purpose in ("clinic", "access", "role", "hold", "disclosure", "erasure")
 }
+
+# By their spelling, which finds them sooner than asking the enumeration.
+_SOURCES: Mapping[str, Source] = {source.value: source for source in Source}
 
 # A clinic-wide key is replaced after 2^30 positions of the log, long before 2^32 seals.
 _POSITIONS_PER_KEY_BITS = 30
@@ -72,14 +76,28 @@ class EntryMapper(Mapper[str]):
             self._keyring.key_for(self._clinic, *_clinic_owner(self._clinic, purpose, size))
 
     def to_stored_event(self, domain_event: Any) -> SealedEntry:
-        unsealed: Unsealed = domain_event
+        return self.sealed([domain_event])[0]
+
+    def sealed(self, batch: Sequence[Unsealed]) -> list[SealedEntry]:
+        """The events of a batch, each key and the randomness for all asked for once; KeyGone."""
+        fresh = memoryview(os.urandom(FRESH_BYTES * len(batch)))
+        keys: dict[UUID, bytes] = {}
+        entries = []
+        for at, unsealed in enumerate(batch):
+            key_id = unsealed.envelope.key_id
+            key = keys.get(key_id) or self._keyring.get(self._clinic, key_id)
+            if key is None:
+                raise KeyGone(key_id)
+            keys[key_id] = key
+            its_own = bytes(fresh[FRESH_BYTES * at : FRESH_BYTES * (at + 1)])
+            entries.append(self._sealed(unsealed, key, its_own))
+        return entries
+
+    def _sealed(self, unsealed: Unsealed, key: bytes, fresh: bytes) -> SealedEntry:
         envelope = unsealed.envelope
-        key = self._keyring.get(self._clinic, envelope.key_id)
-        if key is None:
-            raise KeyGone(envelope.key_id)
         written = Written.of(envelope)
         content = canonical.encode(content_of(unsealed.event))
-        sealed = self._sealer.seal_entry(key, written.aad(), content)
+        sealed = self._sealer.seal_entry(key, written.aad(), content, fresh)
         assert envelope.position is not None, "it was placed when it was decided"
         return SealedEntry(
             originator_id=envelope.stream,
@@ -162,7 +180,7 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
         recorded_at=envelope.recorded_at,
         actor=envelope.actor,
         on_behalf_of=envelope.on_behalf_of,
-        source=Source(envelope.source),
+        source=_SOURCES.get(envelope.source) or Source(envelope.source),
         command_id=envelope.command_id,
         command_index=envelope.command_index,
         key_id=envelope.key_id,

@@ -18,6 +18,7 @@ class NewKeys:
     def __init__(self, keyring: Keyring, clinic: UUID) -> None:
         self._keyring = keyring
         self._clinic = clinic
+        self._known: dict[Owner, UUID] = {}
         self._wanted: dict[Owner, UUID] = {}
 
     def id_for(self, owner: Owner, unused: bool) -> UUID:
@@ -25,11 +26,12 @@ class NewKeys:
 
         `unused`: the stream is empty, so that nobody is likely to have a key for it yet.
         """
-        found = self._wanted.get(owner)
+        found = self._known.get(owner)
         if found is None:
             found = self._keyring.key_id_of(self._clinic, *owner, ask=not unused)
-        if found is None:
-            found = self._wanted[owner] = uuid4()
+            if found is None:
+                found = self._wanted[owner] = uuid4()
+            self._known[owner] = found
         return found
 
     def make(self) -> bool:

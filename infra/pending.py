@@ -108,7 +108,7 @@ class Pending:
 
         From then on it holds on to nothing that was before it.
         """
-        self.entries = [mapper.to_stored_event(unsealed) for unsealed in self._unsealed]
+        self.entries = mapper.sealed(self._unsealed)
         self.leaf_hashes = [leaf_hash(entry.leaf_input) for entry in self.entries]
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
         for stream, growing in self._growing.items():

@@ -25,6 +25,7 @@ KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+FRESH_BYTES: Final = SALT_BYTES + NONCE_BYTES
 LEAF_INPUT_LIMIT: Final = 16 * 1024
 _COMMITMENT_PREFIX: Final = b"rapport-commitment/1"
 _SHORTEST_ENTRY: Final = NONCE_BYTES + SALT_BYTES + TAG_BYTES
@@ -98,16 +99,23 @@ class Sealer:
 
     def __init__(self, capacity: int = 16_384) -> None:
         self._cipher = lru_cache(capacity)(lambda key, purpose: AESGCM(subkey(key, purpose)))
-        self._mac_key = lru_cache(capacity)(subkey)
+        self._macs = lru_cache(capacity)(
+            lambda key, purpose: hmac.new(subkey(key, purpose), digestmod="sha256")
+        )
 
     def forget(self) -> None:
         """Drops every cipher and subkey that was kept ready."""
         self._cipher.cache_clear()
-        self._mac_key.cache_clear()
+        self._macs.cache_clear()
 
-    def seal_entry(self, key: bytes, aad: bytes, content: bytes) -> Sealed:
-        """Seals an entry's canonical content under fresh salt and nonce and commits to it."""
-        fresh = os.urandom(SALT_BYTES + NONCE_BYTES)
+    def seal_entry(
+        self, key: bytes, aad: bytes, content: bytes, fresh: bytes | None = None
+    ) -> Sealed:
+        """Seals an entry's canonical content under fresh salt and nonce and commits to it.
+
+        `fresh`: 44 random bytes that were never used; whoever seals many draws them at once.
+        """
+        fresh = fresh or os.urandom(FRESH_BYTES)
         salt, nonce = fresh[:SALT_BYTES], fresh[SALT_BYTES:]
         ciphertext = self._cipher(key, "log").encrypt(nonce, salt + content, aad)
         return Sealed(nonce + ciphertext, commitment(salt, content))
@@ -143,7 +151,9 @@ class Sealer:
     def mac(self, key: bytes, purpose: str, message: bytes) -> bytes:
         """HMAC-SHA-256 for `mac`, `mac/<what>` or `digest`: 32 bytes."""
         _require(purpose, "mac", "digest")
-        return hmac.digest(self._mac_key(key, purpose), message, "sha256")
+        mac = self._macs(key, purpose).copy()
+        mac.update(message)
+        return mac.digest()
 
     def _open(self, key: bytes, purpose: str, aad: bytes, sealed: bytes) -> bytes:
         nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]

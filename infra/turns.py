@@ -5,13 +5,19 @@ first of those that came meanwhile as soon as its own batch is on its way: so on
 while the one before it is being written. Nobody waits for a batch to fill.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
+from typing import Final
 
 from domain.event import Refusal
 from domain.records import Proposal, Receipt
+
+_AHEAD: Final = 3
+"""Turns of one caller: one that is written, one that is decided meanwhile, one that comes next."""
 
 HandOver = Callable[[], None]
 Write = Callable[[Sequence["Turn"], HandOver], None]
@@ -28,6 +34,8 @@ class Turn:
     failure: BaseException | None = None
     leads: bool = False
     """Whether its caller is the one to write for all that wait."""
+    waits: bool = False
+    """Whether it came while somebody else led, and so will be called."""
     called: Lock = field(default_factory=Lock)
     """Held until the turn is answered or leads."""
 
@@ -38,6 +46,12 @@ class Turn:
     @property
     def done(self) -> bool:
         return self.failure is not None or None not in self.verdicts
+
+    def given_up(self) -> bool:
+        """Whether it fails because the turn before it did, which is answered by now."""
+        if self.after is not None:
+            self.failure, self.after = self.after.failure, None
+        return self.failure is not None
 
 
 class Turns:
@@ -50,16 +64,40 @@ class Turns:
         self._waiting: list[Turn] = []
         self._led = False
 
-    def enter(self, turn: Turn) -> None:
-        """Takes a place in the queue; whoever does must `settle` next."""
+    def settled(self, proposals: Sequence[Proposal]) -> Iterator[Turn]:
+        """The answered turns of one caller, in order: one, or as many as its proposals fill.
+
+        Of many, the next is decided while the one before it is written; after one that failed
+        comes none.
+        """
+        most = self._commands_at_once
+        if len(proposals) <= most:
+            turn = Turn(proposals)
+            self._enter(turn)
+            self._settle(turn)
+            yield turn
+            return
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            on_their_way: deque[tuple[Turn, Future[None]]] = deque()
+            before: Turn | None = None
+            for start in range(0, len(proposals), most):
+                turn = before = Turn(proposals[start : start + most], after=before)
+                self._enter(turn)
+                on_their_way.append((turn, pool.submit(self._settle, turn)))
+                if len(on_their_way) == _AHEAD:
+                    yield from _first_of(on_their_way)
+            while on_their_way:
+                yield from _first_of(on_their_way)
+
+    def _enter(self, turn: Turn) -> None:
         with self._queueing:
             self._waiting.append(turn)
-            turn.leads, self._led = not self._led, True
+            turn.leads, turn.waits, self._led = not self._led, self._led, True
 
-    def settle(self, turn: Turn) -> None:
+    def _settle(self, turn: Turn) -> None:
         """Returns when `turn` is answered: by whoever leads, or by its caller, who leads then."""
         try:
-            if not turn.leads:
+            if turn.waits:
                 turn.called.acquire()
             while not turn.done:
                 self._lead(turn)
@@ -97,3 +135,9 @@ class Turns:
             for first in self._waiting[:1]:
                 first.leads = True
                 first.called.release()
+
+
+def _first_of(on_their_way: deque[tuple[Turn, Future[None]]]) -> Iterator[Turn]:
+    turn, settled = on_their_way.popleft()
+    settled.result()
+    yield turn

@@ -50,6 +50,17 @@ _INSERT_NEW: Final = (
 
 _log = logging.getLogger("rapport.keyring")
 
+_forks: Final = [0]
+"""How many processes were forked on the way to this one. Asking the system whose process this is,
+for each key, would cost more than the key."""
+
+
+def _forked() -> None:
+    _forks[0] += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
 
 class Keyring(Protocol):
     """What the rest of the program may ask of a keyring. Keys are 32 random bytes."""
@@ -125,7 +136,7 @@ class WrappedKeyring(ABC):
         self._master = master
         self._clock = clock
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._forks = _forks[0]
         self._keys: dict[tuple[UUID, UUID], bytearray | None] = {}
         self._owners: dict[tuple[UUID, str, str], tuple[UUID, bytearray | None]] = {}
         self._forgetting: list[WeakMethod[Callable[[], object]]] = []
@@ -561,7 +572,7 @@ class WrappedKeyring(ABC):
 
     def _require_own(self) -> None:
         # Before the lock is taken: it may have been copied while another thread held it.
-        if os.getpid() != self._pid:
+        if self._forks != _forks[0]:
             raise KeyringError("forked")
 
     def _look(self) -> None:

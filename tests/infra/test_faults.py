@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -440,11 +440,11 @@ def test_a_slow_reader_never_makes_a_decision_rest_on_the_past(
     has_read, goes_on = threading.Event(), threading.Event()
     put = log._cache.put
 
-    def slow_put(stream: Stream, history: History, generation: int) -> None:
+    def slow_put(histories: Mapping[Stream, History], generation: int) -> None:
         if threading.current_thread() is reader:
             has_read.set()
             goes_on.wait(10)
-        put(stream, history, generation)
+        put(histories, generation)
 
     monkeypatch.setattr(log._cache, "put", slow_put)
     reader = threading.Thread(target=log.history, args=(access_stream(about),))

@@ -1,0 +1,275 @@
+"""Group commit: one batch is written while the next is decided on top of it, and none is lost.
+
+The statement of a batch is held up for real, by a lock on the head's row, while others are decided.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from domain.access import ReadRecord, access_stream
+from domain.event import Given, New, Refusal
+from domain.person import PersonRegistered, RegisterPerson, person_stream
+from domain.records import Author, Proposal, Receipt
+from infra.event_store import ClinicLog
+from infra.postgres import EmbeddedPostgres
+from tests.conftest import Clinic
+from tests.infra.logs import read, until
+
+SEEN: list[tuple[UUID, int]] = []
+"""Each decision of `Looks`: which command it was, and how many entries it saw."""
+
+
+class Looks(ReadRecord):
+    """Tells how long its stream was when it was decided."""
+
+    mark: UUID
+
+    def decide(self, given: Given) -> Iterator[New]:
+        SEEN.append(
+            (self.mark, given.history(access_stream(self.relationship or given.clinic)).version)
+        )
+        yield from super().decide(given)
+
+
+class NeedsAnother(Looks):
+    """Is refused where its stream is empty."""
+
+    def decide(self, given: Given) -> Iterator[New]:
+        news = list(super().decide(given))
+        if not given.history(access_stream(self.relationship or given.clinic)):
+            raise Alone
+        yield from news
+
+
+class Alone(Refusal):
+    says = "Nothing was read yet."
+
+
+class Fails(ReadRecord):
+    """Has a fault."""
+
+    def decide(self, given: Given) -> Iterator[New]:
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def superuser(server: EmbeddedPostgres, clinic: Clinic) -> Iterator[psycopg.Connection]:
+    name = str(conninfo_to_dict(clinic.database.dsn("owner"))["dbname"])
+    with psycopg.connect(server.superuser_dsn(name), autocommit=True) as conn:
+        yield conn
+
+
+@contextmanager
+def held_up(clinic: Clinic) -> Iterator[None]:
+    """Meanwhile no batch is committed: their statements hang."""
+    with psycopg.connect(clinic.database.dsn("owner")) as lock:
+        lock.execute("SELECT FROM rapport.heads WHERE clinic = %s FOR UPDATE", (clinic.id,))
+        yield
+
+
+@contextmanager
+def about_to_send(log: ClinicLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Meanwhile this log sends no statement; the event says that one is ready."""
+    arrived, send, insert = threading.Event(), threading.Event(), log._recorder.insert_events
+
+    def wait(*entries: Any, **batch: Any) -> Sequence[int]:
+        arrived.set()
+        assert send.wait(20)
+        return insert(*entries, **batch)
+
+    monkeypatch.setattr(log._recorder, "insert_events", wait)
+    try:
+        yield arrived
+    finally:
+        send.set()
+
+
+def hanging(superuser: psycopg.Connection, statements: int = 1) -> None:
+    """Waits until so many statements hang."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND usename = 'rapport_app' AND wait_event_type = 'Lock'"
+    )
+    until(lambda: superuser.execute(query).fetchone() == (statements,))
+
+
+class Callers:
+    """Threads that each append one proposal."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.heard: dict[UUID, object] = {}
+
+    def append(self, log: ClinicLog, command: ReadRecord) -> None:
+        proposal = Proposal(command, Author(uuid4()))
+
+        def call() -> None:
+            try:
+                self.heard[proposal.command_id] = log.append([proposal])[0]
+            except BaseException as error:
+                self.heard[proposal.command_id] = error
+
+        self.threads.append(threading.Thread(target=call, daemon=True))
+        self.threads[-1].start()
+
+    def receipts(self) -> list[Receipt]:
+        """What each was answered with, in the order of the log."""
+        for thread in self.threads:
+            thread.join(20)
+        found = [each for each in self.heard.values() if isinstance(each, Receipt)]
+        assert len(found) == len(self.threads), self.heard
+        return sorted(found, key=lambda each: each.position)
+
+
+def looks(about: UUID, mark: UUID) -> Looks:
+    return Looks(**dict(read(about)), mark=mark)
+
+
+def seen(mark: UUID) -> list[int]:
+    return [version for one, version in SEEN if one == mark]
+
+
+def test_a_batch_is_decided_on_top_of_the_one_that_is_written(
+    clinic: Clinic, superuser: psycopg.Connection
+) -> None:
+    """Idea 3: what is on its way counts as the end of the log; nobody waits for it to decide."""
+    about, mark = uuid4(), uuid4()
+    clinic.record(read(about))
+    callers = Callers()
+    with held_up(clinic):
+        callers.append(clinic.log, read(about))
+        hanging(superuser)
+        callers.append(clinic.log, looks(about, mark))
+        until(lambda: seen(mark) == [2])
+        assert callers.heard == {}
+    assert [each.entries[0].version for each in callers.receipts()] == [2, 3]
+    assert seen(mark) == [2], "decided once"
+
+
+def test_what_was_decided_on_a_batch_that_lost_is_decided_again(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idea 3: another process was first; both batches are decided anew over what it wrote."""
+    about, marks, other = uuid4(), (uuid4(), uuid4()), clinic.open_log()
+    callers = Callers()
+    with about_to_send(clinic.log, monkeypatch) as arrived:
+        callers.append(clinic.log, looks(about, marks[0]))
+        assert arrived.wait(20)
+        callers.append(clinic.log, looks(about, marks[1]))
+        until(lambda: seen(marks[1]) == [1])
+        other.append([Proposal(read(about), Author(uuid4()))])
+    assert [each.entries[0].version for each in callers.receipts()] == [2, 3]
+    assert seen(marks[0]) == [0, 1]
+    assert seen(marks[1])[-1] == 2
+
+
+def test_what_was_decided_on_a_batch_whose_connection_broke_is_decided_again(
+    clinic: Clinic, superuser: psycopg.Connection
+) -> None:
+    """Idea 3: a crash acknowledges nothing that is not durable, and doubles nothing."""
+    about, mark = uuid4(), uuid4()
+    callers = Callers()
+    with held_up(clinic):
+        callers.append(clinic.log, read(about))
+        hanging(superuser)
+        callers.append(clinic.log, looks(about, mark))
+        until(lambda: seen(mark) == [1])
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND usename = 'rapport_app' AND datname = current_database()"
+        )
+    versions = [each.entries[0].version for each in callers.receipts()]
+    assert versions == [1, 2]
+    assert len(clinic.log.read_log(0, 10)) == 2
+
+
+def test_a_refusal_holds_only_if_what_it_was_decided_on_was_committed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 8, idea 3: refused on top of a batch that loses, a command is judged again."""
+    about, mark, other = uuid4(), uuid4(), clinic.open_log()
+    callers = Callers()
+    with about_to_send(clinic.log, monkeypatch) as arrived:
+        callers.append(clinic.log, read())
+        assert arrived.wait(20)
+        callers.append(clinic.log, NeedsAnother(**dict(read(about)), mark=mark))
+        until(lambda: seen(mark) == [0])
+        other.append([Proposal(read(about), Author(uuid4()))])
+    assert [each.position for each in callers.receipts()] == [2, 3]
+    assert seen(mark)[-1] == 1
+
+
+def test_many_proposals_of_one_caller_stand_in_their_order(clinic: Clinic) -> None:
+    """Rule 8: a caller's commands are decided in its order, however many batches they fill."""
+    about = uuid4()
+    proposals = [Proposal(read(about), Author(uuid4())) for _ in range(900)]
+    verdicts = clinic.log.append(proposals)
+    assert [each.command_id for each in verdicts if isinstance(each, Receipt)] == [
+        each.command_id for each in proposals
+    ]
+    stored = clinic.log.history(access_stream(about))
+    assert [each.command_id for each in stored] == [each.command_id for each in proposals]
+    assert clinic.log.append(proposals) == verdicts, "the same receipts again"
+
+
+@pytest.mark.parametrize("place", [10, 300])
+def test_nothing_of_a_caller_is_written_after_a_turn_that_failed(
+    clinic: Clinic, place: int
+) -> None:
+    """House rule: after a fault nothing that came behind it is in the record."""
+    proposals = [Proposal(read(), Author(uuid4())) for _ in range(1200)]
+    proposals[place] = Proposal(Fails(**dict(read())), Author(uuid4()))
+    with pytest.raises(ZeroDivisionError):
+        clinic.log.append(proposals)
+    written = {entry.command_id for entry in clinic.log.read_log(0, 10_000)}
+    assert written == {each.command_id for each in proposals[:place]}
+
+
+def test_callers_of_many_and_of_one_do_not_starve_each_other(clinic: Clinic) -> None:
+    """House rule: the queue is fair; every caller is answered, each stream without a gap."""
+    streams = [uuid4() for _ in range(4)]
+    many = [Proposal(read(streams[at % 4]), Author(uuid4())) for at in range(1500)]
+    bulk = threading.Thread(target=clinic.log.append, args=(many,))
+    callers = Callers()
+    bulk.start()
+    for at in range(40):
+        callers.append(clinic.log, read(streams[at % 4]))
+    receipts = callers.receipts()
+    bulk.join(60)
+    assert len(receipts) == 40
+    assert clinic.log.head_size() == 1540
+    for stream in streams:
+        history = clinic.open_log().history(access_stream(stream))
+        assert [each.version for each in history] == list(range(1, len(history) + 1))
+
+
+def test_a_person_registered_ahead_is_registered_once(
+    clinic: Clinic, superuser: psycopg.Connection
+) -> None:
+    """Rule 8: the same id twice, the second decided while the first is on its way, is one entry."""
+    person = uuid4()
+    proposal = Proposal(RegisterPerson(person=person, full_name="Invented"), Author(uuid4()))
+    heard: list[object] = []
+    with held_up(clinic):
+        threads = [
+            threading.Thread(target=lambda: heard.append(clinic.log.append([proposal])[0]))
+            for _ in range(3)
+        ]
+        threads[0].start()
+        hanging(superuser)
+        for thread in threads[1:]:
+            thread.start()
+        until(lambda: not clinic.log._turns._waiting or len(clinic.log._turns._waiting) == 1)
+    for thread in threads:
+        thread.join(20)
+    assert len(heard) == 3
+    assert heard[0] == heard[1] == heard[2]
+    stored = clinic.log.history(person_stream(person))
+    assert [type(each.event) for each in stored] == [PersonRegistered]
