@@ -291,13 +291,9 @@ def score(
     Without a date, by the newest rules. Refuses what `check_items` refuses, and a perspective
     that the instrument has no form for. By a definition without a key there are no scales.
     """
-    check_items(definition, items)
     # A datetime is a date, but compares with none.
     at = at.date() if isinstance(at, datetime) else at
-    scored: dict[str, ScaleScore] = {}
-    for name, scale in definition.scales.items():
-        if scale.restates is None:
-            scored[name] = _scored(definition, name, items, definition.missing_rule(at))
+    scored = score_scales(definition, items, at)
     restated = {
         name: _restated(definition, name, scored[scale.restates])
         for name, scale in definition.scales.items()
@@ -326,6 +322,21 @@ def score(
         risk_items=definition.risk_items_raised(items, at),
         restated=restated,
     )
+
+
+def score_scales(
+    definition: Definition, items: Sequence[int | None], at: date | None
+) -> dict[str, ScaleScore]:
+    """The scales of `score` alone: what is followed over time. Refuses what `check_items` does."""
+    check_items(definition, items)
+    if not definition.scales:
+        return {}
+    rule = definition.missing_rule(at)
+    return {
+        name: _scored(definition, name, items, rule)
+        for name, scale in definition.scales.items()
+        if scale.restates is None
+    }
 
 
 class _Facts(NamedTuple):

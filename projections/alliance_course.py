@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -19,8 +19,16 @@ from domain.alliance import AllianceRated, RatingSuperseded
 from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
 from domain.instrument import Perspective, UnknownKey, load_key
 from domain.outcome import OutcomeRated, OutcomeSuperseded
-from domain.rating import Rating, ratings_of, score_of, series_of
-from domain.scoring import Flag, RawItems, Score, SeriesId, score, series_id
+from domain.rating import Rating, ratings_of, series_of
+from domain.scoring import (
+    Flag,
+    RawItems,
+    ScaleScore,
+    SeriesId,
+    score,
+    score_scales,
+    series_id,
+)
 from domain.session import SessionHeld, session_numbers
 from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred
 
@@ -119,7 +127,7 @@ class AllianceCourse(View[State, RatingRow]):
             return state
         scales = state.scales
         if isinstance(entry.event, Rating):
-            scales = {**scales, entry.version: scales_of(entry)}
+            scales = {**scales, entry.version: scales_of(entry, entry.event)}
         return State((*state.entries, entry), scales)
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
@@ -130,11 +138,13 @@ class AllianceCourse(View[State, RatingRow]):
             rating = entry.event
             if isinstance(rating, Rating):
                 scales = state.scales.get(entry.version) if entry.amended_at is None else None
-                scales = scales_of(entry) if scales is None else scales
-                row = _row(entry, rating, self._families[entry.topic], scales)
+                scales = scales_of(entry, rating) if scales is None else scales
                 session_at, session_number = sessions.get(rating.session, (None, None))
-                rows[entry.version] = replace(
-                    row,
+                rows[entry.version] = _row(
+                    entry,
+                    rating,
+                    self._families[entry.topic],
+                    scales,
                     session_at=session_at,
                     session_number=session_number,
                     superseded_by=successors.get(entry.version),
@@ -167,26 +177,36 @@ def _successors(history: History) -> dict[int, Cell[UUID]]:
     }
 
 
-def scales_of(entry: RecordedEvent) -> _Scales:
+def scales_of(entry: RecordedEvent, rating: Rating) -> _Scales:
     """The scores of a rating by its own key, scale by scale; none where the key is unknown."""
-    found = score_of(entry)
-    return {} if found is None else _told(found)
+    if rating.key_hash is None:
+        return {}
+    try:
+        definition = load_key(rating.key_hash)
+    except UnknownKey:
+        return {}
+    definition.perspective(rating.perspective)  # refuses one that it has no form for
+    return _told(score_scales(definition, rating.items, entry.occurred_at.date()))
 
 
-def _told(scored: Score) -> _Scales:
+def _told(scales: Mapping[str, ScaleScore]) -> _Scales:
+    # Nothing is validated that the score has just made.
     return {
-        name: Scored(
+        name: Scored.model_construct(
             value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
         )
-        for name, part in scored.scales.items()
+        for name, part in scales.items()
     }
 
 
-def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) -> RatingRow:
+def _row(
+    entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales, **beside: Any
+) -> RatingRow:
+    """The row of a rating; `beside`: what other entries say of it."""
     here, identity = Cells(entry), series_of(rating)
     return RatingRow(
         family=here(family),
-        rated_at=occurred(entry),
+        rated_at=here.occurred(),
         rating=here(rating.rating),
         session=here(rating.session),
         perspective=here(rating.perspective),
@@ -202,6 +222,7 @@ def _row(entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales) 
         source=here(entry.source),
         reported=here(rating.reported),
         supersedes=(here(rating.superseded) if isinstance(rating, RatingSuperseded) else None),
+        **beside,
     )
 
 
@@ -231,7 +252,7 @@ def _read_by(row: RatingRow, adopted: Callable[[str, str], str]) -> RatingRow:
     here, identity = row.items.ref, series_id(definition, perspective)
     return replace(
         row,
-        scales=Cell(dict(_told(scored)), here),
+        scales=Cell(dict(_told(scored.scales)), here),
         series=Cell(identity, here),
         rescored=Cell(key, here),
     )

@@ -188,7 +188,7 @@ def _informed(entry: RecordedEvent, info: InformationGiven) -> ConsentRow:
     here = Cells(entry)
     return ConsentRow(
         step=here(Step.INFORMED),
-        at=occurred(entry),
+        at=here.occurred(),
         party=here(info.to),
         document=here(info.document),
         document_version=here(info.version),
@@ -209,7 +209,7 @@ def _answered(
     about = (signer, answer.document, answer.version)
     return ConsentRow(
         step=here(_STEPS[entry.topic]),
-        at=occurred(entry),
+        at=here.occurred(),
         party=here(answer.party),
         document=here(answer.document),
         document_version=here(answer.version),
@@ -277,7 +277,7 @@ def _assented(
     here = Cells(entry)
     row = ConsentRow(
         step=here(_STEPS[entry.topic]),
-        at=occurred(entry),
+        at=here.occurred(),
         party=here(said.party),
         source=here(entry.source),
         reported=here(said.reported),

@@ -37,7 +37,7 @@ from domain.relationship import (
     RelationshipUnknown,
     relationship_of,
 )
-from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred, told
+from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred
 
 
 class Kind(StrEnum):
@@ -143,12 +143,12 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
     later = goal.revisions[goal.revisions.index(revision) + 1 :]
     return GoalRow(
         kind=here(Kind.WORDING),
-        at=occurred(entry),
+        at=here.occurred(),
         goal=here(goal.id),
         revision=here(revision.number),
         by=here(revision.by),
         source=here(entry.source),
-        reported=told(entry, lambda event: event.reported),
+        reported=here.told(lambda event: event.reported),
         statement=here(revision.statement),
         attainment=here(revision.attainment),
         assents=tuple(
@@ -169,7 +169,7 @@ def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
     here = Cells(entry)
     return GoalRow(
         kind=here(Kind.RATING),
-        at=occurred(entry),
+        at=here.occurred(),
         goal=here(rated.goal),
         revision=here(rated.revision),
         by=here(rated.by),

@@ -119,7 +119,7 @@ class Timeline(View[State, Line]):
         return Line(
             position=here(entry.position),
             topic=here(entry.topic),
-            occurred_at=here(entry.occurred_at.astimezone(UTC)),
+            occurred_at=here.occurred(),
             occurred_offset=here(int(offset.total_seconds()) // 60),
             recorded_at=here(entry.recorded_at.astimezone(UTC)),
             actor=here(entry.actor),

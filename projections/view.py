@@ -98,19 +98,23 @@ def cell(entry: RecordedEvent, value: T) -> Cell[T]:
 class Cells:
     """Makes the cells of one entry: `here = Cells(entry)`, then `here(value)`."""
 
-    __slots__ = ("_event", "_ref")
+    __slots__ = ("_entry", "_ref")
 
     def __init__(self, entry: RecordedEvent) -> None:
+        self._entry = entry
         self._ref = Ref.to(entry)
-        self._event = entry.event
 
     def __call__(self, value: T) -> Cell[T]:
         return Cell(value, self._ref)
 
     def told(self, read: Callable[[Event], T]) -> Cell[T]:
         """What the entry's content tells, erased or not."""
-        event = self._event
+        event = self._entry.event
         return Cell(ERASED if isinstance(event, Erased) else read(event), self._ref)
+
+    def occurred(self) -> Cell[datetime]:
+        """When the entry's fact occurred, in UTC: known without its content."""
+        return Cell(self._entry.occurred_at.astimezone(UTC), self._ref)
 
 
 def erased(entry: RecordedEvent) -> Cell[Never]:
@@ -125,7 +129,7 @@ def told(entry: RecordedEvent, read: Callable[[Event], T]) -> Cell[T]:
 
 def occurred(entry: RecordedEvent) -> Cell[datetime]:
     """When the entry's fact occurred, in UTC: known without its content."""
-    return cell(entry, entry.occurred_at.astimezone(UTC))
+    return Cells(entry).occurred()
 
 
 def known(cell: Cell[T] | None) -> T | None:
@@ -262,6 +266,15 @@ class View(ABC, Generic[S, R]):
     @abstractmethod
     def rows(self, state: S) -> Mapping[int, R]:
         """The rows, each by the version of the entry that opened it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made with, for another process: that finds out for itself what is cached."""
+        kind = type(self)
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        }
 
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""

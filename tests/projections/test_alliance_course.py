@@ -6,18 +6,30 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
+from hypothesis import given as for_all
+
 from domain.alliance import AllianceRated, RateAlliance
 from domain.clinic import InstrumentLicenceAttested, Scope, clinic_stream
 from domain.correction import EnteredInError
-from domain.event import ERASED, Source, Stream
+from domain.event import ERASED, RecordedEvent, Source, Stream
 from domain.instrument import Perspective, load
 from domain.outcome import RateOutcome
-from domain.rating import SupersedeRating
+from domain.rating import Rating, SupersedeRating, score_of
 from domain.rescoring import AdoptScoringKey, adopted_key
 from domain.scoring import Flag, score
-from projections.alliance_course import Family, RatingRow, current, rated_sessions, read_by, series
+from projections.alliance_course import (
+    Family,
+    RatingRow,
+    Scored,
+    current,
+    rated_sessions,
+    read_by,
+    scales_of,
+    series,
+)
 from projections.dossier import VIEWS
 from projections.view import known
+from tests.domain.test_records import wild_records
 from tests.kit import (
     AN_HOUR_AGO,
     BEGINNING,
@@ -80,6 +92,23 @@ def rows_of(record: Record) -> Mapping[int, RatingRow]:
 def only(record: Record) -> RatingRow:
     (row,) = rows_of(record).values()
     return row
+
+
+def told(entry: RecordedEvent) -> dict[str, Scored]:
+    """The scales of a rating's whole score, validated one by one."""
+    whole = score_of(entry)
+    return {
+        name: Scored(value=one.value, text=one.text, low=one.low, high=one.high, flags=one.flags)
+        for name, one in (() if whole is None else whole.scales.items())
+    }
+
+
+@for_all(record=wild_records())
+def test_the_scales_are_those_of_the_whole_score(record: Record) -> None:
+    """Rule 28: a view asks for the scales alone, and gets what the score of the rating holds."""
+    for entry in record.entries:
+        if isinstance(entry.event, Rating):
+            assert scales_of(entry, entry.event) == told(entry)
 
 
 def test_a_score_is_computed_by_the_key_the_rating_names() -> None:
