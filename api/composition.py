@@ -166,6 +166,21 @@ def open_service(
         yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
 
 
+@contextmanager
+def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[ClinicLog, ViewStore]]:
+    """The log and the tables of views alone, for a process beside one that opened the service."""
+    with ExitStack() as opened:
+        database = opened.enter_context(open_database(settings))
+        keyring = opened.enter_context(keyring_of(settings, first_use=False))
+        head = AcknowledgedHead(settings.home / "heads", clinic)
+        log = ClinicLog(database.dsn("app"), clinic, keyring, head)
+        opened.callback(log.close)
+        views = ViewStore(database.dsn("views"), clinic, keyring)
+        opened.callback(views.close)
+        opened.enter_context(keyring.watched())
+        yield log, views
+
+
 def destroy_again(log: ClinicLog, keyring: WrappedKeyring, settings: Settings) -> None:
     """Destroys every key that the log says is destroyed, before anything is served (rule 9).
 

@@ -7,23 +7,29 @@ the others pass on.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event
 from typing import Any
 
 from api.composition import UNAVAILABLE
+from api.rebuilding import HandLost
 from domain.event import History, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, ViewStore, Writer
 from projections.folding import Folds
-from projections.rebuild import SizedLog, rebuild
+from projections.rebuild import Hands, SizedLog, rebuild
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
+
+_PASSES: tuple[type[Exception], ...] = (*UNAVAILABLE, HandLost)
+
+HandsFor = Callable[[int, Sequence[View[Any, Any]]], AbstractContextManager[Hands | None]]
 
 _log = logging.getLogger("rapport.views")
 
@@ -40,8 +46,10 @@ class Worker:
         entries_at_once: int = _ENTRIES_AT_ONCE,
         far_behind: int = _FAR_BEHIND,
         subtrees: SubtreeFiller | None = None,
+        hands: HandsFor = lambda entries, views: nullcontext(),
     ) -> None:
         """`far_behind`: by how many entries, before views are rebuilt instead of moved along.
+        `hands`: who folds so many entries of views that are rebuilt; None: this process alone.
         `subtrees`: keeps the hashes that proofs begin from; None: somebody else does."""
         self._views = {view.table: view for view in views}
         self._folds = {view.table: Folds(view) for view in views}
@@ -50,6 +58,7 @@ class Worker:
         self._entries_at_once = entries_at_once
         self._far_behind = far_behind
         self._subtrees = subtrees
+        self._hands = hands
         self._generation: int | None = None
         store.make(views)
         for name in store.tracked(self._views):
@@ -60,7 +69,7 @@ class Worker:
         """Brings every view to the end of the log, except those another worker is moving."""
         head, tracked = self._store.standing(self._views)
         if due := self._due(head, tracked):
-            self._build(due)
+            self._build(due, head)
             head, tracked = self._store.standing(self._views)
         self.settle()
         behind = any(place.position < head for place in tracked.values())
@@ -79,7 +88,7 @@ class Worker:
                         if stop.is_set():
                             return
                         self.catch_up()
-            except UNAVAILABLE as error:
+            except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()
                 stop.wait(_PAUSE_SECONDS)
@@ -92,11 +101,12 @@ class Worker:
 
         return [view for name, view in self._views.items() if not stands(name)]
 
-    def _build(self, due: Sequence[View[Any, Any]]) -> None:
+    def _build(self, due: Sequence[View[Any, Any]], head: int) -> None:
         """Folds them stream by stream instead of moving them along."""
         _log.info("building %s", ", ".join(view.table for view in due))
         try:
-            rebuild(due, self._log, self._store, compare=False)
+            with self._hands(head, due) as hands:
+                rebuild(due, self._log, self._store, compare=False, hands=hands)
         except RebuildRunning as running:
             _log.info("%s is being built by another process", running)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -20,6 +21,7 @@ from api.cli.demonstration import filled
 from api.cli.terminal import Exit, Failed, explain, keep_trace, run, say, settings
 from api.composition import Service, open_service, personas
 from api.demo import DemonstrationStuck
+from api.rebuilding import hands_for
 from api.worker import Worker
 from infra.checkpoint_store import CheckpointStore
 from infra.notary import Notary, Plan
@@ -201,7 +203,8 @@ class _Watched(Worker):
 
     def __init__(self, service: Service, store: ViewStore) -> None:
         subtrees = SubtreeFiller(service.database.dsn("views"), service.clinic)
-        super().__init__(VIEWS.all(), service.log, store, subtrees=subtrees)
+        hands = partial(hands_for, service.settings, service.clinic)
+        super().__init__(VIEWS.all(), service.log, store, subtrees=subtrees, hands=hands)
         self._alive = service.settings.home / "worker.alive"
 
     def catch_up(self) -> None:
@@ -233,7 +236,7 @@ def _working(loaded: Settings) -> Iterator[None]:
         # The process inherits this: Ctrl-C reaches both, and the doors end the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         spawn = multiprocessing.get_context("spawn")
-        process = spawn.Process(target=work_beside, args=(loaded,), daemon=True)
+        process = spawn.Process(target=work_beside, args=(loaded,))
         process.start()
         try:
             while not stop.wait(_LOOK_SECONDS):

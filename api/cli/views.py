@@ -17,6 +17,7 @@ from api.cli.terminal import (
     show,
 )
 from api.composition import open_service
+from api.rebuilding import HandLost, hands_for
 from infra.sealing import SealBroken
 from infra.view_store import Comparison, RebuildRunning, ViewStore
 from projections.dossier import VIEWS
@@ -36,16 +37,21 @@ def rebuild(
     views: Annotated[
         list[str] | None, typer.Argument(help=f"Which of {', '.join(_KNOWN)}. Default: all.")
     ] = None,
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Begin anew, whatever an interrupted rebuild left.")
+    ] = False,
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Build views anew from the log beside the old ones, compare both by digest, and swap.
 
     Readers are not kept waiting. Exit status 1 where a view was not what the log says; it is then.
+    A process for each processor takes part. One that was interrupted goes on where it was.
 
     \b
     Examples:
       rapport rebuild
       rapport rebuild timeline caseload --format json
+      rapport rebuild --afresh
     """
     wanted = _named(views or list(_KNOWN))
     with open_service(settings_of_record(), progress=say) as service, progress_bar() as advance:
@@ -54,13 +60,17 @@ def rebuild(
         total = sum(1 for one in categories for _ in service.log.streams(one))
 
         def build(views: Sequence[View[Any, Any]], *, compare: bool = True) -> list[_Rebuilt]:
-            return rebuild_views(
-                views,
-                service.log,
-                store,
-                compare=compare,
-                progress=lambda folded: advance("streams", folded, total),
-            )
+            entries = service.log.head_size()
+            with hands_for(service.settings, service.clinic, entries, views) as hands:
+                return rebuild_views(
+                    views,
+                    service.log,
+                    store,
+                    compare=compare,
+                    afresh=afresh,
+                    hands=hands,
+                    progress=lambda folded: advance("streams", folded, total),
+                )
 
         try:
             outcomes = _outcomes(wanted, build)
@@ -69,6 +79,12 @@ def rebuild(
                 Exit.UNAVAILABLE,
                 f"Another process is rebuilding {running}.",
                 "Wait until it is done.",
+            ) from None
+        except HandLost:
+            raise Failed(
+                Exit.UNAVAILABLE,
+                "A process that folded was ended from outside.",
+                "`rapport rebuild` goes on where this one was.",
             ) from None
         finally:
             store.close()

@@ -1,0 +1,155 @@
+"""Rebuilding views in several processes: each folds parts of the log, this one hands them out.
+
+They are spawned, not forked, and open what they need by themselves. A process that is killed ends
+the rebuild, not what it has folded so far; without the one that began it, each ends by itself.
+"""
+
+import gc
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from pickle import loads
+from typing import Any, cast
+from uuid import UUID
+
+from api.composition import open_folding
+from infra.settings import Settings
+from projections.folding import LogReader
+from projections.rebuild import Done, Hands, Part, PartStore, fold_part
+from projections.view import View
+
+_PARTS_EACH = 2
+"""So many are under way with each process, so that none waits for the next."""
+_PARTS_AHEAD = 8
+"""For each process: so many may be done before one that comes first by name."""
+_ENDING_SECONDS = 10.0
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+_WORTH_IT = 20_000
+
+Opening = Callable[[], AbstractContextManager[tuple[LogReader, PartStore]]]
+"""Opens, in whichever process, the log and the tables of the views; it can be pickled."""
+
+
+class HandLost(Exception):
+    """A process that folded was ended from outside. The next rebuild goes on where this one was."""
+
+
+@contextmanager
+def hands_for(
+    settings: Settings, clinic: UUID, entries: int, views: Sequence[View[Any, Any]]
+) -> Iterator[Hands | None]:
+    """A process for each processor, where there are entries enough; else None: this one alone."""
+    if entries < _WORTH_IT:
+        yield None
+        return
+    with crew(partial(open_folding, settings, clinic), views, os.cpu_count() or 1) as hands:
+        yield hands
+
+
+@contextmanager
+def crew(opening: Opening, views: Sequence[View[Any, Any]], number: int) -> Iterator["Crew"]:
+    """So many processes that fold these views, until the end of the block."""
+    spawn = get_context("spawn")
+    with ExitStack() as started:
+        ends: list[Connection] = []
+        for _ in range(number):
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=_serve, args=(theirs, opening, views))
+            process.start()
+            theirs.close()  # from here on only the process holds it: its end is noticed
+            started.callback(_end, ours, process)
+            ends.append(ours)
+        yield Crew(ends)
+
+
+def _end(connection: Connection, process: Any) -> None:
+    connection.close()
+    process.join(_ENDING_SECONDS)
+    process.kill()
+    process.join()
+
+
+class Crew:
+    """Processes that fold parts."""
+
+    def __init__(self, ends: Sequence[Connection]) -> None:
+        self._ends = ends
+
+    def work(
+        self, views: Sequence[View[Any, Any]], round_: Any, parts: Iterator[Part]
+    ) -> Iterator[Done]:
+        """Folds and compares them; in their order. Raises what a process raised, or HandLost."""
+        under_way: dict[Connection, deque[int]] = {end: deque() for end in self._ends}
+        done: dict[int, Done] = {}
+        given = told = 0
+        while True:
+            for end in self._free(under_way):
+                if given - told >= _PARTS_AHEAD * len(self._ends):
+                    break
+                part = next(parts, None)
+                if part is None:
+                    break
+                end.send((round_, part))
+                under_way[end].append(given)
+                given += 1
+            if given == told:
+                return
+            busy = [end for end, numbers in under_way.items() if numbers]
+            for ready in wait(busy):
+                end = cast(Connection, ready)
+                done[under_way[end].popleft()] = _received(end)
+            while told in done:
+                yield done.pop(told)
+                told += 1
+
+    def _free(self, under_way: dict[Connection, deque[int]]) -> Iterator[Connection]:
+        """Who has least to do, as long as somebody has less than is good."""
+        while True:
+            end = min(self._ends, key=lambda end: len(under_way[end]))
+            if len(under_way[end]) >= _PARTS_EACH:
+                return
+            yield end
+
+
+def _received(end: Connection) -> Done:
+    try:
+        answer = end.recv()
+    except (EOFError, ConnectionError):
+        raise HandLost from None
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Done)
+    return answer
+
+
+# --- In each process --------------------------------------------------------------------------
+
+
+def _serve(end: Connection, opening: Opening, views: Sequence[View[Any, Any]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
+    # Folding makes many objects and hardly a cycle: to look for those takes a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    try:
+        with opening() as (log, store):
+            while True:
+                round_, part = end.recv()
+                end.send(fold_part(views, round_, part, log, store))
+    except (EOFError, ConnectionError):
+        return  # nobody is there any more
+    except Exception as error:
+        end.send(_portable(error))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it survives the way; else its kind."""
+    with suppress(Exception):  # some errors cannot be made anew from what they hold
+        if type(loads(ForkingPickler.dumps(error))) is type(error):  # noqa: S301  just pickled
+            return error
+    return RuntimeError(type(error).__name__)

@@ -1,0 +1,292 @@
+"""Rebuilding in several processes: killed, resumed, and the same as one fold after the other."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from multiprocessing import active_children
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.rebuilding import HandLost, crew
+from api.worker import Worker
+from domain.event import Stream
+from infra.acknowledged import AcknowledgedHead
+from infra.event_store import ClinicLog
+from infra.keyring import open_keyring
+from infra.view_store import RebuildRunning, ViewStore
+from projections import rebuild as rebuilding
+from projections.dossier import VIEWS
+from projections.folding import LogReader
+from projections.rebuild import Part, PartStore, rebuild
+from projections.view import ViewReader
+from tests.conftest import Clinic
+from tests.projections.story import House, Told
+from tests.projections.test_tables import (
+    assert_as_folded,
+    digests,
+    key_of,
+    rebuilt_equal,
+    told_a_lot,
+)
+
+ALL = VIEWS.all()
+
+
+@contextmanager
+def opened_apart(
+    app: str, views: str, clinic: UUID, home: Path
+) -> Iterator[tuple[LogReader, PartStore]]:
+    """What a process opens for itself: the clinic's log, its keyring and its tables."""
+    with open_keyring(home / "keyring", first_use=False) as keyring:
+        log = ClinicLog(app, clinic, keyring, AcknowledgedHead(home / "heads", clinic))
+        store = ViewStore(views, clinic, keyring)
+        try:
+            yield log, store
+        finally:
+            store.close()
+            log.close()
+
+
+def opening(clinic: Clinic) -> Callable[..., object]:
+    dsn = clinic.database.dsn
+    return partial(opened_apart, dsn("app"), dsn("views"), clinic.id, clinic.home)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream a part, so that even a small clinic has several."""
+    monkeypatch.setattr(rebuilding, "_ENTRIES_IN_PART", 1)
+
+
+@pytest.fixture
+def cases(house: House) -> list[Told]:
+    return [told_a_lot(house) for _ in range(6)]
+
+
+def parts_noted(clinic: Clinic) -> int:
+    """How many parts of the timeline are noted as folded."""
+    with psycopg.connect(clinic.database.dsn("owner")) as conn:
+        row = conn.execute("SELECT count(*) FROM rapport.folded WHERE view = 'timeline_v1'")
+        return int(row.fetchone()[0])  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_several_processes_do_what_one_does(
+    house: House, cases: list[Told], worker: Worker, store: ViewStore, reader: ViewReader
+) -> None:
+    """Rule 6: folded by three processes, every view has the digest that it had."""
+    worker.catch_up()
+    before = digests(store)
+    with crew(opening(house.clinic), ALL, 3) as hands:  # type: ignore[arg-type]
+        outcomes = rebuild(ALL, house.clinic.log, store, hands=hands)
+    assert all(outcome.comparison and outcome.comparison.equal for outcome in outcomes)
+    assert digests(store) == before
+    for told in cases:
+        assert_as_folded(reader, house.clinic, told.stream)
+
+
+@pytest.mark.usefixtures("small_parts", "cases")
+def test_processes_compare_what_is_read(house: House, worker: Worker, store: ViewStore) -> None:
+    """Rule 6: a row that was lost is named, whichever process finds it."""
+    worker.catch_up()
+    with psycopg.connect(house.clinic.database.dsn("views")) as conn:
+        conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
+        gone = conn.execute("DELETE FROM views.timeline_v1 WHERE entry = 2 RETURNING stream")
+        lost = sorted((str(row[0]), 2) for row in gone)
+    with crew(opening(house.clinic), ALL, 2) as hands:  # type: ignore[arg-type]
+        found = {one.view: one for one in rebuild(ALL, house.clinic.log, store, hands=hands)}
+    comparison = found["timeline"].comparison
+    assert comparison is not None
+    assert comparison.differing == tuple(lost)
+    rebuilt_equal(house.clinic, store)
+
+
+@pytest.mark.usefixtures("small_parts", "cases")
+def test_a_killed_process_costs_what_it_had_in_hand(
+    house: House, worker: Worker, store: ViewStore
+) -> None:
+    """Views: after kill -9 of a process that folds nothing is swapped, what was folded stays, and
+    the next rebuild goes on with it."""
+    worker.catch_up()
+    before = digests(store)
+
+    def kill_one(folded: int) -> None:
+        if folded == 2:
+            os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+
+    with (
+        pytest.raises(HandLost),
+        crew(opening(house.clinic), ALL, 2) as hands,  # type: ignore[arg-type]
+    ):
+        rebuild(ALL, house.clinic.log, store, hands=hands, progress=kill_one)
+    assert digests(store) == before
+    assert parts_noted(house.clinic) >= 2
+    rebuilt_equal(house.clinic, store)
+    assert parts_noted(house.clinic) == 0
+
+
+_DIES = """
+import os, signal, sys
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from uuid import UUID
+
+from api.rebuilding import crew
+from projections import rebuild as rebuilding
+from projections.dossier import VIEWS
+from tests.projections.test_rebuild import opened_apart
+
+
+def die(folded):
+    if folded == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    rebuilding._ENTRIES_IN_PART = 1
+    app, views, clinic, home = sys.argv[1:]
+    opening = partial(opened_apart, app, views, UUID(clinic), Path(home))
+    with opening() as (log, store), crew(opening, VIEWS.all(), 2) as hands:
+        rebuilding.rebuild(VIEWS.all(), log, store, hands=hands, progress=die)
+"""
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_killed_rebuild_goes_on_where_it_was(
+    house: House, cases: list[Told], worker: Worker, store: ViewStore, tmp_path: Path
+) -> None:
+    """Views: after kill -9 of the process that rebuilds its processes end, what they folded is
+    gone on with, and what came or was erased since is in it."""
+    worker.catch_up()
+    before = digests(store)
+    script = tmp_path / "dies.py"
+    script.write_text(_DIES)
+    dsn = house.clinic.database.dsn
+    died = subprocess.run(
+        [sys.executable, script, dsn("app"), dsn("views"), str(house.clinic.id), tmp_path],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        timeout=120,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    assert digests(store) == before
+    assert parts_noted(house.clinic) >= 3
+    for told in cases:
+        told.session()
+    worker.catch_up()
+    rebuilt_equal(house.clinic, store)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_is_erased_during_a_rebuild_is_erased_in_it(
+    house: House, cases: list[Told], worker: Worker, store: ViewStore, reader: ViewReader
+) -> None:
+    """Rule 9: a key that is destroyed while processes fold takes along what it sealed, in both
+    builds; a rebuild that was interrupted before does not bring it back."""
+    worker.catch_up()
+    clinic = house.clinic
+
+    def erase(key: UUID, folded: int) -> None:
+        if folded == len(cases):
+            clinic.keyring.destroy(clinic.id, key)
+
+    for told in (cases[0], cases[-1]):
+        key = key_of(clinic, told, told.client)
+        outcomes = rebuild(ALL, clinic.log, store, progress=partial(erase, key))
+        assert all(outcome.comparison and outcome.comparison.equal for outcome in outcomes)
+        assert_as_folded(reader, clinic, told.stream)
+
+    def give_up(folded: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(ALL, clinic.log, store, progress=give_up)
+    clinic.keyring.destroy(clinic.id, key_of(clinic, cases[1], cases[1].client))
+    rebuild(ALL, clinic.log, store, compare=False)
+    assert_as_folded(reader, clinic, cases[1].stream)
+    rebuilt_equal(clinic, store)
+
+
+def test_a_view_past_the_end_of_the_log_is_led_back(
+    house: House, worker: Worker, store: ViewStore, reader: ViewReader
+) -> None:
+    """Rule 7: a log that was restored from before leaves views that tell of entries it does not
+    have; worker and rebuild find that, and neither fails of it."""
+    told = told_a_lot(house)
+    worker.catch_up()
+    size = house.clinic.log.head_size()
+    with psycopg.connect(house.clinic.database.dsn("owner"), autocommit=True) as conn:
+        beyond = "UPDATE rapport.tracking SET position = position + 7 WHERE position > 0"
+        conn.execute(beyond)
+        assert {one.position for one in rebuild(ALL, house.clinic.log, store)} == {size}
+        conn.execute(beyond)
+    worker.catch_up()
+    assert {at.position for at in store.tracked([view.table for view in ALL]).values()} == {size}
+    assert_as_folded(reader, house.clinic, told.stream)
+
+
+def test_a_second_rebuild_is_refused_while_processes_fold(
+    house: House, cases: list[Told], worker: Worker, store: ViewStore
+) -> None:
+    """ARCHITECTURE, idea 6: one rebuild of a view at a time, wherever it runs."""
+    worker.catch_up()
+
+    def again(folded: int) -> None:
+        with pytest.raises(RebuildRunning):
+            rebuild([VIEWS.timeline], house.clinic.log, store)
+
+    with crew(opening(house.clinic), ALL, 2) as hands:  # type: ignore[arg-type]
+        rebuild(ALL, house.clinic.log, store, hands=hands, progress=again)
+    assert len(cases) == 6
+
+
+@given(
+    sizes=st.lists(st.integers(1, 400), min_size=1, max_size=12),
+    at_once=st.integers(1, 500),
+    folded=st.sets(st.integers(0, 11)),
+)
+@settings(max_examples=200)
+def test_parts_cover_every_stream_once(sizes: list[int], at_once: int, folded: set[int]) -> None:
+    """Rule 6: however a category is cut, and whatever parts of it are folded already, its streams
+    are each in one part, by name."""
+    streams = [UUID(int=number + 1) for number in range(len(sizes))]
+    names = [Stream("relationship", each) for each in streams]
+    sized = list(zip(names, sizes, strict=True))
+
+    class Log:
+        def sized_streams(self, category: str) -> Iterator[tuple[Stream, int]]:
+            return iter(sized)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rebuilding, "_ENTRIES_IN_PART", at_once)
+        first = list(rebuilding._parts("relationship", Log(), [], ()))  # type: ignore[arg-type]
+        kept = [(one.past, one.upto, 1) for at, one in enumerate(first) if at in folded]
+        patch.setattr(rebuilding, "_ENTRIES_IN_PART", 1)
+        changed = set(names[::2])
+        parts = list(
+            rebuilding._parts("relationship", Log(), kept, changed)  # type: ignore[arg-type]
+        )
+    assert [stream for part in first for stream in part.streams] == names
+    assert sum(part.count for part in parts) == len(names)
+    assert all(one.upto <= other.past for one, other in pairwise(parts))
+
+    def covered(part: Part) -> list[Stream]:
+        return [name for name in names if part.past < str(name) <= part.upto]
+
+    assert [name for part in parts for name in covered(part)] == names
+    for part in parts:
+        was_folded = (part.past, part.upto, 1) in kept
+        wanted = [name for name in covered(part) if not was_folded or name in changed]
+        assert list(part.streams) == wanted
