@@ -54,6 +54,7 @@ class Log(Protocol):
     """The clinic's log, as far as an import needs it."""
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]: ...
+    def seen(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]: ...
     def rehearse(self) -> Rehearsal: ...
     def keyed_id(self, *natural_key: str) -> UUID: ...
     def read_together(self, streams: Collection[Stream]) -> None: ...
@@ -338,6 +339,8 @@ class Importer:
         self._named: dict[str, _Named] = {}
         self._ahead: set[Stream] = set()
         """What the commands of the rows that are being read will look at."""
+        self._repeated = False
+        """Whether something of it was found in the record."""
         self._report = Report()
 
     def run(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
@@ -347,21 +350,32 @@ class Importer:
         """
         self._report = Report(dry_run=dry_run)
         before = self._log.head_size()
-        append = self._log.rehearse().append if dry_run else self._log.append
+        append = self._log.rehearse().append if dry_run else self._append
         for what, file, steps in self._stages():
             done, rows = 0, 1 if file is None else _lines(self._folder / file)
             while some := list(islice(steps, ROWS_PER_STEP)):
                 self._report.faults.extend(step.fault for step in some if step.fault)
                 sent = [(step, step.proposal) for step in some if step.proposal]
-                self._log.read_together(self._ahead)
-                self._ahead.clear()
                 verdicts = append([proposal for _, proposal in sent])
                 for (step, _), verdict in zip(sent, verdicts, strict=True):
                     self._report.take(what, step, verdict, before)
+                self._ahead.clear()
+                self._repeated = bool(self._report.present)
                 done += len(some)
                 if progress is not None:
                     progress(what, done, done if len(some) < ROWS_PER_STEP else max(done, rows))
         return self._report
+
+    def _append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]:
+        """Of an import that was begun before, rows that are in the record are not decided again."""
+        seen: Sequence[Receipt | Refusal | None] = [None] * len(proposals)
+        if self._repeated:
+            seen = self._log.seen(proposals)
+        missing = [one for one, there in zip(proposals, seen, strict=True) if there is None]
+        if missing:
+            self._log.read_together(self._ahead)
+        appended = iter(self._log.append(missing))
+        return [next(appended) if there is None else there for there in seen]
 
     def _stages(self) -> Iterator[tuple[str, str | None, Iterator[Step]]]:
         """What is imported, from which file, and what its rows stand for, read as it is asked."""

@@ -11,6 +11,7 @@ import hmac
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
+from functools import cache
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -167,10 +168,13 @@ class ClinicLog:
             found: dict[str, list[RecordedEvent]] = {name: [] for name in wanted}
             for entry in self._recorder.select_streams(list(wanted)):
                 found[entry.envelope.stream].append(self._mapper.to_domain_event(entry))
-            for name, entries in found.items():
-                if not entries or entries[-1].position <= head.size:
-                    self._cache.put(wanted[name], History(entries), generation)
-                    complete[wanted[name]] = len(entries)
+            histories = {
+                wanted[name]: History(entries)
+                for name, entries in found.items()
+                if not entries or entries[-1].position <= head.size
+            }
+            self._cache.put(histories, generation)
+            complete.update((stream, history.version) for stream, history in histories.items())
 
     def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """Up to `limit` entries past position `after`, in the order of the log."""
@@ -222,8 +226,14 @@ class ClinicLog:
 
     def receipt(self, command_id: UUID) -> Receipt | None:
         """The receipt that a command was acknowledged with, if it is in the record."""
-        row = self._recorder.command_rows([command_id]).get(command_id)
-        return None if row is None else self._stored_receipt(row)
+        rows = self._recorder.command_rows([command_id])
+        return self._stored_receipts(rows.values()).get(command_id)
+
+    def seen(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
+        """What each is answered because its command id is in the record; None where it is not."""
+        turn = Turn(proposals)
+        self._settle_seen([turn])
+        return turn.verdicts
 
     def keyed_id(self, *natural_key: str) -> UUID:
         """An id for something that has one elsewhere (an import's source and row), always the same.
@@ -483,35 +493,43 @@ class ClinicLog:
             if turn.verdicts[index] is None
         ]
         rows = self._recorder.command_rows([proposal.command_id for _, _, proposal in open_])
+        receipts = self._stored_receipts(rows.values())
         for turn, index, proposal in open_:
-            row = rows.get(proposal.command_id)
-            if row is None:
+            id_ = proposal.command_id
+            if id_ not in rows:
                 continue
-            if hmac.compare_digest(row["body_mac"], self._body_mac(proposal)):
-                turn.verdicts[index] = self._stored_receipt(row)
+            if hmac.compare_digest(rows[id_]["body_mac"], self._body_mac(proposal)):
+                turn.verdicts[index] = receipts[id_]
             else:
-                turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
+                turn.verdicts[index] = CommandIdReused(command_id=id_)
 
-    def _stored_receipt(self, row: Any) -> Receipt:
+    def _stored_receipts(self, rows: Collection[Any]) -> dict[UUID, Receipt]:
+        """The receipts of commands that are in the record, by their ids."""
         # Whoever committed it may have died before it remembered that; this acknowledges it.
-        proofs = self._promised.proofs_at(row["tree_size"])
-        entries = self._recorder.select_command(row["first_position"], row["entries"])
-        return Receipt(
-            command_id=row["command_id"],
-            recorded_at=row["recorded_at"],
-            tree_size=row["tree_size"],
-            root=proofs.root.hex(),
-            entries=tuple(
-                ReceiptEntry(
-                    stream=stream_named(entry.envelope.stream),
-                    version=entry.envelope.stream_version,
-                    position=entry.id,
-                    leaf_hash=leaf_hash(entry.leaf_input).hex(),
-                    proofs=proofs,
-                )
-                for entry in entries
-            ),
+        proofs = {size: self._promised.proofs_at(size) for size in {r["tree_size"] for r in rows}}
+        placed = self._recorder.places(
+            [row["first_position"] + n for row in rows for n in range(row["entries"])]
         )
+        return {
+            row["command_id"]: Receipt(
+                command_id=row["command_id"],
+                recorded_at=row["recorded_at"],
+                tree_size=row["tree_size"],
+                root=proofs[row["tree_size"]].root.hex(),
+                entries=tuple(
+                    ReceiptEntry(
+                        stream=stream_named(entry.stream),
+                        version=entry.version,
+                        position=entry.position,
+                        leaf_hash=leaf_hash(entry.leaf_input).hex(),
+                        proofs=proofs[row["tree_size"]],
+                    )
+                    for n in range(row["entries"])
+                    if (entry := placed.get(row["first_position"] + n)) is not None
+                ),
+            )
+            for row in rows
+        }
 
     @staticmethod
     def _refuse_open(turns: Sequence[Turn], refusal: Refusal) -> None:
@@ -555,12 +573,14 @@ class Rehearsal:
     def __init__(self, log: ClinicLog, head: Head) -> None:
         self._log = log
         now = max(log._clock(), head.recorded_at)
-        self._pending = Pending(log.clinic, head, now, 0, _no_key, log.history)
+        # Each stream is read once: nothing that is recorded meanwhile is looked at.
+        before = cache(log.history)
+        self._pending = Pending(log.clinic, head, now, 0, _no_key, before)
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
         turn = Turn(proposals)
-        self._log._settle_seen([turn])
+        turn.verdicts = list(self._log.seen(proposals))
         for index in range(len(proposals)):
             if turn.verdicts[index] is None:
                 try:

@@ -8,7 +8,7 @@ means that somebody else was first, and nothing was written.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
@@ -39,6 +39,15 @@ _CONNECTION_SECONDS = 5
 """How long a caller waits for a connection before the store counts as unavailable. For as long the
 pool tries by itself to get one back; later the next caller starts it again, so that nobody waits
 for pauses that grew with the outage."""
+
+
+class Placed(NamedTuple):
+    """Where an entry stands, and the bytes that are hashed for it."""
+
+    position: int
+    stream: str
+    version: int
+    leaf_input: bytes
 
 
 class LostRace(Exception):
@@ -270,9 +279,16 @@ class EntryRecorder(PostgresApplicationRecorder):
             rows = conn.execute(_COMMANDS, (self.datastore.clinic, list(command_ids))).fetchall()
         return {row["command_id"]: row for row in rows}
 
-    def select_command(self, first_position: int, entries: int) -> Sequence[SealedEntry]:
-        """The entries of one command."""
-        return self.select_positions(first_position - 1, entries)
+    def places(self, positions: Sequence[int]) -> dict[int, Placed]:
+        """What receipts say of the entries at these positions."""
+        if not positions:
+            return {}
+        with (
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row, binary=True) as cursor,
+        ):
+            rows = cursor.execute(_PLACES, (self.datastore.clinic, positions))
+            return {row[0]: Placed(*row) for row in rows}
 
     def _select(self, where: str, parameters: tuple[Any, ...]) -> list[SealedEntry]:
         query = f"SELECT {COLUMNS} FROM rapport.entries WHERE {where}"  # noqa: S608  constants
@@ -353,6 +369,11 @@ _SCANNED = (
 )
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
+
+_PLACES = """
+SELECT position, stream, version, leaf_input FROM rapport.entries
+WHERE clinic = %s AND position = ANY(%s)
+"""
 
 _LEAVES = """
 SELECT leaf_input FROM rapport.entries WHERE clinic = %s AND position > %s AND position <= %s

@@ -288,3 +288,16 @@ def test_nothing_that_was_read_together_is_kept_once_its_key_is_destroyed(clinic
     assert [entry.event for entry in log.history(stream)] == [ERASED]
     log.read_together([stream])
     assert [entry.event for entry in log.history(stream)] == [ERASED]
+
+
+def test_receipts_found_together_are_those_that_were_given(clinic: Clinic) -> None:
+    """Rule 8: of many commands some of which are in the record, over several commits."""
+    author = Author(uuid4())
+    sent = [Proposal(read(uuid4()), author) for _ in range(7)]
+    given = [*clinic.log.append(sent[:3]), *clinic.log.append(sent[3:5])]
+    assert clinic.open_log().seen(sent) == [*given, None, None]
+    assert clinic.open_log().append(sent)[:5] == given
+    another = Proposal(read(uuid4()), author, sent[1].command_id)
+    (reused,) = clinic.log.seen([another])
+    assert isinstance(reused, CommandIdReused)
+    assert clinic.log.seen([]) == []
