@@ -6,7 +6,7 @@ the order in which they happened; a late entry takes its place among them. How f
 attained is said by `domain/goal_rating.py`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -20,6 +20,7 @@ from domain.event import (
     Entries,
     EntryUnknown,
     Event,
+    Fold,
     Given,
     History,
     Line,
@@ -260,6 +261,8 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
     turn = before.turn if before else None
     for entry in entries:
         match entry.event:
+            case GoalRated():
+                ratings.append(entry)
             case GoalProposed() | GoalRevised() as said:
                 earlier = revisions.get(said.revision)
                 revisions[said.revision] = Revision(
@@ -274,8 +277,6 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
                 worded = revisions[said.revision]
                 stances = {**worded.stances, said.party: entry}
                 revisions[said.revision] = replace(worded, stances=stances)
-            case GoalRated():
-                ratings.append(entry)
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
     id_ = before.id if before else _goal_in(entries[0])
@@ -295,6 +296,18 @@ _GOALS = Telling(
     come_to=_goal,
 )
 _PROPOSED = ids("goal", GoalProposed, ever=True)
+
+
+def _highest(before: Mapping[UUID, int], entries: Iterable[RecordedEvent]) -> Mapping[UUID, int]:
+    """By goal, the highest number of a wording ever recorded, also one entered in error."""
+    highest = {**before}
+    for entry in entries:
+        if isinstance(revised := entry.event, GoalRevised):
+            highest[revised.goal] = max(revised.revision, highest.get(revised.goal, 1))
+    return highest
+
+
+_HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest)
 
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -369,9 +382,9 @@ class GoalCommand(Command):
     def _require_unrated(self, given: Given) -> None:
         """Rule 26: what ends an agreement, or the goal, is not told of a time before a rating."""
         history = given.history(relationship_stream(self.relationship))
-        for entry, rated in history.of(GoalRated):
-            if rated.goal == self.goal and given.at < entry.occurred_at:
-                raise GoalRatedByThen(goal=self.goal, entry=entry.version)
+        later = [e.version for e in _GOALS.after(history, self.goal, given.at, GoalRated)]
+        if later:
+            raise GoalRatedByThen(goal=self.goal, entry=min(later))
 
     def _new(self, event: Event) -> New:
         return New(relationship_stream(self.relationship), event)
@@ -419,21 +432,14 @@ class ReviseGoal(GoalCommand):
         require_participant(relationship, self.by)
         self._require_unrated(given)
         history = given.history(relationship_stream(self.relationship))
-        for entry in history.standing:
-            if isinstance(entry.event, GoalAssented | GoalDissented | GoalRevised) and (
-                entry.event.goal == self.goal and given.at < entry.occurred_at
-            ):
-                raise GoalSpokenOf(goal=self.goal, entry=entry.version)
-        # Numbered past every wording ever recorded, also one marked as entered in error.
-        numbers = [
-            entry.event.revision
-            for entry in history
-            if isinstance(entry.event, GoalRevised) and entry.event.goal == self.goal
-        ]
+        stands = (GoalAssented, GoalDissented, GoalRevised)
+        later = [e.version for e in _GOALS.after(history, self.goal, given.at, *stands)]
+        if later:
+            raise GoalSpokenOf(goal=self.goal, entry=min(later))
         yield self._new(
             GoalRevised(
                 goal=self.goal,
-                revision=max(numbers, default=1) + 1,
+                revision=history.folded(_HIGHEST).get(self.goal, 1) + 1,
                 statement=self.statement,
                 by=self.by,
                 attainment=self.attainment,

@@ -245,7 +245,7 @@ class Relationship:
 
     def _now(self, part: Part) -> tuple[UUID, ...]:
         return tuple(
-            one.person for one in self.participations if one.part is part and one.span.goes_on
+            [person for person, its, span in self.participations if its is part and span.goes_on]
         )
 
     @property

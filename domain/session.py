@@ -232,11 +232,8 @@ def _sessions(before: Mapping[UUID, Session], entries: Entries) -> Mapping[UUID,
     return sessions
 
 
-_SESSIONS = Fold(
-    lambda history: _sessions({}, history.standing),
-    *(SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled),
-    then=_sessions,
-)
+_TELLING = (SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled)
+_SESSIONS = Fold(lambda history: _sessions({}, history.standing), *_TELLING, then=_sessions)
 
 
 def session_of(history: History, session: UUID) -> Session | None:
@@ -246,9 +243,17 @@ def session_of(history: History, session: UUID) -> Session | None:
 
 def session_numbers(history: History) -> dict[UUID, int]:
     """Held sessions numbered from 1 in order of their start; a reopening numbers on (rule 16)."""
+    numbers = history.folded(_NUMBERS)
+    return {**numbers}
+
+
+def _numbers(history: History) -> Mapping[UUID, int]:
     held = (session for session in sessions_of(history).values() if session.is_held)
     by_start = sorted(held, key=lambda session: (session.started_at, session.id))
     return {session.id: number for number, session in enumerate(by_start, start=1)}
+
+
+_NUMBERS = Fold(_numbers, *_TELLING)
 
 
 def require_sessions(before: Entries, after: Entries) -> None:

@@ -77,6 +77,14 @@ class Telling(Generic[T]):
             return None
         return told.things[id_] if count == len(entries) else self._come_to(entries[:count], None)
 
+    def after(
+        self, history: History, id_: UUID, at: datetime, *kinds: type[Event]
+    ) -> list[RecordedEvent]:
+        """What happened to a thing after that, of these kinds, in order of time."""
+        entries = history.folded(self.fold).entries.get(id_, ())
+        later = entries[bisect_right(entries, at, key=_occurred_at) :]
+        return [entry for entry in later if isinstance(entry.event, kinds)]
+
     def _all(self, history: History) -> _Told[T]:
         told: dict[UUID, list[RecordedEvent]] = {}
         passed_over: set[UUID] = set()
