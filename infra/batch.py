@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from infra.canonical import offset_text
@@ -75,6 +75,19 @@ class Writer:
     def close(self) -> None:
         self._connection.close()
 
+    def keep_others_out(self, clinic: UUID) -> None:
+        """Begins a transaction in which no other process moves the head. Waits for its turn.
+
+        `append` commits it, `give_way` ends it without anything.
+        """
+        query = f"BEGIN; SELECT FROM rapport.heads WHERE clinic = '{clinic}' FOR UPDATE"
+        self._done(self._connection.pgconn.exec_(query.encode()))
+
+    def give_way(self) -> None:
+        """Ends the transaction that keeps others out, if there still is one."""
+        if self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            self._done(self._connection.pgconn.exec_(b"ROLLBACK"))
+
     def append(self, batch: Batch, entries: Sequence[SealedEntry]) -> bool:
         """Appends the batch; False where the head is no longer what the batch stands on.
 
@@ -97,7 +110,10 @@ class Writer:
             self._entries.pack(map(_entry_row, entries)),
         ]
         result = self._connection.pgconn.exec_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
-        return self._done(result).ntuples == 1
+        appended = self._done(result).ntuples == 1
+        if appended and self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            self._done(self._connection.pgconn.exec_(b"COMMIT"))
+        return appended
 
     def _done(self, result: PGresult) -> PGresult:
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):

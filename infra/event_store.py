@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 from threading import Lock
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -57,7 +58,10 @@ _log = logging.getLogger("rapport.log")
 
 _COMMANDS_PER_BATCH = 256
 _ENTRIES_HELD = 50_000
+_ENTRIES_FOLLOWED = 10_000
+_STREAMS_FOLLOWED = 100_000
 _ATTEMPTS = 100
+_OTHERS_SECONDS = 1.0
 _NO_GENERATION = -1
 _SKEW_ALARM = timedelta(seconds=5)
 _SKEW_LIMIT = timedelta(seconds=60)
@@ -123,6 +127,7 @@ class ClinicLog:
         self._turns = Turns(self._write, _COMMANDS_PER_BATCH)
         self._committing = Lock()
         self._on_its_way: Pending | None = None
+        self._others_wrote_at = -_OTHERS_SECONDS
         self._cache = OpenedHistories(_ENTRIES_HELD, keyring.generation())
         self._complete: dict[Stream, int] = {}
         keyring.on_destroyed(self.forget)
@@ -301,7 +306,8 @@ class ClinicLog:
                     turn.failure = StoreUnavailable()
 
     def _write_together(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
-        ahead = self._decided_ahead(turns)
+        # Where others write too, what is decided before their entries are read is soon outrun.
+        ahead = None if self._others_write() else self._decided_ahead(turns)
         with self._committing:
             going_on = [turn for turn in turns if not turn.given_up()]
             if len(going_on) < len(turns):
@@ -309,7 +315,13 @@ class ClinicLog:
             lost_connection = False
             for _ in range(_ATTEMPTS):
                 try:
-                    if self._write_once(turns, ahead, hand_over):
+                    if self._others_write():
+                        with self._recorder.alone():
+                            self._look_again()
+                            done = self._write_once(turns, None, hand_over)
+                    else:
+                        done = self._write_once(turns, ahead, hand_over)
+                    if done:
                         return
                 except StoreUnavailable:
                     # Perhaps the commit came through and only its answer was lost; perhaps the
@@ -319,6 +331,7 @@ class ClinicLog:
                     lost_connection = True
                     self._look_again()
                     self._settle_seen(turns)
+                ahead = None
             self._refuse_open(turns, Contended(attempts=_ATTEMPTS))
 
     def _write_once(
@@ -358,6 +371,8 @@ class ClinicLog:
     def _decided(self, turns: Sequence[Turn]) -> Pending:
         """What is still open, decided and sealed on top of the last batch."""
         generation = self._forget_erased()
+        if len(self._complete) > _STREAMS_FOLLOWED:
+            self._complete = {}
         last, complete = self._on_its_way, self._complete
         head = self._head if last is None else last.after
 
@@ -466,9 +481,28 @@ class ClinicLog:
         return history
 
     def _look_again(self) -> None:
+        """Follows the log to its end, and forgets of which streams it cannot say where they end."""
+        before, head = self._head, self._promised.followed(self._head)
+        if head.size == before.size:
+            self._complete = {}
+            return
+        self._others_wrote_at = monotonic()
         # Another dict: whoever still decides on what was known before writes into the old one.
-        self._complete = {}
-        self._head = self._promised.followed(self._head)
+        if head.size - before.size > _ENTRIES_FOLLOWED:
+            self._complete = {}
+        else:
+            moved = set(map(stream_named, self._recorder.streams_between(before.size, head.size)))
+            self._complete = {
+                stream: version
+                for stream, version in self._complete.copy().items()
+                if stream not in moved
+            }
+        self._head = head
+
+    def _others_write(self) -> bool:
+        """Whether another process was first not long ago. Then each waits for its turn before it
+        decides: whoever decides longest would never be first."""
+        return monotonic() - self._others_wrote_at < _OTHERS_SECONDS
 
     def _refusals_hold(self, turns: Sequence[Turn], pending: Pending) -> bool:
         """Gives refusals as verdicts if nothing they were decided on has changed meanwhile.

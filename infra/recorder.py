@@ -40,6 +40,9 @@ _CONNECTION_SECONDS = 5
 pool tries by itself to get one back; later the next caller starts it again, so that nobody waits
 for pauses that grew with the outage."""
 
+_STANDSTILL_SECONDS = 10
+"""How long a process may keep the others from the head without saying anything to PostgreSQL."""
+
 
 class Placed(NamedTuple):
     """Where an entry stands, and the bytes that are hashed for it."""
@@ -139,9 +142,10 @@ class ClinicDatastore(PostgresDatastore):
         try:
             if self._writer is None or self._writer.closed:
                 # The statement is always the same: planning it anew would take as long as it.
-                self._writer = Writer(
-                    _with_option(self._conninfo, "plan_cache_mode=force_generic_plan")
-                )
+                conninfo = _with_option(self._conninfo, "plan_cache_mode=force_generic_plan")
+                # Who keeps others out and stands still is put out, so that they go on.
+                patience = f"idle_in_transaction_session_timeout={_STANDSTILL_SECONDS}s"
+                self._writer = Writer(_with_option(conninfo, patience))
             yield self._writer
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close_writer()
@@ -194,6 +198,17 @@ class EntryRecorder(PostgresApplicationRecorder):
             raise LostRace
         return range(batch.head.size + 1, batch.after.size + 1)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process appends to this log meanwhile: what is decided here is not outrun."""
+        try:
+            with self.datastore.writer() as writer:
+                writer.keep_others_out(self.datastore.clinic)
+            yield
+        finally:
+            with self.datastore.writer() as writer:
+                writer.give_way()
+
     def head(self) -> Head:
         """The clinic's head as committed; raises NoSuchClinic."""
         with self.datastore.get_connection() as conn:
@@ -201,6 +216,12 @@ class EntryRecorder(PostgresApplicationRecorder):
         if row is None:
             raise NoSuchClinic(str(self.datastore.clinic))
         return Head(Frontier.from_bytes(row["frontier"]), row["recorded_at"])
+
+    def streams_between(self, start: int, end: int) -> list[str]:
+        """The names of the streams that the entries past `start` and up to `end` belong to."""
+        with self.datastore.get_connection() as conn:
+            rows = conn.execute(_STREAMS_BETWEEN, (self.datastore.clinic, start, end)).fetchall()
+        return [row["stream"] for row in rows]
 
     def leaf_hashes(self, start: int, end: int) -> list[bytes]:
         """The hashes of the leaves from `start` up to, not including, `end`, made here."""
@@ -378,6 +399,10 @@ WHERE clinic = %s AND position = ANY(%s)
 _LEAVES = """
 SELECT leaf_input FROM rapport.entries WHERE clinic = %s AND position > %s AND position <= %s
 ORDER BY position
+"""
+
+_STREAMS_BETWEEN = """
+SELECT DISTINCT stream FROM rapport.entries WHERE clinic = %s AND position > %s AND position <= %s
 """
 
 _STREAMS = """

@@ -6,6 +6,7 @@ The statement of a batch is held up for real, by a lock on the head's row, while
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,6 +51,14 @@ class NeedsAnother(Looks):
 
 class Alone(Refusal):
     says = "Nothing was read yet."
+
+
+class DecidesLong(Looks):
+    """Takes many times as long to decide as another process needs for a commit."""
+
+    def decide(self, given: Given) -> Iterator[New]:
+        yield from super().decide(given)
+        sleep(0.1)
 
 
 class Fails(ReadRecord):
@@ -273,3 +282,32 @@ def test_a_person_registered_ahead_is_registered_once(
     assert heard[0] == heard[1] == heard[2]
     stored = clinic.log.history(person_stream(person))
     assert [type(each.event) for each in stored] == [PersonRegistered]
+
+
+def test_who_decides_long_is_not_outrun_for_ever(clinic: Clinic) -> None:
+    """Idea 3: after a lost race a process waits for its turn, and decides when it has it."""
+    other, marks, enough = clinic.open_log(), [uuid4() for _ in range(5)], threading.Event()
+
+    def write() -> None:
+        while not enough.is_set():
+            other.append([Proposal(read(), Author(uuid4()))])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for mark in marks:
+            command = DecidesLong(**dict(read(uuid4())), mark=mark)
+            assert isinstance(clinic.log.append([Proposal(command, Author(uuid4()))])[0], Receipt)
+    finally:
+        enough.set()
+        writer.join()
+    assert max(len(seen(mark)) for mark in marks) <= 3
+
+
+def test_who_keeps_others_out_and_stands_still_is_put_out(clinic: Clinic) -> None:
+    """House rule: a process that hangs while it has its turn holds nobody up for long."""
+    with clinic.log._datastore.writer() as writer:
+        writer.keep_others_out(clinic.id)
+        writer._connection.pgconn.exec_(b"SET idle_in_transaction_session_timeout = '200ms'")
+    assert clinic.open_log().append([Proposal(read(), Author(uuid4()))])
+    assert clinic.record(read()).position == 2
