@@ -1,14 +1,15 @@
 """The same work on logs of ten thousand, a hundred thousand and a million entries.
 
-At each size: appends by one and by 32 callers, a dossier of 300 entries as of a time, `rapport
-rebuild` of all views and `rapport verify`, with the memory that they hold. Sizes up to `--entries`.
+At each size: appends by one and by 32 callers, commands to relationships at random, a dossier of
+300 entries as of a time, `rapport rebuild` of all views and `rapport verify`, with the memory that
+they hold. Sizes up to `--entries`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from benchmarks.appending_beside_plain_inserts import ours
 from benchmarks.dossiers_as_of_a_time import in_python, over_http, told_in_time
-from benchmarks.harness import Contender, Effort, Measured, asked, keep, timed
+from benchmarks.harness import Contender, Effort, Measured, asked, keep, timed, together
 from benchmarks.invented import InventedClinic
 from benchmarks.places import Place, place
 from benchmarks.rebuilding_beside_the_live_views import build, rebuilt
@@ -32,6 +33,7 @@ def main(effort: Effort) -> None:
                 work: Mapping[str, tuple[Contender, int]] = {
                     "growth: append, 1 caller": (ours(at), 1),
                     "growth: append, 32 callers": (ours(at), 32),
+                    "growth: a rating, any relationship": (any_rating(at, clinic), 1),
                     "growth: dossier from the database": (in_python(at, case, cold=True), 1),
                     "growth: dossier over HTTP": (http, 1),
                 }
@@ -48,11 +50,25 @@ def main(effort: Effort) -> None:
         at.require_sound()
 
 
+def any_rating(at: Place, clinic: InventedClinic) -> Contender:
+    """A rating in a relationship drawn at random: what is at hand of it, or is not."""
+
+    def work(_: int) -> Callable[[], object]:
+        def once() -> object:
+            rating = clinic.rng.choice(clinic.cases).rating()
+            return at.note(at.records.record(rating.command, rating.author))
+
+        return once
+
+    return lambda callers, seconds: together(callers, seconds, work)
+
+
 def filled(at: Place, clinic: InventedClinic, size: int, runs: Runs, label: str) -> None:
     """The log brought to that size, and its views to the log's end and rebuilt."""
-    before = at.service.log.head_size()
-    fill = timed(lambda: clinic.fill(at.records, size - before))
-    runs.setdefault("growth: fill", {})[label] = [fill]
+    missing = size - at.service.log.head_size()
+    if missing > 0:
+        fill = timed(lambda: clinic.fill(at.records, missing))
+        runs.setdefault("growth: fill", {})[label] = [fill]
     build(at)
     runs.setdefault("growth: rebuild", {})[label] = [rebuilt(at)]
 

@@ -8,7 +8,7 @@ old files over: everything is late, and says so; or it is told as it happens, by
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, count, islice
+from itertools import chain, islice
 from random import Random
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -212,7 +212,7 @@ class InventedClinic:
     def __init__(self, seed: int = 1) -> None:
         self.rng = Random(seed)
         self.office, self.document = self.new_id(), self.new_id()
-        self._numbers = count()
+        self.cases: list[Case] = []
         self._therapist = self.office
 
     def new_id(self) -> UUID:
@@ -249,7 +249,7 @@ class InventedClinic:
 
     def case(self, late_reason: str | None = TAKEN_OVER) -> tuple[list[Proposal], Case]:
         """The next case, and what is to be recorded before it: its therapist, if new."""
-        number, before = next(self._numbers), []
+        number, before = len(self.cases), []
         if number % _CASES_EACH == 0:
             self._therapist = self.new_id()
             register = RegisterPractitioner(
@@ -260,7 +260,8 @@ class InventedClinic:
                 valid_from=date(2020, 1, 1),
             )
             before.append(Proposal(register, Author(self.office)))
-        return before, Case(self, number, self._therapist, late_reason)
+        self.cases.append(Case(self, number, self._therapist, late_reason))
+        return before, self.cases[-1]
 
     def proposals(self, entries: int) -> Iterator[Proposal]:
         """Whole cases, one after the other, until they make at least so many entries."""

@@ -47,7 +47,7 @@ class Target:
         sign = "at most" if self.most else "at least"
         found = self.reached(lines)
         said = "not measured yet" if found is None else f"{_number(found)}{self.unit}"
-        return f"| {self.says} | {sign} {self.wanted:g}{self.unit} | {said} |"
+        return f"| {self.says} | {sign} {self.wanted:,}{self.unit} | {said} |"
 
 
 _OVER, _P99, _MILLION = "ours_over_it", "p99_ms", "1,000,000 entries"
@@ -94,7 +94,8 @@ def table(line: Line) -> str:
     keys = dict.fromkeys(key for numbers in contenders.values() for key in numbers)
     columns = [key for key in keys if key not in ("slowest", "fastest", _OVER)]
     ratio = "ours is" if next(iter(contenders)).startswith("ours") else "first is"
-    head = ["", *(_COLUMNS.get(key, key.replace("_", " ")) for key in columns), ratio]
+    ratios = [] if line["title"] in _APART else [ratio]
+    head = ["", *(_COLUMNS.get(key, key.replace("_", " ")) for key in columns), *ratios]
     rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, numbers in contenders.items():
         cells = [name]
@@ -102,7 +103,8 @@ def table(line: Line) -> str:
             cells.append(_number(numbers[key]) if key in numbers else "–")
             if key == "per_second" and numbers["slowest"] != numbers["fastest"]:
                 cells[-1] += f" ({_number(numbers['slowest'])}–{_number(numbers['fastest'])})"
-        rows.append(f"| {' | '.join([*cells, f'{_number(numbers[_OVER])} ×'])} |")
+        cells += [f"{_number(numbers[_OVER])} ×"] if ratios else []
+        rows.append(f"| {' | '.join(cells)} |")
     callers = f"{line['callers']} caller{'s' * (line['callers'] != 1)}"
     made = (
         f"{line['title'][:1].upper()}{line['title'][1:]}, {callers}; commit {line['commit']}, "
@@ -112,6 +114,8 @@ def table(line: Line) -> str:
     return f"{made}\n\n" + "\n".join(rows)
 
 
+_APART: Final = {"limits"}
+"""Whose rows are not to be compared."""
 _COLUMNS: Final = {
     "per_second": "a second",
     "p50_ms": "p50 ms",
@@ -217,6 +221,7 @@ def draw(lines: Sequence[Line]) -> None:
             "share:Q",
             title="share of what is wanted (1 is reached)",
             scale=alt.Scale(type="log"),
+            axis=alt.Axis(values=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20], format="~g"),
         )
         bars = base.mark_point(size=70, filled=True, color="#1f5f8b", opacity=1).encode(x=share)
         wanted = alt.Chart(alt.InlineData(values=[{"share": 1}]))
