@@ -100,7 +100,7 @@ _Scales = Mapping[str, Scored]
 class State:
     """The entries about ratings and held sessions, and the scores of what was rated."""
 
-    entries: tuple[RecordedEvent, ...] = ()
+    entries: History = field(default_factory=History)
     scales: Mapping[int, _Scales] = field(default_factory=dict)
     """By version of the rating, as it was first recorded: the one thing here that takes long."""
 
@@ -122,16 +122,17 @@ class AllianceCourse(View[State, RatingRow]):
     def empty(self, stream: Stream) -> State:
         return State()
 
-    def fold(self, state: State, entry: RecordedEvent) -> State:
-        if entry.topic not in self.topics and entry.amends() is None:
-            return state
-        scales = state.scales
-        if isinstance(entry.event, Rating):
-            scales = {**scales, entry.version: scales_of(entry, entry.event)}
-        return State((*state.entries, entry), scales)
+    def fold(self, state: State, *entries: RecordedEvent) -> State:
+        news = tuple(self.gathered(entries))
+        scales = {
+            entry.version: scales_of(entry, entry.event)
+            for entry in news
+            if isinstance(entry.event, Rating)
+        }
+        return State(state.entries.then(*news), {**state.scales, **scales})
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
-        history = History(state.entries)
+        history = state.entries
         sessions, successors = _sessions(history), _successors(history)
         rows: dict[int, RatingRow] = {}
         for entry in history.standing:

@@ -6,9 +6,10 @@ therapists or predicts anything of a person.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import takewhile
 from uuid import UUID
 
@@ -138,7 +139,7 @@ class Case(Row):
 class State:
     """The entries that a case is told from, and counts over all entries."""
 
-    entries: tuple[RecordedEvent, ...] = ()
+    entries: History = field(default_factory=History)
     late: Cell[int] | None = None
     imported: Cell[int] | None = None
     erased: Cell[int] | None = None
@@ -185,22 +186,24 @@ class Caseload(View[State, Case]):
     def empty(self, stream: Stream) -> State:
         return State()
 
-    def fold(self, state: State, entry: RecordedEvent) -> State:
-        family = entry.topic.partition(".")[0]
-        if family in _FAMILIES or entry.amends() is not None:
-            state = replace(state, entries=(*state.entries, entry))
-        if entry.is_late(self._policy):
-            state = replace(state, late=_one_more(state.late, entry))
-        if entry.source is Source.IMPORT:
-            state = replace(state, imported=_one_more(state.imported, entry))
-        if isinstance(entry.event, Erased):
-            return replace(state, erased=_one_more(state.erased, entry))
-        known_codes = {known(code) for code in state.reported}
-        news = tuple(cell(entry, c) for c in entry.event.reported if c not in known_codes)
-        return replace(state, reported=(*state.reported, *news)) if news else state
+    def fold(self, state: State, *entries: RecordedEvent) -> State:
+        late, imported, erased, reported = state.late, state.imported, state.erased, state.reported
+        for entry in entries:
+            if entry.is_late(self._policy):
+                late = _one_more(late, entry)
+            if entry.source is Source.IMPORT:
+                imported = _one_more(imported, entry)
+            if isinstance(entry.event, Erased):
+                erased = _one_more(erased, entry)
+            elif entry.event.reported:
+                known_codes = {known(code) for code in reported}
+                news = (cell(entry, c) for c in entry.event.reported if c not in known_codes)
+                reported = (*reported, *news)
+        told_from = (e for e in entries if _family(e.topic) in _FAMILIES or e.amends() is not None)
+        return State(state.entries.then(*told_from), late, imported, erased, reported)
 
     def rows(self, state: State) -> Mapping[int, Case]:
-        history = History(state.entries)
+        history = state.entries
         opening = next((e for e in history.standing if e.topic == RelationshipOpened.topic), None)
         if opening is None:
             return {}
@@ -218,6 +221,11 @@ class Caseload(View[State, Case]):
             reported=state.reported,
         )
         return {opening.version: case}
+
+
+@lru_cache(1024)
+def _family(topic: str) -> str:
+    return topic.partition(".")[0]
 
 
 def _one_more(count: Cell[int] | None, entry: RecordedEvent) -> Cell[int]:

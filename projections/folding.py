@@ -147,20 +147,30 @@ class Folds(Generic[S, R]):
 
     def _on(self, before: _Folded[S, R], entries: Sequence[RecordedEvent]) -> _Folded[S, R]:
         """The stream these entries later; Unfoldable, whatever it is that the view raises."""
-        state, version, position = before.state, before.version, 0
-        for entry in entries:
-            version, position = entry.version, entry.position
-            if not self.view.needs(entry.topic):
-                continue
+        needed = [entry for entry in entries if self.view.needs(entry.topic)]
+        last = entries[-1] if entries else None
+        version = before.version if last is None else last.version
+        if last is None or not needed:
+            return _Folded(version, before.state, before.rows)
+        for entry in needed:
             _read(entry)  # a keyring that does not answer is not the entry's fault: not below
-            try:
-                state = self.view.fold(state, entry)
-            except Exception as error:  # one stream must not stop all the others
-                raise Unfoldable.by(error, position) from error
+        state = self._folded(before.state, needed)
         try:
             return _Folded(version, state, self.view.rows(state))
-        except Exception as error:
-            raise Unfoldable.by(error, position) from error
+        except Exception as error:  # one stream must not stop all the others
+            raise Unfoldable.by(error, last.position) from error
+
+    def _folded(self, state: S, entries: Sequence[RecordedEvent]) -> S:
+        """The state these entries later: all at once, or one by one to name the one at fault."""
+        try:
+            return self.view.fold(state, *entries)
+        except Exception:
+            for entry in entries:
+                try:
+                    state = self.view.fold(state, entry)
+                except Exception as error:
+                    raise Unfoldable.by(error, entry.position) from error
+            return state
 
     def _change(
         self,

@@ -89,8 +89,13 @@ class Timeline(View[State, Line]):
     def empty(self, stream: Stream) -> State:
         return State()
 
-    def fold(self, state: State, entry: RecordedEvent) -> State:
-        lines, ratings = {**state.lines}, state.ratings
+    def fold(self, state: State, *entries: RecordedEvent) -> State:
+        lines, ratings = {**state.lines}, {**state.ratings}
+        for entry in entries:
+            self._add(lines, ratings, entry)
+        return State(lines, ratings)
+
+    def _add(self, lines: dict[int, Line], ratings: dict[UUID, int], entry: RecordedEvent) -> None:
         amended = entry.amends()
         lines[entry.version] = self._line(entry, amended)
         if amended is not None and amended.version in lines:
@@ -102,12 +107,11 @@ class Timeline(View[State, Line]):
             else:
                 lines[amended.version] = _corrected(line, entry)
         if isinstance(entry.event, Rating):
-            ratings = {**ratings, entry.event.rating: entry.version}
+            ratings[entry.event.rating] = entry.version
         if isinstance(entry.event, Superseding):
             old = ratings.get(entry.event.superseded)
             if old is not None:
                 lines[old] = replace(lines[old], superseded=cell(entry, entry.version))
-        return State(lines, ratings)
 
     def rows(self, state: State) -> Mapping[int, Line]:
         return state.lines

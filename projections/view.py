@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from functools import cached_property, reduce
+from functools import cached_property
 from types import UnionType
 from typing import (
     Annotated,
@@ -260,8 +260,8 @@ class View(ABC, Generic[S, R]):
         """The state of a stream without entries."""
 
     @abstractmethod
-    def fold(self, state: S, entry: RecordedEvent) -> S:
-        """The state one entry later."""
+    def fold(self, state: S, *entries: RecordedEvent) -> S:
+        """The state these entries later; one by one they come to the same."""
 
     @abstractmethod
     def rows(self, state: S) -> Mapping[int, R]:
@@ -278,7 +278,16 @@ class View(ABC, Generic[S, R]):
 
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""
-        return self.rows(reduce(self.fold, history, self.empty(stream)))
+        return self.rows(self.fold(self.empty(stream), *history))
+
+    def gathered(self, entries: Iterable[RecordedEvent]) -> Iterator[RecordedEvent]:
+        """Those of its topics, and those that amend others."""
+        topics = self.topics or ()
+        return (
+            entry
+            for entry in entries
+            if entry.topic in topics or (may_amend(entry.topic) and entry.amends() is not None)
+        )
 
     def needs(self, topic: str) -> bool:
         """Whether it cannot be told without the entries of that topic."""
@@ -396,7 +405,7 @@ class View(ABC, Generic[S, R]):
         )
 
 
-class Gathering(View[tuple[RecordedEvent, ...], R]):
+class Gathering(View[History, R]):
     """A view whose state is simply those entries of the stream that it has to do with.
 
     For what reads best as a question to a whole history: corrections, and late entries that take
@@ -405,17 +414,14 @@ class Gathering(View[tuple[RecordedEvent, ...], R]):
 
     topics: ClassVar[frozenset[str]]
 
-    def empty(self, stream: Stream) -> tuple[RecordedEvent, ...]:
-        return ()
+    def empty(self, stream: Stream) -> History:
+        return History()
 
-    def fold(
-        self, state: tuple[RecordedEvent, ...], entry: RecordedEvent
-    ) -> tuple[RecordedEvent, ...]:
-        concerns = entry.topic in self.topics or entry.amends() is not None
-        return (*state, entry) if concerns else state
+    def fold(self, state: History, *entries: RecordedEvent) -> History:
+        return state.then(*self.gathered(entries))
 
-    def rows(self, state: tuple[RecordedEvent, ...]) -> Mapping[int, R]:
-        return dict(self.rows_of(History(state))) if state else {}
+    def rows(self, state: History) -> Mapping[int, R]:
+        return dict(self.rows_of(state)) if state else {}
 
     @abstractmethod
     def rows_of(self, history: History) -> Iterable[tuple[int, R]]:
