@@ -1,5 +1,6 @@
 """`rapport serve` and `rapport work`: the processes that stay."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -35,6 +36,13 @@ _PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 600.0
 _LAST_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
+_QUIET_TICKS = 20
+"""Of 0.1 s each."""
+_MOST_UNCOLLECTED = 1_000_000
+"""Requests."""
+_YOUNG, _YOUNGER_PER_OLDER, _NEVER = 5_000, 20, 2**30
+"""At how many new objects those are looked through that are young, then those that are older; all
+of them when it is quiet."""
 _ENDING_SECONDS = 10.0
 
 
@@ -128,6 +136,9 @@ def _demonstrate(service: Service) -> None:
 def _run(service: Service, listener: socket.socket) -> None:
     from api.app import create_app  # noqa: PLC0415  the other commands need no web
 
+    gc.collect()
+    gc.freeze()  # what is there by now stays
+    gc.set_threshold(_YOUNG, _YOUNGER_PER_OLDER, _NEVER)
     server = _Server(web.config(create_app(service)), lambda: _announce(service, listener))
     server.run(sockets=[listener])
 
@@ -138,11 +149,30 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._total = self._collected = self._quiet = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._collect_when_quiet()
+        return await super().on_tick(counter)
+
+    def _collect_when_quiet(self) -> None:
+        """Looks at all there is for what is left of cycles, when nobody has asked for a while.
+
+        That takes half a second where much of the record is in memory, and nothing is answered
+        meanwhile. Most of what a request leaves behind is gone with it, or young and found early.
+        """
+        now = self.server_state.total_requests
+        self._quiet = self._quiet + 1 if now == self._total else 0
+        self._total = now
+        waited = now - self._collected
+        if waited and (self._quiet >= _QUIET_TICKS or waited >= _MOST_UNCOLLECTED):
+            gc.collect()
+            self._collected = now
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # The library would raise the signal again afterwards; what is open is to be closed first.
@@ -327,6 +357,9 @@ def _beside(
 
 
 def _log_to_stderr(loaded: Settings) -> None:
+    # What no line shows is not found out for each (docs.python.org/3/howto/logging.html).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.basicConfig(
         level=loaded.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

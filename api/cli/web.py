@@ -5,35 +5,92 @@ shall stop the service by merely holding connections open, or by headers without
 """
 
 import asyncio
+import sys
 from typing import Final
 
-import h11
 import uvicorn
+from httptools import HttpParserUpgrade, HttpRequestParser
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS: Final = 30.0
-"""For a request to arrive as a whole."""
+"""For a request to arrive as a whole, and for the next one to begin."""
 CONNECTIONS: Final = 500
 """At once; far below the files that a process may open by default, which the database needs too."""
+HEADER_BYTES: Final = 65_536
+"""All of a request before its body."""
 
 
-class PromptProtocol(H11Protocol):
-    """Closes a connection on which a request comes drop by drop."""
+_OFFER: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
+
+
+class Ambiguous(Exception):
+    """A request that two readers would read otherwise. The parser answers it with 400."""
+
+
+class PromptProtocol(HttpToolsProtocol):
+    """Reads strictly, and closes a connection on which a request comes drop by drop.
+
+    The parser refuses two lengths, a length beside chunks, and what is no token or no line. Here it
+    is told of what it lets pass: other codings, no Host or two, and headers without end.
+    """
 
     seconds = REQUEST_SECONDS
     _timer: asyncio.TimerHandle | None = None
+    _data = b""
+    """What came last."""
+    _is_whole = False
+    _in_headers = False
+    _waited_for = 0
+    """Bytes that came while the headers of a request that had begun were not all here."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
+        if self._in_headers:
+            self._waited_for += len(data)
+        self._data = data
         super().data_received(data)
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+        if self._in_headers and self._waited_for > HEADER_BYTES:
+            self.send_400_response("The headers are too large.")
+        elif self._is_whole:
             self._rest()
         elif self._timer is None:
             self._watch()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_whole, self._in_headers, self._waited_for = False, True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        if not _is_unambiguous(self.headers) or _size(self.headers) > HEADER_BYTES:
+            raise Ambiguous
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_whole = True
+
+    def _should_upgrade(self) -> bool:
+        return True  # so that the parser hands the request over instead of leaving its body out
+
+    def handle_websocket_upgrade(self) -> None:
+        """Takes up no offer of another protocol: reads the request again without it."""
+        interrupted = sys.exc_info()[1]
+        method = self.parser.get_method()
+        if not isinstance(interrupted, HttpParserUpgrade) or method == b"CONNECT":
+            self.send_400_response("There is no tunnel here.")
+            return
+        lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % pair for pair in self.headers if pair[0] not in _OFFER]
+        if any(b"close" in value.lower() for name, value in self.headers if name == b"connection"):
+            lines.append(b"connection: close")
+        rest: bytes = self._data[interrupted.args[0] :]
+        self.parser = HttpRequestParser(self)
+        super().data_received(b"\r\n".join([*lines, b"", rest]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
@@ -48,14 +105,25 @@ class PromptProtocol(H11Protocol):
             self._timer = None
 
 
+def _is_unambiguous(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether it is told once to whom the request goes, and in at most one way how long it is."""
+    hosts = [value for name, value in headers if name == b"host"]
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    return len(hosts) == 1 and codings in ([], [b"chunked"])
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
 def config(app: ASGIApp) -> uvicorn.Config:
     """What the server runs by."""
     return uvicorn.Config(
         app,
-        # In Python, and strict: no headers beyond 64 KiB, no second Host, no second length.
         http=PromptProtocol,
         ws="none",
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=int(REQUEST_SECONDS),
         log_config=None,
         access_log=False,  # the application has a line for each request, without what was asked
         server_header=False,

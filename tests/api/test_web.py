@@ -104,6 +104,27 @@ def test_what_two_readers_would_read_otherwise_is_refused(port: int, ambiguous: 
     assert answer(port, ambiguous).startswith(b"HTTP/1.1 400")
 
 
+def test_who_offers_another_protocol_is_answered_in_this_one(port: int) -> None:
+    """RFC 9110, 7.8: an upgrade that is not taken up changes nothing, the body least of all."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n"
+    sent = b"POST / HTTP/1.1\r\n" + HOST + offer + b"Content-Length: 5\r\n\r\nabcde"
+    with connected(port) as connection:
+        for _ in range(2):
+            connection.sendall(sent)
+            assert connection.recv(65536).endswith(b"\r\n\r\n5")
+    begun = sent[:-40], sent[-40:-3], sent[-3:]
+    assert answer(port, *begun, LIVE + b"Connection: close\r\n\r\n").count(b" 200 ") == 2
+    tunnel = b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert answer(port, tunnel).startswith(b"HTTP/1.1 400")
+
+
+def test_a_large_body_and_the_next_request_may_come_at_once(port: int) -> None:
+    """RFC 9112, 9.3.2: only headers are counted as headers."""
+    sent = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000
+    said = answer(port, sent + sent + LIVE + b"X: a\r\nConnection: close\r\n\r\n")
+    assert said.count(b"HTTP/1.1 200") == 3
+
+
 def test_a_length_and_chunks_are_one_request(port: int) -> None:
     """RFC 9112, 6.1: chunks count, and nothing after them is taken for a second request."""
     both = b"Content-Length: 40\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
@@ -123,7 +144,7 @@ def test_headers_without_end_are_refused(port: int) -> None:
     "begun",
     [
         b"",
-        b"GET / HT",
+        b"GET /a",
         LIVE + b"X: a",
         b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99\r\n\r\nabc",
         LIVE + b"\r\n" + LIVE,
