@@ -151,8 +151,8 @@ class ClinicLog:
         """The stream as of now: what is cached, and what came since."""
         generation = self._forget_erased()
         known = self._cache.get(stream) or History()
-        news: Iterator[Any] = self._application.events.get(str(stream), gt=known.version)
-        history = known.then(*news)
+        rows = self._recorder.scan_stream(stream_name(stream), known.version)
+        history = known.then(*self._scans.opened(rows))
         self._cache.put({stream: history}, generation)
         return history
 
@@ -171,8 +171,8 @@ class ClinicLog:
             if not wanted:
                 return
             found: dict[str, list[RecordedEvent]] = {name: [] for name in wanted}
-            for entry in self._recorder.select_streams(list(wanted)):
-                found[entry.envelope.stream].append(self._mapper.to_domain_event(entry))
+            for entry in self._scans.opened(self._recorder.scan_streams(list(wanted))):
+                found[stream_name(entry.stream)].append(entry)
             histories = {
                 wanted[name]: History(entries)
                 for name, entries in found.items()
@@ -184,8 +184,7 @@ class ClinicLog:
     def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """Up to `limit` entries past position `after`, in the order of the log."""
         self._forget_erased()
-        entries = self._recorder.select_positions(after, limit)
-        return [self._mapper.to_domain_event(entry) for entry in entries]
+        return self._scans.opened(self._recorder.scan_positions(after, limit))
 
     def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """The same for views: opened when asked, Unreadable where `read_log` would fail at all."""

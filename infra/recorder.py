@@ -244,13 +244,6 @@ class EntryRecorder(PostgresApplicationRecorder):
             (self.datastore.clinic, originator_id, gt or 0, _cap(lte), limit),
         )
 
-    def select_streams(self, streams: Sequence[str]) -> Sequence[SealedEntry]:
-        """All entries of these streams, each stream's by version."""
-        return self._select(
-            "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
-            (self.datastore.clinic, streams),
-        )
-
     def select_positions(self, after: int, limit: int) -> Sequence[SealedEntry]:
         """Up to `limit` entries past position `after`, in order."""
         return self._select(
@@ -259,14 +252,21 @@ class EntryRecorder(PostgresApplicationRecorder):
         )
 
     def scan_positions(self, after: int, limit: int) -> list[ScannedRow]:
-        """Up to `limit` entries past position `after`, in order, as views read them."""
+        """Up to `limit` entries past position `after`, in order, without their leaves."""
         return self._scan(
             "clinic = %s AND position > %s ORDER BY position LIMIT %s",
             (self.datastore.clinic, after, limit),
         )
 
+    def scan_stream(self, stream: str, after: int) -> list[ScannedRow]:
+        """A stream's entries past version `after`, in order."""
+        return self._scan(
+            "clinic = %s AND stream = %s AND version > %s ORDER BY version",
+            (self.datastore.clinic, stream, after),
+        )
+
     def scan_streams(self, streams: Sequence[str]) -> list[ScannedRow]:
-        """All entries of these streams, each stream's by version, as views read them."""
+        """All entries of these streams, each stream's by version."""
         return self._scan(
             "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
             (self.datastore.clinic, list(streams)),
@@ -381,8 +381,8 @@ def _cap(bound: int | None) -> int:
 
 COLUMNS = ", ".join(ENTRY_COLUMNS)
 
-# Without the leaf, which no view needs. Ids that come again and again are read as text: seals are
-# bound to it, and one id is then made of it once.
+# Without the leaf, which only proofs need. Ids that come again and again are read as text: seals
+# are bound to it, and one id is then made of it once.
 _SCANNED = (
     "position, stream, version, topic, schema_version, occurred_at, occurred_offset, recorded_at, "
     "actor::text, on_behalf_of::text, source, command_id, command_index, key_id::text, "

@@ -1,7 +1,7 @@
-"""Entries as views read them: a content is opened when it is asked for, or says that it cannot be.
+"""Rows of the log made into entries: opened at once, or when their content is asked for.
 
-A view opens what it needs and passes over the rest; what cannot be read parks one stream in the
-views that need it, and stops nothing. Whoever decides over a record reads it whole instead.
+Whoever decides over a record reads it whole, or not at all. A view opens what it needs and passes
+over the rest; what cannot be read parks one stream in the views that need it, and stops nothing.
 """
 
 from collections.abc import Iterable
@@ -34,18 +34,32 @@ class Scans:
         self._sealer.forget()
 
     def entries(self, rows: Iterable[ScannedRow]) -> list[RecordedEvent]:
-        """The entries; a column that was changed into what no entry holds reads as harmless.
+        """The entries for views: their content is opened when it is asked for, or Unreadable.
 
-        The seal is bound to what is stored, so that such an entry is Unreadable.
+        A column that was changed into what no entry holds reads as harmless; the seal is bound to
+        what is stored, so that such an entry does not open.
         """
-        return [self._entry(row) for row in rows]
+        return [self._scanned(row) for row in rows]
 
-    def _entry(self, row: ScannedRow) -> RecordedEvent:
+    def opened(self, rows: Iterable[ScannedRow]) -> list[RecordedEvent]:
+        """The entries, read whole for whoever decides over them; raises for what cannot be read:
+        SealBroken, KeyUnknown, and what `canonical.decode` or `topics.read` raise."""
+        return [self._entry(row, RecordedEvent, self._required(row)) for row in rows]
+
+    def _scanned(self, row: ScannedRow) -> RecordedEvent:
+        entry = self._entry(row, _Scanned, ERASED)
+        _DELETE(entry, "event")
+        _SET(entry, "_sealed", (self, row))
+        return entry
+
+    def _entry(
+        self, row: ScannedRow, kind: type[RecordedEvent], event: Event | Erased
+    ) -> RecordedEvent:
         (
             position, stream, version, topic, schema_version, occurred_at, offset, recorded_at,
             actor, on_behalf_of, source, command_id, command_index, key_id, commitment, _,
         ) = row  # fmt: skip
-        entry = _Scanned(
+        return kind(
             self._clinic,
             position,
             _stream(stream),
@@ -60,12 +74,9 @@ class Scans:
             command_id,
             command_index,
             _id(key_id),
-            ERASED,
+            event,
             commitment.hex(),
         )
-        _DEL_EVENT(entry, "event")
-        _SET(entry, "_sealed", (self, row))
-        return entry
 
     def content(self, row: ScannedRow) -> Event | Erased:
         """What the entry holds; Unreadable for whatever is wrong with this one entry."""
@@ -77,6 +88,16 @@ class Scans:
             raise  # the ring does not answer: that says nothing about the entry
         except Exception as error:
             raise Unreadable(type(error).__name__) from error
+
+    def _required(self, row: ScannedRow) -> Event | Erased:
+        """The content; of an erased entry, whose seal can tell nothing, at least sane columns."""
+        event = self._opened(row)
+        _, stream, _, _, _, _, offset, _, _, _, source, *_ = row
+        if isinstance(event, Erased) and (
+            _zone(offset) is None or source not in _SOURCES or _stream(stream) is _NOWHERE
+        ):
+            raise SealBroken("not_authentic")
+        return event
 
     def _opened(self, row: ScannedRow) -> Event | Erased:
         (
@@ -108,8 +129,8 @@ class _Scanned(RecordedEvent):
             raise AttributeError(name)
         scans, row = self._sealed
         event = scans.content(row)
-        object.__setattr__(self, "event", event)
-        object.__delattr__(self, "_sealed")  # nor is the ciphertext kept
+        _SET(self, "event", event)
+        _DELETE(self, "_sealed")  # nor is the ciphertext kept
         return event
 
 
@@ -120,7 +141,7 @@ def _told_in(moment: datetime, zone: tzinfo | None) -> datetime:
         return moment
 
 
-_SET, _DEL_EVENT = object.__setattr__, object.__delattr__
+_SET, _DELETE = object.__setattr__, object.__delattr__
 
 _SOURCES = {source.value: source for source in Source}
 

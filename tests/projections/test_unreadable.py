@@ -7,7 +7,7 @@ import pytest
 
 from api.worker import Worker
 from domain.clinic import Scope
-from domain.event import Stream
+from domain.event import ERASED, Stream
 from domain.goal import GoalRated
 from infra.canonical import CanonicalError
 from infra.keyring import KeyUnknown
@@ -90,6 +90,27 @@ def test_an_entry_that_does_not_open_parks_one_stream(
     Worker(ALL, clinic.log, store).catch_up()
     assert_as_folded(reader, clinic, told.stream)
     rebuilt_equal(clinic, store)
+
+
+@pytest.mark.parametrize(
+    "column, by", [("source", "nowhere"), ("occurred_offset", "+99:99"), ("stream", "nowhere")]
+)
+def test_an_erased_entry_with_senseless_columns_is_not_decided_over(
+    house: House, server: EmbeddedPostgres, column: str, by: str
+) -> None:
+    """Rule 9, R3: of an entry that no seal can vouch for any more, at least the columns make
+    sense; views pass over what is of no stream, decisions do not go on."""
+    clinic = house.clinic
+    told = told_a_lot(house)
+    rated = next(e for e in clinic.log.history(told.stream) if e.topic == GoalRated.topic)
+    clinic.keyring.destroy(clinic.id, rated.key_id)
+    before = altered(server, clinic, rated.position, column, by)
+    (scanned,) = clinic.log.scan(rated.position - 1, 1)
+    assert (scanned.position, scanned.event) == (rated.position, ERASED)
+    with pytest.raises(SealBroken):
+        clinic.log.read_log(rated.position - 1, 1)
+    altered(server, clinic, rated.position, column, before)
+    assert clinic.log.read_log(rated.position - 1, 1)
 
 
 class Unwritable(Timeline):
