@@ -128,16 +128,26 @@ def _received(end: Connection) -> Done:
     return answer
 
 
+@contextmanager
+def seldom_collecting() -> Iterator[None]:
+    """Meanwhile this process seldom looks for cycles: folding makes many objects and hardly any of
+    those, and to look for them among all that is held takes up to half of its time."""
+    usual = gc.get_threshold()
+    gc.set_threshold(max(usual[0], _OBJECTS_BETWEEN_COLLECTIONS), *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
 # --- In each process --------------------------------------------------------------------------
 
 
 def _serve(end: Connection, opening: Opening, views: Sequence[View[Any, Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
-    # Folding makes many objects and hardly a cycle: to look for those takes a tenth of the time.
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    gc.freeze()  # what was imported stays
     try:
-        with opening() as (log, store):
+        with seldom_collecting(), opening() as (log, store):
             while True:
                 round_, part = end.recv()
                 end.send(fold_part(views, round_, part, log, store))

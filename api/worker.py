@@ -13,7 +13,7 @@ from threading import Event
 from typing import Any
 
 from api.composition import UNAVAILABLE
-from api.rebuilding import HandLost
+from api.rebuilding import HandLost, seldom_collecting
 from domain.event import History, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
@@ -67,6 +67,10 @@ class Worker:
 
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
+        with seldom_collecting():
+            self._catch_up()
+
+    def _catch_up(self) -> None:
         head, tracked = self._store.standing(self._views)
         if due := self._due(head, tracked):
             self._build(due, head)

@@ -17,7 +17,7 @@ from api.cli.terminal import (
     show,
 )
 from api.composition import open_service
-from api.rebuilding import HandLost, hands_for
+from api.rebuilding import HandLost, hands_for, seldom_collecting
 from infra.sealing import SealBroken
 from infra.view_store import Comparison, RebuildRunning, ViewStore
 from projections.dossier import VIEWS
@@ -61,7 +61,8 @@ def rebuild(
 
         def build(views: Sequence[View[Any, Any]], *, compare: bool = True) -> list[_Rebuilt]:
             entries = service.log.head_size()
-            with hands_for(service.settings, service.clinic, entries, views) as hands:
+            crew = hands_for(service.settings, service.clinic, entries, views)
+            with seldom_collecting(), crew as hands:
                 return rebuild_views(
                     views,
                     service.log,
