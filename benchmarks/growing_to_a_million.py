@@ -74,10 +74,11 @@ def filled(at: Place, clinic: InventedClinic, size: int, runs: Runs, label: str)
 
 
 def _said(runs: Runs, label: str) -> str:
-    rates = {
-        title.removeprefix("growth: "): by_size[label][0].rate for title, by_size in runs.items()
-    }
-    return ", ".join(f"{title} {rate:,.0f}/s" for title, rate in rates.items())
+    return ", ".join(
+        f"{title.removeprefix('growth: ')} {by_size[label][0].rate:,.0f}/s"
+        for title, by_size in runs.items()
+        if label in by_size
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def theirs(dsn: str, **mode: str) -> Contender:
     settings = {**environment(dsn), **made, **mode}
 
     def contender(_: int, __: float) -> Measured:
-        with stock(dsn, **mode) as application:
+        with stock(dsn, POSTGRES_POOL_SIZE="5", **mode) as application:
             start = application.recorder.max_notification_id() or 0
             seen: set[int] = set()
             quiet = Event()
