@@ -354,11 +354,12 @@ class Importer:
         for what, file, steps in self._stages():
             done, rows = 0, 1 if file is None else _lines(self._folder / file)
             while some := list(islice(steps, ROWS_PER_STEP)):
-                self._report.faults.extend(step.fault for step in some if step.fault)
-                sent = [(step, step.proposal) for step in some if step.proposal]
-                verdicts = append([proposal for _, proposal in sent])
-                for (step, _), verdict in zip(sent, verdicts, strict=True):
-                    self._report.take(what, step, verdict, before)
+                verdicts = iter(append([step.proposal for step in some if step.proposal]))
+                for step in some:
+                    if step.fault is not None:
+                        self._report.faults.append(step.fault)
+                    else:
+                        self._report.take(what, step, next(verdicts), before)
                 self._ahead.clear()
                 self._repeated = bool(self._report.present)
                 done += len(some)
