@@ -1,6 +1,6 @@
 """Ratings of the alliance; and their course, perspective by perspective."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Response
 
@@ -16,8 +16,6 @@ accept(router, RateAlliance, SupersedeRating, ReviewEarlyAlliance)
 
 
 @router.get("/relationships/{relationship}/alliance", response_model=page_document_of(RatingRow))
-def alliance(
-    visit: Annotated[Visit, Depends(Reads("alliance"))], response: Response
-) -> dict[str, Any]:
+def alliance(visit: Annotated[Visit, Depends(Reads("alliance"))]) -> Response:
     """Every rating with its raw items and the scores its key gives; series never mix (rule 32)."""
-    return page_of(visit, visit.ratings(), response)
+    return page_of(visit, visit.ratings())

@@ -1,6 +1,6 @@
 """Consent and assent: informed, given, renewed, declined, narrowed, withdrawn; the register."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Response
 
@@ -20,8 +20,6 @@ accept(router, GiveAssent, DissentAsMinor, WaiveAssent, RecordMajority)
 
 
 @router.get("/relationships/{relationship}/consents", response_model=page_document_of(ConsentRow))
-def consents(
-    visit: Annotated[Visit, Depends(Reads("consents"))], response: Response
-) -> dict[str, Any]:
+def consents(visit: Annotated[Visit, Depends(Reads("consents"))]) -> Response:
     """Who was informed of what, who agreed or declined, and until when."""
-    return page_of(visit, visit.rows(visit.house.views.consent_register), response)
+    return page_of(visit, visit.rows(visit.house.views.consent_register))

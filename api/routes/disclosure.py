@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Query
 
 from api.doors import Copies, Reads, Visit
 from api.doors.entries import entries_of
 from api.routes.amendment import AmendmentDocument
 from api.routes.command import accept, concept
 from api.routes.entries import RecordEntryDocument
-from api.routes.relationship import DossierDocument, dossier
+from api.routes.relationship import dossier_shown
+from api.routes.rows import plain
 from domain.amendment import amendments_of
 from domain.disclosure import (
     REDISCLOSURE_NOTICE,
@@ -101,7 +102,7 @@ _KEPT_APART = "process notes and what belongs to supervision are kept apart and 
 @router.get("/relationships/{relationship}/export")
 def export(visit: Annotated[Visit, Depends(Copies("export"))]) -> ExportDocument:
     """The whole record as far as the reader may see it, with what was amended and contested."""
-    told = DossierDocument.model_validate(dossier(visit, Response())).model_dump(mode="json")
+    told = plain(dossier_shown(visit.dossier()))
     entries = [RecordEntryDocument.of(each) for each in entries_of(visit, standing=False).values()]
     known = visit.history().as_of(known_at=visit.known_at, happened_by=visit.happened_by)
     content = {

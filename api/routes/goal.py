@@ -1,6 +1,6 @@
 """Goals: proposed, agreed, rated, reached; and their course."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Response
 
@@ -25,6 +25,6 @@ accept(router, RateGoal, ReachGoal, RetireGoal, ReopenGoal)
 
 
 @router.get("/relationships/{relationship}/goals", response_model=page_document_of(GoalRow))
-def goals(visit: Annotated[Visit, Depends(Reads("goals"))], response: Response) -> dict[str, Any]:
+def goals(visit: Annotated[Visit, Depends(Reads("goals"))]) -> Response:
     """How each goal was worded, who agreed to which wording, and how far it came."""
-    return page_of(visit, visit.rows(visit.house.views.goal_course), response)
+    return page_of(visit, visit.rows(visit.house.views.goal_course))

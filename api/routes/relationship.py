@@ -13,6 +13,7 @@ from api.routes.command import accept, concept
 from api.routes.rows import (
     Parked,
     ViewDocument,
+    answered,
     document_of,
     listed,
     optional,
@@ -20,7 +21,6 @@ from api.routes.rows import (
     page_of,
     parked,
     shown,
-    tag,
 )
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
@@ -32,6 +32,7 @@ from domain.relationship import OpenRelationship
 from projections.alliance_course import RatingRow
 from projections.caseload import Case, Finding, Missing
 from projections.consent_register import ConsentRow
+from projections.dossier import Dossier
 from projections.goal_course import GoalRow
 from projections.timeline import Line
 from projections.view import Row
@@ -130,12 +131,14 @@ DossierDocument = create_model(
 
 
 @router.get("/relationships/{relationship}", response_model=DossierDocument)
-def dossier(
-    visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))], response: Response
-) -> dict[str, Any]:
+def dossier(visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))]) -> Response:
     """One relationship: as it was known at one time, of what had happened by another."""
     told = visit.dossier()
-    tag(response, visit.etag(told.position))
+    return answered(dossier_shown(told), visit.etag(told.position))
+
+
+def dossier_shown(told: Dossier) -> dict[str, Any]:
+    """The dossier's document."""
     return {
         "relationship": told.relationship.id,
         "known_at": told.known_at,
@@ -155,8 +158,6 @@ def _in_order(rows: Mapping[int, Row]) -> list[dict[str, Any]]:
 
 
 @router.get("/relationships/{relationship}/timeline", response_model=page_document_of(Line))
-def timeline(
-    visit: Annotated[Visit, Depends(Reads("timeline"))], response: Response
-) -> dict[str, Any]:
+def timeline(visit: Annotated[Visit, Depends(Reads("timeline"))]) -> Response:
     """Every entry as it was recorded, and what became of it."""
-    return page_of(visit, visit.rows(visit.house.views.timeline), response)
+    return page_of(visit, visit.rows(visit.house.views.timeline))

@@ -4,13 +4,16 @@ A document's shape is made from the row's own fields, so that the contract canno
 than the view does.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from types import GenericAlias
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+import orjson
 from fastapi import Response
 from pydantic import BaseModel, Field, create_model
+from pydantic_core import to_jsonable_python
 
 from api.doors import Visit, Withheld
 from domain.event import Erased, Model
@@ -28,10 +31,6 @@ class EntryDocument(Model):
     amended_at: Annotated[
         int | None, Field(description="Position of the correction through which it reads so.")
     ] = None
-
-    @classmethod
-    def of(cls, ref: Ref) -> "EntryDocument":
-        return cls(position=ref.position, version=ref.version, amended_at=ref.amended_at)
 
 
 class CellDocument(Model, Generic[T]):
@@ -123,38 +122,63 @@ def _cell_in(hint: Any) -> Any:
 def shown(version: int, row: Row) -> dict[str, Any]:
     """A row's document."""
     kind: Any = type(row)
-    return {"version": version} | {name: _content(getattr(row, name)) for name in _names(kind)}
+    document: dict[str, Any] = {"version": version}
+    ref, entry = None, None
+    for name in _names(kind):
+        content = getattr(row, name)
+        if isinstance(content, Cell):
+            if content.ref is not ref:  # most of a row is of one entry
+                ref, entry = content.ref, _entry(content.ref)
+            document[name] = _cell(content.value, entry)
+        elif content is None:
+            document[name] = None
+        else:
+            document[name] = [_cell(part.value, _entry(part.ref)) for part in content]
+    return document
 
 
-def _content(content: Any) -> Any:
-    match content:
-        case tuple():
-            return [_content(part) for part in content]
-        case Cell(value=Erased() as gone):
-            withheld = isinstance(gone, Withheld)
-            return {
-                "value": None,
-                "erased": not withheld,
-                "withheld": withheld,
-                "entry": EntryDocument.of(content.ref),
-            }
-        case Cell():
-            return {"value": content.value, "entry": EntryDocument.of(content.ref)}
-    return None
+def _entry(ref: Ref) -> dict[str, int | None]:
+    return {"position": ref.position, "version": ref.version, "amended_at": ref.amended_at}
 
 
-def page_of(visit: Visit, rows: Reading[R], response: Response) -> dict[str, Any]:
+def _cell(value: object, entry: dict[str, int | None] | None) -> dict[str, Any]:
+    if isinstance(value, Erased):
+        withheld = isinstance(value, Withheld)
+        return {"value": None, "erased": not withheld, "withheld": withheld, "entry": entry}
+    return {"value": value, "erased": False, "withheld": False, "entry": entry}
+
+
+def written(document: Mapping[str, Any]) -> bytes:
+    """A document of rows, as its model would write it.
+
+    A model takes ten times as long: it looks at each of ten thousand cells once more.
+    """
+    return orjson.dumps(document, default=to_jsonable_python, option=orjson.OPT_UTC_Z)
+
+
+def plain(document: Mapping[str, Any]) -> Any:
+    """The same in plain JSON."""
+    return orjson.loads(written(document))
+
+
+def answered(document: Mapping[str, Any], etag: str | None) -> Response:
+    """A document of rows as an answer; `etag`: the version that a command may be conditioned on."""
+    headers = None if etag is None else {"ETag": etag}
+    return Response(written(document), media_type="application/json", headers=headers)
+
+
+def page_of(visit: Visit, rows: Reading[R]) -> Response:
     """One page of a view's rows of the relationship, with its ETag."""
     page = visit.page({version: (version, row) for version, row in rows.of(visit.stream).items()})
-    tag(response, visit.etag(rows.position))
-    return {
+    document = {
         "view": rows.view,
         "view_version": rows.version,
         "position": rows.position,
-        "items": [shown(version, row) for version, row in page.items],
         "next": page.next,
+        "items": [shown(version, row) for version, row in page.items],
         "parked": parked(rows.parked.get(visit.stream)),
     }
+    return answered(document, visit.etag(rows.position))
 
 
 def parked(why: tuple[int, str] | None) -> Parked | None:
