@@ -1,8 +1,8 @@
 """The same work on logs of ten thousand, a hundred thousand and a million entries.
 
-At each size: appends by one and by 32 callers, commands to relationships at random, a dossier of
-300 entries as of a time, `rapport rebuild` of all views and `rapport verify`, with the memory that
-they hold. Sizes up to `--entries`.
+At each size: the log opened, appends by one and by 32 callers, commands to relationships at random,
+a dossier of 300 entries as of a time, `rapport rebuild` of all views and `rapport verify`, with the
+memory that they hold. Sizes up to `--entries`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from benchmarks.harness import Contender, Effort, Measured, asked, keep, timed, 
 from benchmarks.invented import InventedClinic
 from benchmarks.places import Place, place
 from benchmarks.rebuilding_beside_the_live_views import build, rebuilt
+from domain.records import system_clock
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
@@ -31,6 +32,7 @@ def main(effort: Effort) -> None:
             filled(at, clinic, size, runs, label)
             with over_http(at, case) as http:
                 work: Mapping[str, tuple[Contender, int]] = {
+                    "growth: log opened": (opened(at), 1),
                     "growth: append, 1 caller": (ours(at), 1),
                     "growth: append, 32 callers": (ours(at), 32),
                     "growth: a rating, any relationship": (any_rating(at, clinic), 1),
@@ -48,6 +50,16 @@ def main(effort: Effort) -> None:
             print(f"\n{title}")
             keep(title, by_size, at)
         at.require_sound()
+
+
+def opened(at: Place) -> Contender:
+    """The log as another process opens it, held against what was acknowledged, and closed."""
+
+    def once() -> None:
+        with at.service.log_with(system_clock):
+            pass
+
+    return lambda callers, seconds: together(callers, seconds, lambda _: once)
 
 
 def any_rating(at: Place, clinic: InventedClinic) -> Contender:
