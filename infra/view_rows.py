@@ -90,7 +90,7 @@ class Seals:
         keys = sorted(row.groups)
         cited = _cited_for_json(row.cited)
         try:
-            aad = self._aad(table, stream, entry, row.columns, cited)
+            aad = self._aad(table, stream, entry, _plain(row.columns), cited)
             groups = [self._sealed_group(view, key, row.groups[key], aad) for key in keys]
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
@@ -110,10 +110,35 @@ class Seals:
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
-        self._look()
-        stream, entry, cited = row["stream"], row["entry"], row["cited"]
         columns = {name: value for name, value in row.items() if name not in FIXED}
-        aad = self._aad(table, stream, entry, columns, cited)
+        groups = self._groups(view, table, row, _plain(columns))
+        return StoredRow(
+            row["stream"], row["entry"], columns, _cited_from_json(row["cited"]), groups
+        )
+
+    def line(self, view: str, table: str, row: Mapping[str, Any]) -> bytes:
+        """`digest_line` of the row as `opened` gives it, without making that row; SealBroken."""
+        plain = {
+            name: canonical.time_text(value) if isinstance(value, datetime) else value
+            for name, value in row.items()
+            if name not in FIXED
+        }
+        groups = self._groups(view, table, row, plain)
+        cells: dict[str, object] = {}
+        for position, version, _, amended_at, erased, fields in row["cited"]:
+            for name in fields:
+                cell = [position, version, amended_at]
+                cells[name] = cell if erased else [*cell, plain[name]]
+        for group in groups.values():
+            cells.update(group or {})
+        return _line(row["stream"], row["entry"], cells, groups)
+
+    def _groups(
+        self, view: str, table: str, row: Mapping[str, Any], plain: Mapping[str, object]
+    ) -> dict[UUID, Group | None]:
+        """The row's groups, opened, once it is known that nothing of it was changed."""
+        self._look()
+        aad = self._aad(table, row["stream"], row["entry"], plain, row["cited"])
         if not hmac.compare_digest(row["mac"], self._mac(aad, row["keys"], row["sealed"])):
             raise SealBroken("not_authentic")
         groups: dict[UUID, Group | None] = {}
@@ -121,7 +146,7 @@ class Seals:
             key = self._key(key_id)
             opened = key and sealed and self._sealer.open(key, f"view/{view}", aad, sealed)
             groups[key_id] = orjson.loads(opened) if opened else None
-        return StoredRow(stream, entry, columns, _cited_from_json(cited), groups)
+        return groups
 
     def digesting(self, view: str, version: int, position: int) -> "Digesting":
         """A digest to be filled with the lines of a view's rows in key order."""
@@ -167,7 +192,7 @@ class Seals:
         table: str,
         stream: str,
         entry: int,
-        columns: Mapping[str, object],
+        plain: Mapping[str, object],
         cited: Sequence[object],
     ) -> bytes:
         """What a row and its groups are bound to: its place, and all that stands in the clear."""
@@ -175,7 +200,7 @@ class Seals:
             {
                 "cited": cited,
                 "clinic": self._clinic,
-                "columns": _plain(columns),
+                "columns": plain,
                 "entry": entry,
                 "format": FORMAT,
                 "stream": stream,
@@ -227,9 +252,14 @@ def digest_line(row: StoredRow) -> bytes:
     for group in row.groups.values():
         for name, cell in (group or {}).items():
             cells[name] = list(cell)
-    erased_keys = [key_id for key_id, group in row.groups.items() if group is None]
-    line = {"cells": cells, "entry": row.entry, "erased_keys": erased_keys, "stream": row.stream}
-    return _json(line)
+    return _line(row.stream, row.entry, cells, row.groups)
+
+
+def _line(
+    stream: str, entry: int, cells: Mapping[str, object], groups: Mapping[UUID, Group | None]
+) -> bytes:
+    erased_keys = [key_id for key_id, group in groups.items() if group is None]
+    return _json({"cells": cells, "entry": entry, "erased_keys": erased_keys, "stream": stream})
 
 
 # --- Forms ----------------------------------------------------------------------------------

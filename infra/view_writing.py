@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import ConnectionPool
 
 from infra.keyring import Keyring
-from infra.view_rows import NewRow, Seals, Unsealable, digest_line
+from infra.view_rows import NewRow, Seals, Unsealable
 from infra.view_tables import NewRows, Rows, Table, on, parked
 
 _ROWS_AT_ONCE: Final = 1_000
@@ -46,8 +46,8 @@ class Build:
         return list(map(self._line, cursor))
 
     def _line(self, row: DictRow) -> Line:
-        opened = self.seals.opened(self.table.name, self.table.table, row)
-        return (opened.stream, opened.entry), digest_line(opened)
+        line = self.seals.line(self.table.name, self.table.table, row)
+        return (row["stream"], row["entry"]), line
 
     def parked(self) -> dict[str, tuple[int, str]]:
         """The streams that it has no rows of, each with the position and the code of why."""

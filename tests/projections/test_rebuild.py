@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg.rows import dict_row
 
 from api.rebuilding import HandLost, crew
 from api.worker import Worker
@@ -23,6 +24,7 @@ from domain.event import Stream
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
 from infra.keyring import open_keyring
+from infra.view_rows import Seals, digest_line
 from infra.view_store import RebuildRunning, ViewStore
 from projections import rebuild as rebuilding
 from projections.dossier import VIEWS
@@ -250,6 +252,37 @@ def test_a_second_rebuild_is_refused_while_processes_fold(
     with crew(opening(house.clinic), ALL, 2) as hands:  # type: ignore[arg-type]
         rebuild(ALL, house.clinic.log, store, hands=hands, progress=again)
     assert len(cases) == 6
+
+
+def test_lines_of_digests_are_those_of_opened_rows(
+    house: House, worker: Worker, store: ViewStore
+) -> None:
+    """Rule 6: a row's line, made without making the row, is the line of the row: of any view,
+    whole, corrected, or with content that was erased."""
+    told = told_a_lot(house)
+    told_a_lot(house).beside()
+    worker.catch_up()
+    clinic = house.clinic
+    seals = Seals(clinic.id, clinic.keyring)
+
+    def compare_lines() -> set[bytes]:
+        lines = set()
+        with psycopg.connect(clinic.database.dsn("views"), row_factory=dict_row) as conn:
+            conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(clinic.id),))
+            for view in ALL:
+                for row in conn.execute(f"SELECT * FROM views.{view.table}".encode()):  # noqa: S608
+                    line = seals.line(view.name, view.table, row)
+                    assert line == digest_line(seals.opened(view.name, view.table, row))
+                    lines.add(line)
+        return lines
+
+    whole = compare_lines()
+    clinic.keyring.destroy(clinic.id, key_of(clinic, told, told.client))
+    unsettled = compare_lines()
+    worker.catch_up()
+    settled = compare_lines()
+    assert len(whole) == len(unsettled) == len(settled)
+    assert whole != unsettled != settled
 
 
 @given(
