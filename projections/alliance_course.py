@@ -103,6 +103,8 @@ class State:
     entries: History = field(default_factory=History)
     scales: Mapping[int, _Scales] = field(default_factory=dict)
     """By version of the rating, as it was first recorded: the one thing here that takes long."""
+    made: dict[int, tuple[object, RatingRow]] = field(default_factory=dict, compare=False)
+    """By version, a row that was told before, and all that it was told from: only a memory."""
 
 
 class AllianceCourse(View[State, RatingRow]):
@@ -129,7 +131,7 @@ class AllianceCourse(View[State, RatingRow]):
             for entry in news
             if isinstance(entry.event, Rating)
         }
-        return State(state.entries.then(*news), {**state.scales, **scales})
+        return State(state.entries.then(*news), {**state.scales, **scales}, state.made)
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
         history = state.entries
@@ -138,18 +140,13 @@ class AllianceCourse(View[State, RatingRow]):
         for entry in history.standing:
             rating = entry.event
             if isinstance(rating, Rating):
-                scales = state.scales.get(entry.version) if entry.amended_at is None else None
-                scales = scales_of(entry, rating) if scales is None else scales
-                session_at, session_number = sessions.get(rating.session, (None, None))
-                rows[entry.version] = _row(
-                    entry,
-                    rating,
-                    self._families[entry.topic],
-                    scales,
-                    session_at=session_at,
-                    session_number=session_number,
-                    superseded_by=successors.get(entry.version),
-                )
+                session = sessions.get(rating.session, (None, None))
+                told_from = entry, session, successors.get(entry.version)
+                made = state.made.get(entry.version)
+                if made is None or made[0] != told_from:
+                    row = self._told(state, *told_from)
+                    made = state.made[entry.version] = told_from, row
+                rows[entry.version] = made[1]
             elif isinstance(rating, Erased) and entry.topic in self._families:
                 rows[entry.version] = RatingRow.erased(
                     entry,
@@ -158,6 +155,26 @@ class AllianceCourse(View[State, RatingRow]):
                     source=cell(entry, entry.source),
                 )
         return rows
+
+    def _told(
+        self,
+        state: State,
+        entry: RecordedEvent,
+        session: tuple[Cell[Moment] | None, Cell[int] | None],
+        superseded_by: Cell[UUID] | None,
+    ) -> RatingRow:
+        rating = entry.event
+        assert isinstance(rating, Rating), "it was asked"
+        scales = state.scales.get(entry.version) if entry.amended_at is None else None
+        return _row(
+            entry,
+            rating,
+            self._families[entry.topic],
+            scales_of(entry, rating) if scales is None else scales,
+            session_at=session[0],
+            session_number=session[1],
+            superseded_by=superseded_by,
+        )
 
 
 def _sessions(history: History) -> dict[UUID | None, tuple[Cell[Moment], Cell[int]]]:

@@ -5,23 +5,36 @@ or about to lapse, a rupture open, a risk item that nobody has reviewed. Nothing
 therapists or predicts anything of a person.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from itertools import takewhile
+from operator import attrgetter
 from uuid import UUID
 
 from domain.amendment import amendments_of
 from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn, consents_of
 from domain.emergency import emergencies_unreviewed
-from domain.event import Erased, History, Line, Model, Moment, Policy, RecordedEvent, Source, Stream
+from domain.event import (
+    Erased,
+    Event,
+    Fold,
+    History,
+    Line,
+    Model,
+    Moment,
+    Policy,
+    RecordedEvent,
+    Source,
+    Stream,
+)
 from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
 from domain.note import notes_awaiting_cosign, unsigned_notes
-from domain.rating import ratings_of, score_of
+from domain.rating import Rating, ratings_of, score_of
 from domain.relationship import (
     Constellation,
     ParticipantJoined,
@@ -187,20 +200,20 @@ class Caseload(View[State, Case]):
         return State()
 
     def fold(self, state: State, *entries: RecordedEvent) -> State:
-        late, imported, erased, reported = state.late, state.imported, state.erased, state.reported
+        reported = state.reported
         for entry in entries:
-            if entry.is_late(self._policy):
-                late = _one_more(late, entry)
-            if entry.source is Source.IMPORT:
-                imported = _one_more(imported, entry)
-            if isinstance(entry.event, Erased):
-                erased = _one_more(erased, entry)
-            elif entry.event.reported:
+            if not isinstance(entry.event, Erased) and entry.event.reported:
                 known_codes = {known(code) for code in reported}
                 news = (cell(entry, c) for c in entry.event.reported if c not in known_codes)
                 reported = (*reported, *news)
         told_from = (e for e in entries if _family(e.topic) in _FAMILIES or e.amends() is not None)
-        return State(state.entries.then(*told_from), late, imported, erased, reported)
+        return State(
+            entries=state.entries.then(*told_from),
+            late=_counted(state.late, [e for e in entries if e.is_late(self._policy)]),
+            imported=_counted(state.imported, [e for e in entries if e.source is Source.IMPORT]),
+            erased=_counted(state.erased, [e for e in entries if isinstance(e.event, Erased)]),
+            reported=reported,
+        )
 
     def rows(self, state: State) -> Mapping[int, Case]:
         history = state.entries
@@ -228,23 +241,16 @@ def _family(topic: str) -> str:
     return topic.partition(".")[0]
 
 
-def _one_more(count: Cell[int] | None, entry: RecordedEvent) -> Cell[int]:
-    return cell(entry, (known(count) or 0) + 1)
+def _counted(count: Cell[int] | None, more: Sequence[RecordedEvent]) -> Cell[int] | None:
+    """The count with these, as of the last of them."""
+    return cell(more[-1], (known(count) or 0) + len(more)) if more else count
 
 
 def _opened(opening: RecordedEvent, history: History, policy: Policy) -> Case:
     relationship = relationship_of(history)
-    turns = (
-        entry
-        for entry in history.standing
-        if isinstance(entry.event, RelationshipClosed | RelationshipReopened)
-    )
-    turn = max(turns, key=lambda entry: entry.version, default=opening)
+    turn = _last(history, RelationshipClosed, RelationshipReopened) or opening
     opened, here = relationship.opened, Cells(opening)
-    comings = [
-        e for e in history.standing if isinstance(e.event, ParticipantJoined | ParticipantLeft)
-    ]
-    who = Cells(comings[-1] if comings else opening)
+    who = Cells(_last(history, ParticipantJoined, ParticipantLeft) or opening)
     return Case(
         clients=who(relationship.clients),
         therapists=who(relationship.therapists),
@@ -254,9 +260,15 @@ def _opened(opening: RecordedEvent, history: History, policy: Policy) -> Case:
         modality=here(opened.modality),
         opened_at=here(opening.occurred_at),
         consents=tuple(_consents(history)),
-        last_ratings=tuple(_last_ratings(history)),
+        last_ratings=history.folded(_LAST_RATINGS),
         open_ends=tuple(_open_ends(history, policy)),
     )
+
+
+def _last(history: History, *kinds: type[Event]) -> RecordedEvent | None:
+    """The last of the standing entries of these kinds."""
+    found = (entry for kind in kinds for entry, _ in history.of(kind))
+    return max(found, key=attrgetter("version"), default=None)
 
 
 def _with_sessions(case: Case, history: History) -> Case:
@@ -268,12 +280,7 @@ def _with_sessions(case: Case, history: History) -> Case:
     )
     if not held:
         return case
-    rated = {
-        current.rating.session
-        for current in ratings_of(history).values()
-        if current.rating.perspective is Perspective.CLIENT
-        and current.entry.topic.startswith("alliance.")
-    }
+    rated = history.folded(_RATED_BY_CLIENTS)
     unrated = list(takewhile(lambda session: session.id not in rated, reversed(held)))
     last = held[-1]
     case = replace(
@@ -324,6 +331,20 @@ def _last_ratings(history: History) -> Iterator[Cell[LastRating]]:
                 key_known=score is not None,
             ),
         )
+
+
+_LAST_RATINGS = Fold(lambda history: tuple(_last_ratings(history)), Rating)
+
+_RATED_BY_CLIENTS = Fold(
+    lambda history: {
+        current.rating.session
+        for current in ratings_of(history).values()
+        if current.rating.perspective is Perspective.CLIENT
+        and current.entry.topic.startswith("alliance.")
+    },
+    Rating,
+)
+"""The sessions whose alliance a client rated; found again only when something was rated."""
 
 
 def _consents(history: History) -> Iterator[Cell[Consented]]:

@@ -5,13 +5,13 @@ very wording; another wording starts without assents (rule 25). Ratings on diffe
 different perspectives stay apart (rule 32).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Text
+from domain.event import Erased, Fold, History, Model, Moment, RecordedEvent, Source, Text
 from domain.goal import (
     Attainment,
     Goal,
@@ -107,13 +107,12 @@ class GoalCourse(Gathering[GoalRow]):
     )
 
     def rows_of(self, history: History) -> Iterator[tuple[int, GoalRow]]:
-        required = _participants(history)
+        required, rated = _participants(history), history.folded(_RATINGS)
         for goal in goals_of(history).values():
             for revision in goal.revisions:
                 yield revision.entry.version, _wording(goal, revision, required)
             for entry in goal.ratings:
-                if isinstance(entry.event, GoalRated):
-                    yield entry.version, _rating(entry, entry.event)
+                yield entry.version, rated[entry.version]
         for entry in history.standing:
             if isinstance(entry.event, Erased) and entry.topic in _KINDS:
                 yield (
@@ -179,6 +178,22 @@ def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
         scale=here(rated.level.scale),
         level=here(rated.level.value),
     )
+
+
+def _ratings(entries: Iterable[RecordedEvent]) -> dict[int, GoalRow]:
+    return {
+        entry.version: _rating(entry, entry.event)
+        for entry in entries
+        if isinstance(entry.event, GoalRated)
+    }
+
+
+_RATINGS: Fold[dict[int, GoalRow]] = Fold(
+    lambda history: _ratings(history.standing),
+    GoalRated,
+    then=lambda rows, news: {**rows, **_ratings(news)},
+)
+"""The rows of ratings, which are many, and told by one entry each."""
 
 
 def _occurred(entry: RecordedEvent) -> tuple[object, int]:

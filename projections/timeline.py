@@ -4,14 +4,15 @@ It shows corrections as entries of their own and marks what they amend; it shows
 an entry says without its key (topic, times, actor) stays readable when its content is erased.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC
-from operator import attrgetter
+from datetime import UTC, timedelta
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from domain.consent import relied_on
-from domain.event import Amendment, Event, Policy, RecordedEvent, Source, Stream, Text
+from domain.event import Amendment, Erased, Policy, RecordedEvent, Source, Stream, Text
 from domain.rating import Rating, Superseding
 from projections.view import (
     Cell,
@@ -118,29 +119,37 @@ class Timeline(View[State, Line]):
 
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
         here = Cells(entry)
-        offset = entry.occurred_at.utcoffset()
-        assert offset is not None, "every moment has its offset"
+        late_reason, relies_on, import_id, reported = _content(entry)
         return Line(
             position=here(entry.position),
             topic=here(entry.topic),
             occurred_at=here.occurred(),
-            occurred_offset=here(int(offset.total_seconds()) // 60),
+            occurred_offset=here(_minutes(entry.occurred_at.utcoffset())),
             recorded_at=here(entry.recorded_at.astimezone(UTC)),
             actor=here(entry.actor),
             on_behalf_of=here(entry.on_behalf_of),
             source=here(entry.source),
             late=here(entry.is_late(self._policy)),
-            late_reason=here.told(_late_reason),
-            relies_on=here.told(relied_on),
-            import_id=here.told(_import_id),
-            reported=here.told(_reported),
+            late_reason=here(late_reason),
+            relies_on=here(relies_on),
+            import_id=here(import_id),
+            reported=here(reported),
             amends=None if amended is None else here(amended.version),
         )
 
 
-_late_reason: Callable[[Event], Text | None] = attrgetter("late_reason")
-_import_id: Callable[[Event], UUID | None] = attrgetter("import_id")
-_reported: Callable[[Event], tuple[str, ...]] = attrgetter("reported")
+def _content(entry: RecordedEvent) -> tuple[Any, Any, Any, Any]:
+    """What a line tells of an entry's content, erased or not."""
+    event = entry.event
+    if isinstance(event, Erased):
+        return event, event, event, event
+    return event.late_reason, relied_on(event), event.import_id, event.reported
+
+
+@lru_cache(1024)
+def _minutes(offset: timedelta | None) -> int:
+    assert offset is not None, "every moment has its offset"
+    return offset // timedelta(minutes=1)
 
 
 def _corrected(line: Line, correction: RecordedEvent) -> Line:
