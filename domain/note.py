@@ -51,7 +51,7 @@ from domain.relationship import (
     require_open,
 )
 from domain.session import session_of
-from domain.told import ids
+from domain.told import Growing, ids
 
 Commitment = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """The salted commitment of an entry, in hex, as its envelope shows it."""
@@ -240,7 +240,7 @@ def _signature(entry: RecordedEvent, signed: _Signed, named: RecordedEvent | Non
 
 
 class _Notes(NamedTuple):
-    by_id: Mapping[UUID, Note]
+    by_id: Growing[UUID, Note]
     loose: bool
     """Whether an addendum or a signature names what is not there; it may come yet."""
 
@@ -266,18 +266,18 @@ def _notes(history: History) -> _Notes:
             else:
                 addenda.setdefault(written.note, []).append(writing)
     notes = {id_: Note(id_, body, tuple(addenda.pop(id_, ()))) for id_, body in bodies.items()}
-    return _Notes(notes, loose=bool(under or addenda))
+    return _Notes(Growing(notes), loose=bool(under or addenda))
 
 
 def _further(notes: _Notes, news: Entries) -> _Notes | None:
     """Further notes, addenda to those there are, and signatures under them."""
-    further = {**notes.by_id}
+    further: dict[UUID, Note] = {}
     for entry in news:
-        note = further.get(entry.event.note)  # type: ignore[union-attr]  # of _NOTES' kinds
+        id_ = entry.event.note  # type: ignore[union-attr]  # it is of _NOTES' kinds
+        note = further.get(id_) or notes.by_id.get(id_)
         match entry.event:
             case ProgressNoteWritten() as written if note is None and not notes.loose:
-                body = Writing(entry, written, (), struck=False)
-                further[written.note] = Note(written.note, body, ())
+                further[id_] = Note(id_, Writing(entry, written, (), struck=False), ())
             case NoteAddended() as written if note is not None and not notes.loose:
                 addenda = (*note.addenda, Writing(entry, written, (), struck=False))
                 further[note.id] = replace(note, addenda=addenda)
@@ -285,7 +285,7 @@ def _further(notes: _Notes, news: Entries) -> _Notes | None:
                 further[note.id] = _with_signature(note, entry, signed)
             case _:
                 return None
-    return _Notes(further, notes.loose)
+    return _Notes(notes.by_id.having(further), notes.loose)
 
 
 def _is_part(version: int, note: Note) -> bool:
@@ -294,10 +294,10 @@ def _is_part(version: int, note: Note) -> bool:
 
 def _with_signature(note: Note, entry: RecordedEvent, signed: _Signed) -> Note:
     def read(writing: Writing) -> Writing:
-        if writing.entry.version != signed.entry:
-            return writing
-        signature = _signature(entry, signed, writing.entry)
-        return replace(writing, signatures=(*writing.signatures, signature))
+        if writing.entry.version == signed.entry:
+            signature = _signature(entry, signed, writing.entry)
+            writing = replace(writing, signatures=(*writing.signatures, signature))
+        return writing
 
     return Note(note.id, read(note.body), tuple(map(read, note.addenda)))
 

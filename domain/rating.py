@@ -58,7 +58,7 @@ from domain.risk import RiskItemRaised, at_risk
 from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
 from domain.text_pack import TextPackAdopted, is_licensed
-from domain.told import ids
+from domain.told import Growing, ids
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 _MOST_ITEMS = 500
@@ -82,8 +82,7 @@ Answer = Annotated[
 ]
 """An answer as people give it: a number in the instrument's own units, or a word of its scale."""
 
-# A Line whatever its order and grammar, as long as it is not empty.
-_FIGURES = re.compile(r"[-+.0-9]{1,200}")
+_FIGURES = re.compile(r"[-+.0-9]{1,200}")  # a Line in whatever order, unless it is empty
 
 
 def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tuple[str | None, ...]:
@@ -181,10 +180,10 @@ Place = tuple[UUID | None, str, Perspective, UUID]  # session, instrument, persp
 
 @dataclass(frozen=True, slots=True)
 class _Ratings:
-    named: frozenset[UUID]
+    named: Growing[UUID, None]
     """Every id that a rating ever had, or one in whose place another was said to stand."""
-    current: Mapping[UUID, CurrentRating]
-    places: Mapping[Place, UUID]
+    current: Growing[UUID, CurrentRating]
+    places: Growing[Place, UUID]
     """Which of them is current there."""
 
 
@@ -214,20 +213,21 @@ def _ratings(history: History) -> _Ratings:
     for id_, rated in current.items():
         places.setdefault(_place(rated.rating), id_)
     recorded, replaced = history.folded(_IDS), history.folded(_REPLACED)
-    return _Ratings(recorded | replaced, current, places)
+    return _Ratings(recorded.having(replaced), Growing(current), Growing(places))
 
 
 def _further_ratings(before: _Ratings, news: Entries) -> _Ratings | None:
     """With ratings that stand in nobody's place; None where they may."""
-    named, current, places = before.named, {**before.current}, {**before.places}
+    named, current, places = before.named, before.current, before.places
     for entry in news:
         rating = entry.event
         assert isinstance(rating, Rating), "no other kind is a rating"
         if isinstance(rating, Superseding) or rating.rating in named:
             return None
-        named |= {rating.rating}
-        current[rating.rating] = CurrentRating(entry, rating)
-        places.setdefault(_place(rating), rating.rating)
+        named = named.having({rating.rating: None})
+        current = current.having({rating.rating: CurrentRating(entry, rating)})
+        if (place := _place(rating)) not in places:
+            places = places.having({place: rating.rating})
     return _Ratings(named, current, places)
 
 

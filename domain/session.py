@@ -47,6 +47,7 @@ from domain.relationship import (
     relationship_stream,
     require_open,
 )
+from domain.told import Growing
 
 LONGEST = timedelta(hours=24)
 """No session goes on for longer, a marathon group included."""
@@ -210,30 +211,32 @@ def sessions_of(history: History) -> Mapping[UUID, Session]:
     return history.folded(_SESSIONS)
 
 
-def _sessions(before: Mapping[UUID, Session], entries: Entries) -> Mapping[UUID, Session]:
-    sessions = {**before}
+def _sessions(before: Growing[UUID, Session], entries: Entries) -> Growing[UUID, Session]:
+    told: dict[UUID, Session] = {}
     for entry in entries:
         match entry.event:
             case SessionScheduled(session=id_, starts_at=start, ends_at=end):
-                sessions[id_] = Session(id_, Status.SCHEDULED, start, end)
-            case SessionRescheduled(session=id_, starts_at=start, ends_at=end) if id_ in sessions:
-                if sessions[id_].status is Status.SCHEDULED:
-                    sessions[id_] = replace(sessions[id_], started_at=start, ended_at=end)
+                told[id_] = Session(id_, Status.SCHEDULED, start, end)
+            case SessionRescheduled(session=id_, starts_at=start, ends_at=end):
+                session = told.get(id_) or before.get(id_)
+                if session and session.status is Status.SCHEDULED:
+                    told[id_] = replace(session, started_at=start, ended_at=end)
             case SessionHeld(session=id_, started_at=start, ended_at=end) as held:
                 broken_off = isinstance(held, SessionAbandoned)
                 status = Status.ABANDONED if broken_off else Status.HELD
-                sessions[id_] = Session(
+                told[id_] = Session(
                     id_, status, start, end, held.present, entry.version, held.joint
                 )
-            case SessionMissed(session=id_) if id_ in sessions:
-                sessions[id_] = replace(sessions[id_], status=Status.MISSED)
-            case SessionCancelled(session=id_) if id_ in sessions:
-                sessions[id_] = replace(sessions[id_], status=Status.CANCELLED)
-    return sessions
+            case SessionMissed(session=id_) | SessionCancelled(session=id_) as never:
+                if session := told.get(id_) or before.get(id_):
+                    missed = isinstance(never, SessionMissed)
+                    status = Status.MISSED if missed else Status.CANCELLED
+                    told[id_] = replace(session, status=status)
+    return before.having(told)
 
 
 _TELLING = (SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled)
-_SESSIONS = Fold(lambda history: _sessions({}, history.standing), *_TELLING, then=_sessions)
+_SESSIONS = Fold(lambda all_: _sessions(Growing(), all_.standing), *_TELLING, then=_sessions)
 
 
 def session_of(history: History, session: UUID) -> Session | None:

@@ -6,7 +6,7 @@ is passed over.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -15,33 +15,77 @@ from uuid import UUID
 
 from domain.event import Entries, Event, Fold, History, RecordedEvent
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _occurred_at = attrgetter("occurred_at")
 
 
-def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[frozenset[UUID]]:
+class Growing(Mapping[K, T]):
+    """A mapping that never changes; one with more in it takes far fewer steps than copying it.
+
+    What is new stands apart until it is about as long as the square root of the rest, so that
+    neither it nor the rest is copied often.
+    """
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self, old: dict[K, T] | None = None, new: dict[K, T] | None = None) -> None:
+        self._old, self._new = old or {}, new or {}
+
+    def having(self, more: Mapping[K, T]) -> "Growing[K, T]":
+        """The same with these in it; what is in both reads as in `more`."""
+        new = {**self._new, **more}
+        if len(new) ** 2 > len(self._old):
+            return Growing({**self._old, **new})
+        return Growing(self._old, new)
+
+    def __getitem__(self, key: K) -> T:
+        return self._new[key] if key in self._new else self._old[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._new or key in self._old
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._old) + sum(key not in self._old for key in self._new)
+
+    def items(self) -> ItemsView[K, T]:
+        return self._whole().items()
+
+    def values(self) -> ValuesView[T]:
+        return self._whole().values()
+
+    def _whole(self) -> dict[K, T]:
+        return {**self._old, **self._new} if self._new else self._old
+
+
+def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[Growing[UUID, None]]:
     """The ids in that field of all standing entries of these kinds; `ever`: also of those that
     were amended or entered in error since, for an id is used once."""
 
-    def among(entries: Iterable[RecordedEvent]) -> frozenset[UUID]:
-        return frozenset(getattr(e.event, field) for e in entries if isinstance(e.event, kinds))
+    def among(entries: Iterable[RecordedEvent]) -> dict[UUID, None]:
+        return {getattr(e.event, field): None for e in entries if isinstance(e.event, kinds)}
 
     return Fold(
-        lambda history: among(history if ever else history.standing),
+        lambda history: Growing(among(history if ever else history.standing)),
         *kinds,
-        then=lambda used, news: used | among(news),
+        then=lambda used, news: used.having(among(news)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[T]):
-    things: Mapping[UUID, T]
+    things: Growing[UUID, T]
     """In the order in which they began."""
-    entries: Mapping[UUID, Entries]
+    entries: Growing[UUID, Entries]
     """What each of them comes from, in order of time; the first is its beginning."""
     passed_over: frozenset[UUID]
     """Ids of which something was passed over: told before they began, or that they began again."""
+    last: datetime | None
+    """When the last of them began."""
 
 
 class Telling(Generic[T]):
@@ -97,26 +141,27 @@ class Telling(Generic[T]):
                 passed_over.add(id_)
         of = {id_: tuple(entries) for id_, entries in told.items()}
         things = {id_: self._come_to(entries, None) for id_, entries in of.items()}
-        return _Told(things, of, frozenset(passed_over))
+        last = max((entries[0].occurred_at for entries in of.values()), default=None)
+        return _Told(Growing(things), Growing(of), frozenset(passed_over), last)
 
     def _further(self, told: _Told[T], news: Entries) -> _Told[T] | None:
-        things, entries = {**told.things}, {**told.entries}
-        passed_over = set(told.passed_over)
+        things: dict[UUID, T] = {}
+        entries: dict[UUID, Entries] = {}
+        passed_over, last = told.passed_over, told.last
         for entry in news:
             id_, at = self._id_of(entry), entry.occurred_at
-            before = entries.get(id_, ())
+            before = entries.get(id_) or told.entries.get(id_, ())
             if isinstance(entry.event, self._begins):
-                last = next(reversed(entries.values()), (entry,))
-                if before or id_ in passed_over or at < last[0].occurred_at:
+                if before or id_ in passed_over or (last is not None and at < last):
                     return None
-                things[id_], entries[id_] = self._come_to((entry,), None), (entry,)
+                things[id_], entries[id_], last = self._come_to((entry,), None), (entry,), at
             elif not before or at < before[0].occurred_at:
-                passed_over.add(id_)
+                passed_over |= {id_}
             elif at >= before[-1].occurred_at:
-                things[id_] = self._come_to((entry,), things[id_])
-                entries[id_] = (*before, entry)
+                was = things[id_] if id_ in things else told.things[id_]
+                things[id_], entries[id_] = self._come_to((entry,), was), (*before, entry)
             else:
                 place = bisect_right(before, at, key=_occurred_at)
                 entries[id_] = (*before[:place], entry, *before[place:])
                 things[id_] = self._come_to(entries[id_], None)
-        return _Told(things, entries, frozenset(passed_over))
+        return _Told(told.things.having(things), told.entries.having(entries), passed_over, last)

@@ -31,7 +31,7 @@ from domain.event import (
 )
 from domain.records import Author, Proposal
 from domain.session import SessionTimeTaken
-from domain.told import Telling
+from domain.told import Growing, Telling
 from domain.topics import COMMANDS, EVENTS
 from tests.domain.test_records import (
     _CLIENT,
@@ -321,3 +321,20 @@ def test_no_hour_is_missed_that_another_would_clash_with(
         if wanted.started_at < one.ended_at and one.started_at < wanted.ended_at
     }
     assert clashing <= {one.session for one in found} <= {one.session for one in told}
+
+
+@for_all(st.lists(st.dictionaries(st.integers(0, 40), st.integers(), max_size=6), max_size=20))
+def test_a_growing_mapping_reads_like_one_that_was_copied(further: list[dict[int, int]]) -> None:
+    """However it came together: the same keys in the same order, and what was there stays."""
+    copied: dict[int, int] = {}
+    growing: Growing[int, int] = Growing()
+    for more in further:
+        before, was = growing, {**copied}
+        copied, growing = {**copied, **more}, growing.having(more)
+        assert list(growing.items()) == list(copied.items())
+        assert [*growing] == [*copied]
+        assert [*growing.values()] == [*copied.values()]
+        assert len(growing) == len(copied)
+        assert [growing.get(key) for key in range(41)] == [copied.get(key) for key in range(41)]
+        assert [key in growing for key in range(41)] == [key in copied for key in range(41)]
+        assert list(before.items()) == list(was.items())
