@@ -134,7 +134,8 @@ class Visit:
 
     def history(self) -> History:
         """The relationship's entries; the content that this reader is not shown is withheld."""
-        whole, hidden = self.house.records.history(self.stream), self.hidden(self.stream)
+        whole = self.house.records.history(self.stream)
+        hidden = self.hidden(self.stream, whole)
         if hidden is None:
             return whole
         return History(
@@ -147,21 +148,25 @@ class Visit:
     def dossier(self) -> Dossier:
         """The relationship as of the two times, from the log itself."""
         self.wait_for_log()
-        views = self.house.views
+        views, history = self.house.views, self.house.records.history(self.stream)
         told = dossier(
             self.stream,
-            self.house.records.history(self.stream),
+            history,
             known_at=self.known_at,
             happened_by=self.happened_by,
             views=views,
         )
+        told = replace(told, ratings=self._rescored(told.ratings))
+        hidden = self.hidden(self.stream, history)
+        if hidden is None:
+            return told
         return replace(
             told,
-            timeline=self._shown(views.timeline, self.stream, told.timeline),
-            ratings=self._shown(views.alliance_course, self.stream, self._rescored(told.ratings)),
-            consents=self._shown(views.consent_register, self.stream, told.consents),
-            goals=self._shown(views.goal_course, self.stream, told.goals),
-            case=told.case and self._shown(views.caseload, self.stream, {0: told.case})[0],
+            timeline=withheld(views.timeline, told.timeline, hidden),
+            ratings=withheld(views.alliance_course, told.ratings, hidden),
+            consents=withheld(views.consent_register, told.consents, hidden),
+            goals=withheld(views.goal_course, told.goals, hidden),
+            case=told.case and withhold(views.caseload, told.case, hidden),
         )
 
     def rows(self, view: View[S, R]) -> Rows[R]:
@@ -359,25 +364,28 @@ class Visit:
     def _shown(self, view: View[S, R], stream: Stream, rows: Mapping[int, R]) -> Mapping[int, R]:
         """The rows without what this reader is not shown."""
         hidden = self.hidden(stream)
-        if hidden is None:
-            return rows
-        return {key: withhold(view, row, hidden) for key, row in rows.items()}
+        return rows if hidden is None else withheld(view, rows, hidden)
 
-    def hidden(self, stream: Stream) -> Callable[[int], bool] | None:
+    def hidden(
+        self, stream: Stream, history: History | None = None
+    ) -> Callable[[int], bool] | None:
         """Whether an entry, by its version, is one whose content this reader is not shown; None:
-        there is none."""
+        there is none. `history`: the stream's; left out, it is read where that is needed."""
         if self.reach is Reach.STRUCTURE:
             return lambda version: True
-        history = self.house.records.history(stream)
+        if history is None:
+            history = self.house.records.history(stream)
         kept_from = self._restricted(history) if stream.category == "relationship" else frozenset()
         if self.reach is Reach.OWN:
             kept_from |= self._not_theirs(stream, history)
-        kept_from |= frozenset(
+        if not kept_from:
+            return None
+        amending = frozenset(
             entry.version
             for entry in history
             if (amendment := entry.amends()) is not None and amendment.version in kept_from
         )
-        return kept_from.__contains__ if kept_from else None
+        return (kept_from | amending).__contains__
 
     def _restricted(self, history: History) -> frozenset[int]:
         basis = self.basis or (Entitled(BASES[self.reach]) if self.reach in BASES else None)
@@ -430,6 +438,13 @@ class Visit:
         self.wait_for_log()
         if self.after is not None:
             self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
+
+
+def withheld(
+    view: View[S, R], rows: Mapping[int, R], hidden: Callable[[int], bool]
+) -> Mapping[int, R]:
+    """The rows without what the hidden entries established, but for their structure."""
+    return {key: withhold(view, row, hidden) for key, row in rows.items()}
 
 
 def withhold(view: View[S, R], row: R, hidden: Callable[[int], bool]) -> R:
