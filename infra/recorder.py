@@ -8,6 +8,7 @@ means that somebody else was first, and nothing was written.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -112,7 +113,9 @@ class ClinicDatastore(PostgresDatastore):
         )
         self._writer: Writer | None = None
         self.pool = ConnectionPool(
-            self._conninfo,
+            # Every statement follows one of two unique indexes. Before the tables are analysed, as
+            # after an import, a bitmap looks cheaper: all that is left of a log, sorted each time.
+            _with_option(self._conninfo, "enable_bitmapscan=off"),
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
@@ -267,10 +270,10 @@ class EntryRecorder(PostgresApplicationRecorder):
 
     def scan_streams(self, streams: Sequence[str]) -> list[ScannedRow]:
         """All entries of these streams, each stream's by version."""
-        return self._scan(
-            "clinic = %s AND stream = ANY(%s) ORDER BY stream, version",
-            (self.datastore.clinic, list(streams)),
-        )
+        parameters = (self.datastore.clinic, list(streams))
+        rows = self._scan("clinic = %s AND stream = ANY(%s)", parameters)
+        # They come as the index has them; a sort of such wide rows by PostgreSQL goes to its disk.
+        return sorted(rows, key=_STREAM_AND_VERSION)
 
     def stream_names(self, category: str) -> Iterator[str]:
         """The names of the category's streams, in order, a page at a time."""
@@ -380,6 +383,8 @@ def _cap(bound: int | None) -> int:
 
 
 COLUMNS = ", ".join(ENTRY_COLUMNS)
+
+_STREAM_AND_VERSION = itemgetter(1, 2)
 
 # Without the leaf, which only proofs need. Ids that come again and again are read as text: seals
 # are bound to it, and one id is then made of it once.
