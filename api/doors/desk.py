@@ -215,6 +215,8 @@ def recorded(slips: Sequence[Slip]) -> list[Receipt | Exception]:
         desk = Desk(house, who, slip.command_id, slip.version)
         try:
             house.patience.require(who.person)
+            with denials_noted(house, who, slip.command.name):
+                access.admit(slip.command.name, who)
             handed[index] = desk, desk.proposal(slip.command, who)
         except Exception as error:  # of this one alone
             verdicts[index] = error
