@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import ClassVar, Final
 from uuid import UUID
@@ -16,6 +17,7 @@ from infra.view_rows import NewRow, Seals, Unsealable
 from infra.view_tables import NewRows, Rows, Table, on, parked
 
 _ROWS_AT_ONCE: Final = 1_000
+_STREAMS_AT_ONCE: Final = 32
 
 Line = tuple[tuple[str, int], bytes]
 """A row's stream and entry, and its line of the digest."""
@@ -117,14 +119,22 @@ class Writer:
         return self.position != self._stood
 
     def write(self, changes: Iterable[NewRows]) -> None:
-        """Writes what becomes of some streams; each stream at most once."""
+        """Writes what becomes of some streams; each stream at most once.
+
+        A few at a time: in a pipeline PostgreSQL writes them while the next are folded.
+        """
+        pending = iter(changes)
+        while some := list(islice(pending, _STREAMS_AT_ONCE)):
+            self._write(some)
+
+    def _write(self, changes: Sequence[NewRows]) -> None:
+        build = self.build
         sealed = [self._sealed(change) for change in changes]
         changes = [change for change, _ in sealed]
         if not self._empty:
             self._delete(changes)
         rows = [row for _, rows in sealed for row in rows]
         if rows:
-            build = self.build
             build.insertion(build.conn, build.table).insert(build.conn, rows)
         self._park([change for change in changes if change.parked is not None])
 
