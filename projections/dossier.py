@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from domain.cycles import search_put_off
 from domain.event import History, Policy, Stream
 from projections.actions import Actions
 from projections.alliance_course import AllianceCourse, RatingRow
@@ -97,17 +98,18 @@ def dossier(
     views: Views = VIEWS,
 ) -> Dossier:
     """The relationship, from its whole history, as of two times."""
-    seen = history.as_of(known_at=known_at, happened_by=happened_by)
-    cases = views.caseload.of(relationship, seen)
-    return Dossier(
-        relationship=relationship,
-        known_at=known_at,
-        happened_by=happened_by,
-        position=seen[-1].position if seen else 0,
-        view_versions={view.name: view.version for view in views.all()},
-        timeline=views.timeline.of(relationship, seen),
-        ratings=views.alliance_course.of(relationship, seen),
-        consents=views.consent_register.of(relationship, seen),
-        goals=views.goal_course.of(relationship, seen),
-        case=next(iter(cases.values()), None),
-    )
+    with search_put_off():
+        seen = history.as_of(known_at=known_at, happened_by=happened_by)
+        cases = views.caseload.of(relationship, seen)
+        return Dossier(
+            relationship=relationship,
+            known_at=known_at,
+            happened_by=happened_by,
+            position=seen[-1].position if seen else 0,
+            view_versions={view.name: view.version for view in views.all()},
+            timeline=views.timeline.of(relationship, seen),
+            ratings=views.alliance_course.of(relationship, seen),
+            consents=views.consent_register.of(relationship, seen),
+            goals=views.goal_course.of(relationship, seen),
+            case=next(iter(cases.values()), None),
+        )
