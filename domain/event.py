@@ -44,7 +44,7 @@ _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def _storable(text: str) -> str:
-    if _UNSTORABLE.search(text):
+    if not text.isprintable() and _UNSTORABLE.search(text):
         raise PydanticCustomError(
             "unstorable_text", "The text holds a control character or a lone surrogate; remove it."
         )
@@ -266,45 +266,49 @@ class History(Sequence[RecordedEvent]):
     It never changes, and may be shared between threads; what it was folded to is remembered.
     """
 
-    __slots__ = ("_entries", "_folded")
+    __slots__ = ("_folded", "_new", "_old")
 
     def __init__(self, entries: Iterable[RecordedEvent] = ()) -> None:
-        self._entries = tuple(entries)
-        # By fold: what the first so many entries come to.
-        self._folded: dict[Fold[Any], tuple[int, Any]] = {}
-
-    def __reduce__(self) -> tuple[type["History"], tuple[Entries]]:
-        return History, (self._entries,)
+        self._old: Entries = tuple(entries)
+        self._new: Entries = ()  # apart, until it is long enough to copy the old ones with it
+        self._folded: dict[Fold[Any], tuple[int, Any]] = {}  # what the first so many come to
 
     @overload
     def __getitem__(self, index: int) -> RecordedEvent: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[RecordedEvent, ...]: ...
     def __getitem__(self, index: int | slice) -> RecordedEvent | tuple[RecordedEvent, ...]:
-        return self._entries[index]
+        return self._after(0)[index]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._old) + len(self._new)
 
     def __iter__(self) -> Iterator[RecordedEvent]:
-        return iter(self._entries)
+        return chain(self._old, self._new)
+
+    def _after(self, length: int) -> Entries:
+        old = len(self._old)
+        return self._new[length - old :] if length >= old else self._old[length:] + self._new
 
     @property
     def version(self) -> int:
         """The version of the last entry; 0 for a stream that does not exist."""
-        return self._entries[-1].version if self._entries else 0
+        return (self._new or self._old)[-1].version if len(self) else 0
 
     def entry(self, version: int) -> RecordedEvent | None:
         """The entry of that version as it was recorded, if it is in this history."""
-        if 0 < version <= len(self._entries) and self._entries[version - 1].version == version:
-            return self._entries[version - 1]
-        return next((entry for entry in self._entries if entry.version == version), None)
+        entries = self._after(0)
+        if 0 < version <= len(entries) and entries[version - 1].version == version:
+            return entries[version - 1]
+        return next((entry for entry in entries if entry.version == version), None)
 
     def then(self, *entries: RecordedEvent) -> "History":
         """This history with further entries; what it was folded to is folded on, not anew."""
         if not entries:
             return self
-        grown = History(self._entries + entries)
+        grown, new = History(), self._new + entries
+        is_long = len(new) ** 2 > len(self._old)
+        grown._old, grown._new = (self._old + new, ()) if is_long else (self._old, new)
         # States never change, so both may hold them; an amendment reaches back behind them.
         if all(entry.amends() is None for entry in entries):
             grown._folded = self._folded.copy()
@@ -317,10 +321,10 @@ class History(Sequence[RecordedEvent]):
             state = fold.of(self)
         else:
             length, state = known
-            if length == len(self._entries):
+            if length == len(self):
                 return state
-            state = fold.after(state, self._entries[length:], self)
-        self._folded[fold] = len(self._entries), state
+            state = fold.after(state, self._after(length), self)
+        self._folded[fold] = len(self), state
         return state
 
     @property
@@ -344,9 +348,7 @@ class History(Sequence[RecordedEvent]):
         recorded, occurred = self.folded(_LAST_TIMES)
         if recorded <= (known_at or recorded) and occurred <= (happened_by or occurred):
             return self
-        known = History(
-            entry for entry in self._entries if known_at is None or entry.recorded_at <= known_at
-        )
+        known = History(e for e in self if known_at is None or e.recorded_at <= known_at)
         if happened_by is None:
             return known
         when = {entry.version: entry.occurred_at for entry in chain(known, known.standing)}
@@ -399,9 +401,8 @@ def _of_kind(kind: type[E]) -> Fold[tuple[tuple[RecordedEvent, E], ...]]:
 
 
 def _last_times(
-    entries: Iterable[RecordedEvent], before: tuple[datetime, datetime] = (_EARLIEST, _EARLIEST)
+    entries: Iterable[RecordedEvent], recorded: datetime = _EARLIEST, occurred: datetime = _EARLIEST
 ) -> tuple[datetime, datetime]:
-    recorded, occurred = before
     for entry in entries:
         recorded, occurred = max(recorded, entry.recorded_at), max(occurred, entry.occurred_at)
     return recorded, occurred
@@ -410,7 +411,7 @@ def _last_times(
 _LAST_TIMES = Fold(
     lambda history: _last_times(chain(history, history.standing)),
     object,
-    then=lambda times, news: _last_times(news, times),
+    then=lambda times, news: _last_times(news, *times),
 )
 """When the last of its entries was recorded, and when the last of them occurred."""
 

@@ -295,7 +295,8 @@ def relationship_stream(relationship: UUID) -> Stream:
 
 def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
-    if history and isinstance(history[0].event, Erased):
+    first = next(iter(history), None)
+    if first is not None and isinstance(first.event, Erased):
         raise RelationshipErased
     relationship = history.folded(_RELATIONSHIP)
     if relationship is None:
