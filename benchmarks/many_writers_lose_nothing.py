@@ -45,7 +45,7 @@ def ours(at: Place, entries: int) -> Contender:
         size = service.log.head_size()
         if sorted(positions) != list(range(before + 1, size + 1)):
             raise Unsound(f"{len(positions)} acknowledged, {size - before} in the log")
-        if not service.views.wait_for([view.table for view in VIEWS.all()], size, timeout=600):
+        if not service.views.wait_for([view.table for view in VIEWS.all()], size, timeout=1200):
             raise Unsound("the workers did not reach the end of the log")
         behind = time.perf_counter() - began - took
         return Measured(size - before, took, (), None, {"views_behind_s": behind, "lost": 0.0})
