@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
@@ -328,8 +329,15 @@ def consent_of(history: History, consent: UUID) -> ConsentGiven | None:
     return next((given for _, given in history.of(ConsentGiven) if given.consent == consent), None)
 
 
+@cache
+def _may_rely(kind: type[Event]) -> bool:
+    return "relies_on" in kind.model_fields
+
+
 def relied_on(event: Event) -> tuple[int, ...]:
     """Rule 24: the versions of the entries whose consent an entry of this event relies on."""
+    if not _may_rely(type(event)):  # a model takes long to say that it has no such field
+        return ()
     relies_on: tuple[Reliance, ...] = getattr(event, "relies_on", ())
     cited = (version for each in relies_on for version in (each.entry, each.assent))
     return tuple(version for version in cited if version is not None)

@@ -21,7 +21,7 @@ from domain.supervision import (
 from projections.view import Cell, Cells, Gathering, Row, cell, known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ActionRow(Row):
     """One action."""
 

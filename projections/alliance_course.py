@@ -54,7 +54,7 @@ class Family(StrEnum):
     OUTCOME = "outcome"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class RatingRow(Row):
     """One rating."""
 

@@ -12,7 +12,7 @@ from domain.event import Erased, History, Moment, Policy, Text
 from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class BreakRow(Row):
     """One emergency access."""
 

@@ -118,7 +118,7 @@ class Consented(Model):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Case(Row):
     """One relationship."""
 

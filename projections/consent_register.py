@@ -58,7 +58,7 @@ class Said(Model):
     agrees: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ConsentRow(Row):
     """One step towards, or away from, consent."""
 

@@ -61,7 +61,7 @@ class Dissent(Model):
     reason: Text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class GoalRow(Row):
     """A wording of a goal, or a rating of one."""
 

@@ -19,7 +19,7 @@ from domain.rupture import (
 from projections.view import Cell, Cells, Gathering, Instant, Row, cell, occurred
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class RuptureRow(Row):
     """One rupture."""
 

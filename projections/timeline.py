@@ -27,7 +27,7 @@ from projections.view import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Line(Row):
     """One entry."""
 

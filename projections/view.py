@@ -138,9 +138,10 @@ def known(cell: Cell[T] | None) -> T | None:
 
 
 class Row:
-    """The base of all rows: frozen, slotted dataclasses of cells, or of tuples of cells.
+    """The base of all rows: slotted dataclasses of cells, or of tuples of cells.
 
-    A field that no entry has established yet is None, or empty.
+    Like cells, nobody assigns to them, and they are not frozen for the same reason. A field that
+    no entry has established yet is None, or empty.
     """
 
     __slots__ = ()
@@ -339,29 +340,29 @@ class View(ABC, Generic[S, R]):
         columns: dict[str, object] = dict.fromkeys(self.clear)
         cited: dict[tuple[Ref, bool], list[str]] = {}
         groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]] = {}
-        ref = None
+        ref = named = cells = None
         for name, clear, writing, content in self._parts(row):
             value = content.value
             if content.ref is not ref:  # most of a row is of one entry
-                ref = content.ref
+                ref, named, cells = content.ref, None, None
                 position, version, key_id, amended_at = ref
-                named = cited.setdefault((ref, False), [])
-                cells = groups.setdefault(key_id, {})
             if isinstance(value, Erased):
                 cited.setdefault((ref, True), []).append(name)
                 continue
             if writing is not None:
                 value = writing(value)
             if clear:
+                if named is None:
+                    named = cited.setdefault((ref, False), [])
                 named.append(name)
                 columns[name] = value
             else:
+                if cells is None:
+                    cells = groups.setdefault(key_id, {})
                 cells[name] = (position, version, amended_at, value)
-        told = sorted((names, ref, gone) for (ref, gone), names in cited.items() if names)
+        told = sorted((names, ref, gone) for (ref, gone), names in cited.items())
         return PlainRow(
-            columns,
-            tuple(Cited(ref, gone, tuple(names)) for names, ref, gone in told),
-            {key_id: cells for key_id, cells in groups.items() if cells},
+            columns, tuple([Cited(ref, gone, tuple(names)) for names, ref, gone in told]), groups
         )
 
     def _parts(self, row: R) -> Iterator[tuple[str, bool, "Writing | None", Cell[Any]]]:
