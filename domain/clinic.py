@@ -4,7 +4,7 @@ The consent documents it publishes, the instruments it is licensed to use, and t
 answers for. Stream: `clinic-<clinic>`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from domain.event import (
     Command,
     Event,
+    Fold,
     Given,
     History,
     Line,
@@ -177,11 +178,20 @@ def consent_document(
 def licence_in_force(history: History, instrument: str, on: date) -> bool:
     """Rule 34: whether the clinic has attested a licence for the instrument on that day."""
     return any(
-        attested.instrument.casefold() == instrument.casefold()
-        and attested.valid_from <= on
-        and (attested.expires is None or on <= attested.expires)
-        for _, attested in history.of(InstrumentLicenceAttested)
+        attested.valid_from <= on and (attested.expires is None or on <= attested.expires)
+        for attested in history.folded(_LICENCES).get(instrument.casefold(), ())
     )
+
+
+def _licences(history: History) -> Mapping[str, Sequence[InstrumentLicenceAttested]]:
+    """By what the instrument is called in it, in small letters."""
+    licences: dict[str, list[InstrumentLicenceAttested]] = {}
+    for _, attested in history.of(InstrumentLicenceAttested):
+        licences.setdefault(attested.instrument.casefold(), []).append(attested)
+    return licences
+
+
+_LICENCES = Fold(_licences, InstrumentLicenceAttested)
 
 
 def import_declared(history: History, import_id: UUID | None) -> bool:

@@ -93,6 +93,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     for prefix in (
         *("goal", "task", "rupture", "note", "session", "alliance outcome", "consent assent"),
         *("relationship", "context", "schedule", "recording consent session", "recall", "frame"),
+        "instrument_licence consent_document",
     )
 }
 _IDS = tuple(str(UUID(int=number)) for number in (1, 2))
