@@ -21,6 +21,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
+from domain.cycles import search_put_off
 from domain.event import History, Policy, RecordedEvent, Refusal, Stream
 from domain.records import (
     Clock,
@@ -152,7 +153,8 @@ class ClinicLog:
         generation = self._forget_erased()
         known = self._cache.get(stream) or History()
         rows = self._recorder.scan_stream(stream_name(stream), known.version)
-        history = known.then(*self._scans.opened(rows))
+        with search_put_off():
+            history = known.then(*self._scans.opened(rows))
         self._cache.put({stream: history}, generation)
         return history
 
