@@ -251,7 +251,7 @@ class Fold(Generic[S]):
 
     def after(self, state: S, news: Entries, history: "History") -> S:
         """What `history` comes to, whose last entries are `news` after one that came to `state`."""
-        told = tuple(entry for entry in news if isinstance(entry.event, self._kinds))
+        told = tuple([entry for entry in news if isinstance(entry.event, self._kinds)])
         if not told:
             return state
         then = self._then(state, told)
@@ -316,15 +316,15 @@ class History(Sequence[RecordedEvent]):
 
     def folded(self, fold: Fold[S]) -> S:
         """What these entries come to; of entries that were folded before, the state is taken."""
-        known = self._folded.get(fold)
+        size, known = len(self), self._folded.get(fold)
         if known is None:
             state = fold.of(self)
         else:
             length, state = known
-            if length == len(self):
+            if length == size:
                 return state
             state = fold.after(state, self._after(length), self)
-        self._folded[fold] = len(self), state
+        self._folded[fold] = size, state
         return state
 
     @property
