@@ -8,15 +8,13 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
-from fastapi import Response
 from pydantic import TypeAdapter, ValidationError
 
 from api.cli.operator import who_asks
 from api.cli.terminal import Format, FormatOption, say, settings_of_record, show
 from api.composition import house, open_service
 from api.doors import Visit, Withheld, enter
-from api.routes.relationship import DossierDocument
-from api.routes.relationship import dossier as dossier_route
+from api.routes.relationship import DossierDocument, dossier_shown
 from domain.event import Erased, Line, Moment
 from projections.alliance_course import RatingRow
 from projections.caseload import Case
@@ -94,7 +92,7 @@ def replay(
             happened_by=happened_by,
         )
         if format_ is Format.JSON:
-            document = DossierDocument.model_validate(dossier_route(visit, Response()))
+            document = DossierDocument.model_validate(dossier_shown(visit.dossier()))
             show(format_, document.model_dump(mode="json"), "")
         else:
             show(format_, {}, "\n".join(_Told(visit, visit.dossier()).lines()))
