@@ -163,6 +163,11 @@ def _shipped() -> tuple[tuple[Definition, ...], Mapping[str, Procedure]]:
 
 
 @cache
+def _by_key() -> Mapping[str, Definition]:
+    return MappingProxyType({definition.key_hash: definition for definition in _shipped()[0]})
+
+
+@cache
 def catalogue() -> Mapping[str, Definition]:
     """The newest version of every questionnaire, by id."""
     return MappingProxyType({definition.id: definition for definition in _shipped()[0]})
@@ -210,10 +215,10 @@ def load(instrument: str, version: str | None = None) -> Definition:
 
 def load_key(key_hash: str) -> Definition:
     """The definition with that key hash; UnknownKey if none is known (rule 36)."""
-    for definition in _shipped()[0]:
-        if definition.key_hash == key_hash:
-            return definition
-    raise UnknownKey(key_hash=quoted(key_hash, 64))
+    definition = _by_key().get(key_hash)
+    if definition is None:
+        raise UnknownKey(key_hash=quoted(key_hash, 64))
+    return definition
 
 
 _SHORTEST_PREFIX = 8
