@@ -3,6 +3,12 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+_lock: Final = Lock()
+_inside: Final[list[bool]] = []
+"""Of each that has put it off at the moment: whether the first of them found it on."""
 
 
 @contextmanager
@@ -11,12 +17,15 @@ def search_put_off() -> Iterator[None]:
     is in memory, for longer than it takes to make them.
 
     What is not needed any more is freed as ever. Whoever has switched the search off keeps it off;
-    where several threads are in here at once, it may go on as soon as one of them is done.
+    where several threads are in here at once, it goes on when the last of them is done.
     """
-    searching = gc.isenabled()
-    gc.disable()
+    with _lock:
+        _inside.append(_inside[0] if _inside else gc.isenabled())
+        gc.disable()
     try:
         yield
     finally:
-        if searching:
-            gc.enable()
+        with _lock:
+            searching = _inside.pop()
+            if searching and not _inside:
+                gc.enable()

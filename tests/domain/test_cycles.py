@@ -37,3 +37,16 @@ def test_who_switched_it_off_keeps_it_off() -> None:
     with search_put_off():
         assert not gc.isenabled()
     assert not gc.isenabled()
+
+
+def test_the_search_goes_on_whoever_leaves_last() -> None:
+    """House rule: threads that put it off at once, in whatever order they end, leave it on."""
+    first, second = search_put_off(), search_put_off()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    third = search_put_off()
+    third.__enter__()
+    second.__exit__(None, None, None)
+    third.__exit__(None, None, None)
+    assert gc.isenabled()
