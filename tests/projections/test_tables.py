@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from api.worker import Worker
 from domain.clinic import Scope
 from domain.correction import CorrectEntry, MarkEnteredInError
-from domain.event import ERASED, Stream
+from domain.event import ERASED, RecordedEvent, Stream
 from domain.goal import GoalRated
 from domain.relationship import RelationshipOpened
 from infra.postgres import EmbeddedPostgres
@@ -340,10 +340,10 @@ class Brittle(Timeline):
 
     name = "brittle"
 
-    def fold(self, state: State, entry: Any) -> State:
-        if entry.topic == "consent.withdrawn":
+    def fold(self, state: State, *entries: RecordedEvent) -> State:
+        if any(entry.topic == "consent.withdrawn" for entry in entries):
             raise LookupError("whatever was said must not be repeated")
-        return super().fold(state, entry)
+        return super().fold(state, *entries)
 
 
 def test_a_poison_entry_stops_one_stream_only(
