@@ -9,7 +9,10 @@ millisecond, since its own `wait()` sleeps for 100.
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
+
+import psutil
 
 from benchmarks.harness import Contender, Effort, Measured, asked, compare
 from benchmarks.invented import Case, InventedClinic, told
@@ -68,7 +71,7 @@ def paced(seconds: float, writes: list[Write], seen: Seen) -> Measured:
     return Measured(len(waits), took, waits, cpu, facts)
 
 
-def ours(at: Place, cases: list[Case]) -> Contender:
+def ours(at: Place, cases: list[Case], worker: psutil.Process) -> Contender:
     """Ratings of the alliance, seen in the timeline and in the alliance's course."""
 
     def write_of(case: Case) -> Write:
@@ -81,7 +84,14 @@ def ours(at: Place, cases: list[Case]) -> Contender:
     def seen(position: int) -> bool:
         return at.service.views.wait_for(_VIEWS, position, timeout=10)
 
-    return lambda _, seconds: paced(seconds, [write_of(case) for case in cases], seen)
+    def contender(_: int, seconds: float) -> Measured:
+        used = sum(worker.cpu_times()[:2])
+        measured = paced(seconds, [write_of(case) for case in cases], seen)
+        used = sum(worker.cpu_times()[:2]) - used
+        facts = {**measured.facts, "worker_us": used / measured.operations * 1e6}
+        return replace(measured, facts=facts)
+
+    return contender
 
 
 def theirs(application: Stock, dsn: str) -> Contender:
@@ -123,11 +133,11 @@ def main(effort: Effort) -> None:
             before, case = clinic.case()
             told(at.records, [*before, *case.opening(), *case.session(0)])
             cases.append(case)
-        with at.process("work"):
+        with at.process("work") as working:
             if not at.service.views.wait_for(_VIEWS, at.service.log.head_size(), timeout=30):
                 raise Unsound("rapport work built no views")
             contenders = {
-                "ours": ours(at, cases),
+                "ours": ours(at, cases, psutil.Process(working.pid)),
                 "stock eventsourcing": theirs(application, at.dsn()),
             }
             compare(
