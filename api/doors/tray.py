@@ -1,12 +1,15 @@
-"""What many ask for at once is answered together, in one thread."""
+"""Threads, of which there are few: what many ask for at once is answered together in one, and
+whoever waits in one lends it to others."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Generic, TypeVar
+
+from anyio import from_thread, to_thread
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -80,3 +83,21 @@ def _settle(answered: Sequence[tuple[asyncio.Future[A], A | Exception]]) -> None
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+
+@contextmanager
+def thread_lent() -> Iterator[None]:
+    """While it waits, a thread that serves a request is not counted among those that may."""
+    try:
+        from_thread.run_sync(_allow, 1)
+    except RuntimeError:  # not such a thread: nobody else waits for it
+        yield
+        return
+    try:
+        yield
+    finally:
+        from_thread.run_sync(_allow, -1)
+
+
+def _allow(more: int) -> None:
+    to_thread.current_default_thread_limiter().total_tokens += more

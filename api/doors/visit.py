@@ -16,6 +16,7 @@ from fastapi import Header, Query
 from api import access
 from api.access import BASES, Entitled, Principal, Reach
 from api.doors.house import Commitment, Entrance, House, TheHouse, Who, denials_noted
+from api.doors.tray import thread_lent
 from api.problems import CursorInvalid, NotThereYet
 from domain.access import (
     AccessDenied,
@@ -437,7 +438,8 @@ class Visit:
     def _wait_for(self, view: View[S, R]) -> None:
         self.wait_for_log()
         if self.after is not None:
-            self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
+            with thread_lent():
+                self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
 
 
 def withheld(

@@ -188,6 +188,27 @@ def test_a_role_that_is_revoked_elsewhere_records_nothing_more(house: House) -> 
     assert practice.clinic.log.head_size() == size
 
 
+# --- Waiting --------------------------------------------------------------------------------
+
+
+def test_who_waits_for_a_view_keeps_nobody_else_waiting(house: House) -> None:
+    """Rule 7: more readers wait than there are threads, and one that need not is answered."""
+    practice = house.practice
+    practice.worker.catch_up()
+    position = practice.recorded(house.client, proposing(house))["entries"][0]["position"]
+    goals = f"/relationships/{house.relationship}/goals"
+    with practice.client, ThreadPoolExecutor(60) as readers:
+        waiting = [
+            readers.submit(practice.get, house.client, goals, after=position) for _ in range(60)
+        ]
+        assert practice.get(house.client, goals).status_code == 200
+        assert not any(reader.done() for reader in waiting)
+        practice.worker.catch_up()
+        answers = [reader.result() for reader in waiting]
+    assert {answer.status_code for answer in answers} == {200}
+    assert {len(answer.json()["items"]) for answer in answers} == {2}
+
+
 # --- Straight, or the framework's way -------------------------------------------------------
 
 FITS = {"relationship": "R", "goal": "G", "statement": "Leave the house.", "by": "C"}
