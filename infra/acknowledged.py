@@ -40,8 +40,10 @@ class AcknowledgedHead:
                 os.pwrite(self._file, f"{size:020} {root.hex()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Lets go of the file; what was written stays."""
-        os.close(self._file)
+        """Lets go of the file; what was written stays. Repeating it is harmless."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _read(self) -> tuple[int, bytes] | None:
         line = os.pread(self._file, 128, 0)

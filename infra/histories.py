@@ -39,13 +39,18 @@ class OpenedHistories:
                     continue
                 self._histories[stream] = history
                 self._histories.move_to_end(stream)
-                self._held += len(history) - (0 if known is None else len(known))
+                self._held += _weight(history) - (0 if known is None else _weight(known))
             while self._held > self._limit and len(self._histories) > 1:
                 _, dropped = self._histories.popitem(last=False)
-                self._held -= len(dropped)
+                self._held -= _weight(dropped)
 
     def clear(self, generation: int) -> None:
         with self._lock:
             self.generation = generation
             self._histories.clear()
             self._held = 0
+
+
+def _weight(history: History) -> int:
+    """In entries; that a stream is empty takes its place too."""
+    return len(history) + 1
