@@ -95,7 +95,7 @@ class Crew:
                 part = next(parts, None)
                 if part is None:
                     break
-                end.send((round_, part))
+                _send(end, round_, part)
                 under_way[end].append(given)
                 given += 1
             if given == told:
@@ -115,6 +115,15 @@ class Crew:
             if len(under_way[end]) >= _PARTS_EACH:
                 return
             yield end
+
+
+def _send(end: Connection, round_: Any, part: Part) -> None:
+    try:
+        end.send((round_, part))
+    except ConnectionError:
+        # It may have said why before it ended.
+        _received(end)
+        raise HandLost from None
 
 
 def _received(end: Connection) -> Done:

@@ -434,6 +434,17 @@ def test_views_rebuild_to_the_same(record: Record) -> None:
         assert view["digest"] == view["digest_before"]
 
 
+def test_processes_of_their_own_rebuild_the_same(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 6: so do processes that open log, keyring and tables by the settings of this one."""
+    rapport("rebuild")
+    monkeypatch.setattr("api.rebuilding._WORTH_IT", 0)
+    ran = rapport("rebuild", "--afresh", "--format", "json")
+    assert ran.status == 0, ran.err
+    assert all(view["equal"] is True for view in ran.document["views"])
+
+
 def test_a_view_that_was_tampered_with_is_told_and_mended(record: Record) -> None:
     """Rule 6: a row that the log does not give is found by the digest, and named."""
     rapport("rebuild")

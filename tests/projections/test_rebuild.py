@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -29,8 +30,8 @@ from infra.view_store import RebuildRunning, ViewStore
 from projections import rebuild as rebuilding
 from projections.dossier import VIEWS
 from projections.folding import LogReader
-from projections.rebuild import Part, PartStore, rebuild
-from projections.view import ViewReader
+from projections.rebuild import Hands, Part, PartStore, rebuild
+from projections.view import View, ViewReader
 from tests.conftest import Clinic
 from tests.projections.story import House, Told
 from tests.projections.test_tables import (
@@ -115,12 +116,15 @@ def test_processes_compare_what_is_read(house: House, worker: Worker, store: Vie
 
 @pytest.mark.usefixtures("small_parts", "cases")
 def test_a_killed_process_costs_what_it_had_in_hand(
-    house: House, worker: Worker, store: ViewStore
+    house: House, worker: Worker, store: ViewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Views: after kill -9 of a process that folds nothing is swapped, what was folded stays, and
     the next rebuild goes on with it."""
     worker.catch_up()
     before = digests(store)
+    # A part each, and none ahead: so both have something in hand when one is killed.
+    monkeypatch.setattr("api.rebuilding._PARTS_EACH", 1)
+    monkeypatch.setattr("api.rebuilding._PARTS_AHEAD", 1)
 
     def kill_one(folded: int) -> None:
         if folded == 2:
@@ -142,6 +146,7 @@ import os, signal, sys
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from api.rebuilding import crew
@@ -219,6 +224,29 @@ def test_what_is_erased_during_a_rebuild_is_erased_in_it(
     rebuild(ALL, clinic.log, store, compare=False)
     assert_as_folded(reader, clinic, cases[1].stream)
     rebuilt_equal(clinic, store)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_worker_has_views_built_by_processes(
+    house: House, cases: list[Told], store: ViewStore, reader: ViewReader
+) -> None:
+    """Rule 6: views that were never built, or are far behind, are built by several processes; the
+    worker goes on from there by itself."""
+    asked: list[int] = []
+
+    def hands(entries: int, views: Sequence[View[Any, Any]]) -> AbstractContextManager[Hands]:
+        asked.append(entries)
+        return crew(opening(house.clinic), views, 2)  # type: ignore[arg-type]
+
+    worker = Worker(ALL, house.clinic.log, store, hands=hands)
+    worker.catch_up()
+    assert asked == [house.clinic.log.head_size()]
+    cases[0].session()
+    worker.catch_up()
+    assert len(asked) == 1
+    for told in cases:
+        assert_as_folded(reader, house.clinic, told.stream)
+    rebuilt_equal(house.clinic, store)
 
 
 def test_a_view_past_the_end_of_the_log_is_led_back(
