@@ -130,20 +130,37 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:g}"
 
 
-def tables(lines: Sequence[Line]) -> dict[str, str]:
-    """Every table, by the name of its place on the page."""
+def by_server(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """What was measured on the oldest PostgreSQL, and what on a newer one."""
     known = [line for line in lines if "postgresql" in line]
     oldest = [line for line in known if line["postgresql"].split(".")[0] == OLDEST]
-    current = [line for line in known if line not in oldest]
+    return oldest, [line for line in known if line not in oldest]
+
+
+def tables(lines: Sequence[Line]) -> dict[str, str]:
+    """Every table, by the name of its place on the page."""
+    oldest, current = by_server(lines)
     head = "| what | wanted | reached |\n|---|---|---|\n"
     found = {"targets": head + "\n".join(one.row(current) for one in TARGETS)}
     for place, titles in PLACES.items():
         fitting = [one for one in newest(current) if re.match(titles, one["title"])]
         found[place] = "\n\n".join(map(table, fitting)) or "Not measured yet."
+    if any(curves(current)):
+        found["growth"] = f"{_picture('growth')}\n\n{found['growth']}"
+    if beside(current):
+        found["targets"] = f"{_picture('beside')}\n\n{found['targets']}"
     found["oldest"] = "\n\n".join(map(table, newest(oldest))) or "Not measured yet."
     return found
 
 
+def _picture(name: str) -> str:
+    return f"![{_SHOWS[name]}](images/performance-{name}.png)"
+
+
+_SHOWS: Final = {
+    "beside": "Each figure as a share of what is wanted",
+    "growth": "What grows with the log, and what does not",
+}
 PLACES: Final = {
     "limits": "limits",
     "append": "append$",
@@ -247,7 +264,7 @@ def main() -> None:
     """Renews the page and its pictures."""
     lines = history()
     write(tables(lines))
-    draw([line for line in lines if "postgresql" in line])
+    draw(by_server(lines)[1])
 
 
 if __name__ == "__main__":
