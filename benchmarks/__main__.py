@@ -40,7 +40,7 @@ SHORT: Mapping[str, Benchmark] = {
     "http": (serving_beside_bare_endpoints.main, Effort(rounds=3, seconds=2)),
     "verify": (verifying_the_log.main, Effort(rounds=3, entries=20_000)),
     "dossier": (dossiers_as_of_a_time.main, Effort(rounds=2, seconds=1, entries=20_000)),
-    "rebuild": (rebuilding_beside_the_live_views.main, Effort(rounds=2, entries=20_000)),
+    "rebuild": (rebuilding_beside_the_live_views.main, Effort(rounds=2, entries=10_000)),
     "maintenance": (appending_during_maintenance.main, Effort(rounds=2, seconds=2, entries=20_000)),
     "writers": (many_writers_lose_nothing.main, Effort(seconds=0.5, entries=20_000)),
 }
