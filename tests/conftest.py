@@ -26,6 +26,9 @@ from infra.postgres import Database, EmbeddedPostgres
 from infra.recorder import found_clinic
 from infra.verify import Verified, verify
 
+# Its assertions explain themselves like those of a test module.
+pytest.register_assert_rewrite("tests.kit")
+
 settings.register_profile(
     "rapport",
     deadline=None,
