@@ -43,6 +43,7 @@ _SCHEMAS: Final = ("rapport", "views")
 _DISPOSABLE: Final = (
     "--exclude-table=views.*",
     "--exclude-table-data=rapport.tracking*",
+    "--exclude-table-data=rapport.folded*",
     "--exclude-table-data=rapport.parked*",
 )
 

@@ -31,7 +31,7 @@ from tests.paths.canaries import opened
 
 BEFORE_ITS_ENTRY = (
     ("infra/verify.py", "verify", 400),
-    ("infra/recorder.py", "append", 0),
+    ("infra/batch.py", "append", 0),
 )
 AFTER_ITS_ENTRY = (
     ("api/composition.py", "destroy_again", 0),
