@@ -9,7 +9,7 @@ decide again. Nothing is answered before its commit is known.
 
 import hmac
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 from threading import Lock
@@ -173,13 +173,11 @@ class ClinicLog:
                     wanted[stream_name(stream)] = stream
             if not wanted:
                 return
-            found: dict[str, list[RecordedEvent]] = {name: [] for name in wanted}
-            for entry in self._scans.opened(self._recorder.scan_streams(list(wanted))):
-                found[stream_name(entry.stream)].append(entry)
+            entries = self._scans.opened(self._recorder.scan_streams(list(wanted)))
             histories = {
-                wanted[name]: History(entries)
-                for name, entries in found.items()
-                if not entries or entries[-1].position <= head.size
+                wanted[name]: history
+                for name, history in _by_stream(wanted, entries).items()
+                if not history or history[-1].position <= head.size
             }
             self._cache.put(histories, generation)
             complete.update((stream, history.version) for stream, history in histories.items())
@@ -197,10 +195,9 @@ class ClinicLog:
     def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
         """Whole streams for views, in the same way; in the order of `streams`."""
         self._forget_erased()
-        found: dict[str, list[RecordedEvent]] = {str(stream): [] for stream in streams}
-        for entry in self._scans.entries(self._recorder.scan_streams(list(found))):
-            found[str(entry.stream)].append(entry)
-        return [History(entries) for entries in found.values()]
+        names = [stream_name(stream) for stream in streams]
+        entries = self._scans.entries(self._recorder.scan_streams(names))
+        return list(_by_stream(names, entries).values())
 
     def disclosed(self, stream: Stream) -> list[Disclosed]:
         """The stream as a bundle shows it: logged bytes, and content with the salt that proves it;
@@ -583,21 +580,29 @@ class ClinicLog:
 
     def forget(self) -> None:
         """Drops everything opened, and takes nothing in that was opened before this."""
-        self._complete = {}
-        self._cache.clear(_NO_GENERATION)
-        self._mapper.forget()
-        self._scans.forget()
+        self._drop_opened(_NO_GENERATION)
         self._sealer.forget()
 
     def _forget_erased(self) -> int:
         """Drops opened content from memory when any process destroyed a key."""
         generation = self._keyring.generation()
         if generation != self._cache.generation:
-            self._complete = {}
-            self._cache.clear(generation)
-            self._mapper.forget()
-            self._scans.forget()
+            self._drop_opened(generation)
         return generation
+
+    def _drop_opened(self, generation: int) -> None:
+        self._complete = {}
+        self._cache.clear(generation)
+        self._mapper.forget()
+        self._scans.forget()
+
+
+def _by_stream(names: Iterable[str], entries: Iterable[RecordedEvent]) -> dict[str, History]:
+    """The histories of these streams, each of those entries that are its own."""
+    found: dict[str, list[RecordedEvent]] = {name: [] for name in names}
+    for entry in entries:
+        found[stream_name(entry.stream)].append(entry)
+    return {name: History(its_own) for name, its_own in found.items()}
 
 
 class Rehearsal:

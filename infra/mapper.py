@@ -27,7 +27,7 @@ _CLINIC_KEYS: Mapping[str, str] = {
 }
 
 # By their spelling, which finds them sooner than asking the enumeration.
-_SOURCES: Mapping[str, Source] = {source.value: source for source in Source}
+SOURCES: Mapping[str, Source] = {source.value: source for source in Source}
 
 # A clinic-wide key is replaced after 2^30 positions of the log, long before 2^32 seals.
 _POSITIONS_PER_KEY_BITS = 30
@@ -180,7 +180,7 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
         recorded_at=envelope.recorded_at,
         actor=envelope.actor,
         on_behalf_of=envelope.on_behalf_of,
-        source=_SOURCES.get(envelope.source) or Source(envelope.source),
+        source=SOURCES.get(envelope.source) or Source(envelope.source),
         command_id=envelope.command_id,
         command_index=envelope.command_index,
         key_id=envelope.key_id,

@@ -14,7 +14,7 @@ from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from domain.topics import Unreadable
 from infra.canonical import CanonicalError, parse_time
 from infra.keyring import Keyring, KeyringError, KeyUnknown
-from infra.mapper import event_of, stream_named
+from infra.mapper import SOURCES, event_of, stream_named
 from infra.recorder import ScannedRow
 from infra.sealing import Envelope, SealBroken, Sealed, Sealer, entry_aad
 
@@ -70,7 +70,7 @@ class Scans:
             recorded_at,
             _id(actor),
             None if on_behalf_of is None else _id(on_behalf_of),
-            _SOURCES.get(source, Source.SYSTEM),
+            SOURCES.get(source, Source.SYSTEM),
             command_id,
             command_index,
             _id(key_id),
@@ -94,7 +94,7 @@ class Scans:
         event = self._opened(row)
         _, stream, _, _, _, _, offset, _, _, _, source, *_ = row
         if isinstance(event, Erased) and (
-            _zone(offset) is None or source not in _SOURCES or _stream(stream) is _NOWHERE
+            _zone(offset) is None or source not in SOURCES or _stream(stream) is _NOWHERE
         ):
             raise SealBroken("not_authentic")
         return event
@@ -142,8 +142,6 @@ def _told_in(moment: datetime, zone: tzinfo | None) -> datetime:
 
 
 _SET, _DELETE = object.__setattr__, object.__delattr__
-
-_SOURCES = {source.value: source for source in Source}
 
 _id = lru_cache(65_536)(UUID)
 

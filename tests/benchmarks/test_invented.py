@@ -1,13 +1,12 @@
 """The invented clinic is what the benchmarks say it is, by the real rules."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
-from benchmarks.invented import ENTRIES_EACH, IN_ITS_STREAM, WEEKS, InventedClinic, told
+from benchmarks.dossiers_as_of_a_time import told_in_time
+from benchmarks.invented import ENTRIES_EACH, IN_ITS_STREAM, InventedClinic, told
 from benchmarks.places import Place, Unsound, place
-from domain.records import Records
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +33,7 @@ def test_a_case_has_as_many_entries_as_it_says(at: Place) -> None:
 def test_a_case_can_be_told_as_it_happens() -> None:
     """Performance: by a clock that runs, nothing of it is late."""
     with place() as at:
-        clinic = InventedClinic()
-        before, case = clinic.case(late_reason=None)
-        now = case.begins(0)
-        with at.service.log_with(lambda: now) as log:
-            records = Records(log)
-            told(records, [*clinic.founding(), *before, *case.opening()])
-            for week in range(WEEKS):
-                now = case.begins(week) + timedelta(hours=1)
-                told(records, list(case.session(week)))
+        case = told_in_time(at, InventedClinic())
         history = at.records.history(case.stream)
         assert len(history) == IN_ITS_STREAM
         assert not any(entry.is_late(at.service.log.policy) for entry in history)
