@@ -35,7 +35,11 @@ class Turn:
     leads: bool = False
     """Whether its caller is the one to write for all that wait."""
     waits: bool = False
-    """Whether it came while somebody else led, and so will be called."""
+    """Whether it came while somebody else led, and was not called yet."""
+    left: bool = False
+    """Whether its caller is gone: answered, or interrupted."""
+    to_call: "deque[Turn]" = field(default_factory=deque)
+    """Turns that were answered together with it and wait: whoever was called calls the next."""
     called: Lock = field(default_factory=Lock)
     """Held until the turn is answered or leads."""
 
@@ -102,9 +106,16 @@ class Turns:
             while not turn.done:
                 self._lead(turn)
         finally:  # also where the caller is interrupted: somebody else leads then
-            with self._queueing:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
+            self._leave(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        with self._queueing:
+            turn.left = True
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            if not turn.waits:
+                self._call_next(turn.to_call)
+        if turn.leads:
             self._hand_over(turn)
 
     def _lead(self, leader: Turn) -> None:
@@ -112,8 +123,23 @@ class Turns:
         try:
             self._write(turns, partial(self._hand_over, leader))
         finally:
-            for turn in turns:
+            with self._queueing:
+                answered = deque(turn for turn in turns if turn is not leader)
+                for turn in answered:
+                    turn.to_call = answered
+                self._call_next(answered)
+
+    def _call_next(self, answered: deque[Turn]) -> None:
+        """Calls the first that still waits; it will call the next of them when it leaves.
+
+        All at once they would stand in each other's way: Python runs one thread at a time.
+        """
+        while answered:
+            turn = answered.popleft()
+            if not turn.left:
+                turn.waits = False
                 turn.called.release()
+                return
 
     def _next(self) -> list[Turn]:
         with self._queueing:
@@ -133,7 +159,7 @@ class Turns:
                 return
             leader.leads, self._led = False, bool(self._waiting)
             for first in self._waiting[:1]:
-                first.leads = True
+                first.leads, first.waits = True, False
                 first.called.release()
 
 

@@ -1,0 +1,120 @@
+"""The queue of callers: each is called once it is answered, whoever of them is interrupted."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from uuid import uuid4
+
+import pytest
+
+from domain.records import Author, Proposal, Receipt
+from infra.turns import HandOver, Turn, Turns
+from tests.infra.logs import read, until
+
+_NOW = datetime.now(UTC)
+
+
+class Interrupted(Exception):
+    """What a signal raises in the main thread."""
+
+
+def proposal() -> Proposal:
+    return Proposal(read(uuid4()), Author(uuid4()))
+
+
+def answered(turns: Sequence[Turn]) -> None:
+    for turn in turns:
+        for index, each in enumerate(turn.proposals):
+            turn.verdicts[index] = Receipt(each.command_id, _NOW, 1, "", ())
+
+
+class Held:
+    """Writes that are held up until they are let go; each batch is noted when it is taken."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Turn]] = []
+        self.let_go = threading.Semaphore(0)
+        self.turns = Turns(self.write, 256)
+
+    def write(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
+        self.batches.append(turns)
+        assert self.let_go.acquire(timeout=20)
+        answered(turns)
+
+    def caller(self) -> threading.Thread:
+        """A caller whose turn is taken, or waits, when this returns."""
+        before = self.entered()
+        thread = threading.Thread(target=lambda: list(self.turns.settled([proposal()])))
+        thread.start()
+        until(lambda: self.entered() > before)
+        return thread
+
+    def entered(self) -> int:
+        return sum(map(len, self.batches)) + len(self.turns._waiting)
+
+
+@contextmanager
+def interrupted(when: Callable[[], object]) -> Iterator[None]:
+    """Interrupts the main thread in this block once `when` returns."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def soon() -> None:
+        when()
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=soon)
+    thread.start()
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_caller_interrupted_while_it_is_written_for_leaves_nobody_uncalled() -> None:
+    """Group commit: those who were answered behind one that is gone are called all the same."""
+    held = Held()
+    callers = [held.caller(), held.caller()]
+
+    def behind() -> None:
+        until(lambda: held.entered() == 3)
+        callers.extend([held.caller(), held.caller()])
+        held.let_go.release()
+        until(lambda: len(held.batches) == 2)
+
+    with interrupted(behind):
+        list(held.turns.settled([proposal()]))
+    assert list(map(len, held.batches)) == [1, 4]
+    held.let_go.release()
+    for thread in callers:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_caller_interrupted_while_it_waits_is_not_written_for() -> None:
+    """Group commit: a turn that was not taken is withdrawn; those behind it are written for."""
+    held = Held()
+    callers = [held.caller(), held.caller()]
+
+    def behind() -> None:
+        until(lambda: held.entered() == 3)
+        callers.append(held.caller())
+
+    with interrupted(behind):
+        list(held.turns.settled([proposal()]))
+    for _ in range(2):
+        held.let_go.release()
+    for thread in callers:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert list(map(len, held.batches)) == [1, 2]
