@@ -4,7 +4,6 @@ They are spawned, not forked, and open what they need by themselves. A process t
 the rebuild, not what it has folded so far; without the one that began it, each ends by itself.
 """
 
-import gc
 import os
 import signal
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from api.composition import open_folding
+from domain.cycles import searched_seldom
 from infra.settings import Settings
 from projections.folding import LogReader
 from projections.rebuild import Done, Hands, Part, PartStore, fold_part
@@ -29,7 +29,6 @@ _PARTS_EACH = 2
 _PARTS_AHEAD = 8
 """For each process: so many may be done before one that comes first by name."""
 _ENDING_SECONDS = 10.0
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
 _WORTH_IT = 20_000
 
 Opening = Callable[[], AbstractContextManager[tuple[LogReader, PartStore]]]
@@ -137,26 +136,13 @@ def _received(end: Connection) -> Done:
     return answer
 
 
-@contextmanager
-def seldom_collecting() -> Iterator[None]:
-    """Meanwhile this process seldom looks for cycles: folding makes many objects and hardly any of
-    those, and to look for them among all that is held takes up to half of its time."""
-    usual = gc.get_threshold()
-    gc.set_threshold(max(usual[0], _OBJECTS_BETWEEN_COLLECTIONS), *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
 # --- In each process --------------------------------------------------------------------------
 
 
 def _serve(end: Connection, opening: Opening, views: Sequence[View[Any, Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
-    gc.freeze()  # what was imported stays
     try:
-        with seldom_collecting(), opening() as (log, store):
+        with searched_seldom(), opening() as (log, store):
             while True:
                 round_, part = end.recv()
                 end.send(fold_part(views, round_, part, log, store))

@@ -13,7 +13,8 @@ from threading import Event
 from typing import Any
 
 from api.composition import UNAVAILABLE
-from api.rebuilding import HandLost, seldom_collecting
+from api.rebuilding import HandLost
+from domain.cycles import searched_seldom
 from domain.event import History, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
@@ -67,7 +68,7 @@ class Worker:
 
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
-        with seldom_collecting():
+        with searched_seldom():
             self._catch_up()
 
     def _catch_up(self) -> None:

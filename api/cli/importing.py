@@ -1,10 +1,8 @@
 """`rapport import`: sessions and ratings from CSV files, by a mapping."""
 
 import csv
-import gc
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +22,7 @@ from api.cli.terminal import (
 )
 from api.composition import open_service, operator_id
 from api.importer import Importer, Report, RowFault, read_mapping
+from domain.cycles import searched_seldom
 
 _SHOWN = 20
 """How many faults and differences stand on the screen; all of them stand in the JSON document."""
@@ -64,7 +63,7 @@ def import_(
     with (
         open_service(settings(), progress=say) as service,
         progress_bar() as advance,
-        _rarely_looking_for_cycles(),
+        searched_seldom(),
     ):
         importer = Importer(service.log, read, folder, operator_id(service.log))
         report = importer.run(dry_run=dry_run, progress=advance)
@@ -79,23 +78,6 @@ def import_(
             if errors
             else "Repeat it with --errors FILE to have them with their values.",
         )
-
-
-@contextmanager
-def _rarely_looking_for_cycles() -> Iterator[None]:
-    """Meanwhile Python looks through its objects for cycles once in 50,000 new ones, not in 700.
-
-    An import makes very many and keeps them for a while, all without cycles: looking took a fifth
-    of its time. What was loaded by now is not looked through at all.
-    """
-    usual = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 def _document(report: Report) -> dict[str, Any]:

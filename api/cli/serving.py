@@ -24,6 +24,7 @@ from api.composition import Service, open_service, personas
 from api.demo import DemonstrationStuck
 from api.rebuilding import hands_for
 from api.worker import Worker
+from domain.cycles import search_rarely
 from infra.checkpoint_store import CheckpointStore
 from infra.notary import Notary, Plan
 from infra.recorder import ClinicDatastore
@@ -40,9 +41,6 @@ _QUIET_TICKS = 20
 """Of 0.1 s each."""
 _MOST_UNCOLLECTED = 1_000_000
 """Requests."""
-_YOUNG, _YOUNGER_PER_OLDER, _NEVER = 5_000, 20, 2**30
-"""At how many new objects those are looked through that are young, then those that are older; all
-of them when it is quiet."""
 _ENDING_SECONDS = 10.0
 
 
@@ -136,9 +134,7 @@ def _demonstrate(service: Service) -> None:
 def _run(service: Service, listener: socket.socket) -> None:
     from api.app import create_app  # noqa: PLC0415  the other commands need no web
 
-    gc.collect()
-    gc.freeze()  # what is there by now stays
-    gc.set_threshold(_YOUNG, _YOUNGER_PER_OLDER, _NEVER)
+    search_rarely()
     server = _Server(web.config(create_app(service)), lambda: _announce(service, listener))
     server.run(sockets=[listener])
 

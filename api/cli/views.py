@@ -17,7 +17,8 @@ from api.cli.terminal import (
     show,
 )
 from api.composition import open_service
-from api.rebuilding import HandLost, hands_for, seldom_collecting
+from api.rebuilding import HandLost, hands_for
+from domain.cycles import searched_seldom
 from infra.sealing import SealBroken
 from infra.view_store import Comparison, RebuildRunning, ViewStore
 from projections.dossier import VIEWS
@@ -62,7 +63,7 @@ def rebuild(
         def build(views: Sequence[View[Any, Any]], *, compare: bool = True) -> list[_Rebuilt]:
             entries = service.log.head_size()
             crew = hands_for(service.settings, service.clinic, entries, views)
-            with seldom_collecting(), crew as hands:
+            with searched_seldom(), crew as hands:
                 return rebuild_views(
                     views,
                     service.log,

@@ -1,17 +1,46 @@
 """The search for reference cycles waits, and goes on."""
 
 import gc
+import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from domain.cycles import search_put_off
+from domain.cycles import search_put_off, search_rarely, searched_seldom
+
+USUAL = (700, 10, 10)
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*USUAL)
     yield
     gc.enable()
+    gc.set_threshold(*before)
+
+
+@pytest.fixture
+def searches() -> Iterator[list[int]]:
+    """The generations that were searched meanwhile."""
+    found: list[int] = []
+
+    def note(phase: str, told: dict[str, int]) -> None:
+        if phase == "start" and threading.current_thread() is threading.main_thread():
+            found.append(told["generation"])
+
+    gc.collect()
+    gc.callbacks.append(note)
+    yield found
+    gc.callbacks.remove(note)
+
+
+class _Knot:
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 def test_the_search_waits_and_goes_on() -> None:
@@ -22,6 +51,42 @@ def test_the_search_waits_and_goes_on() -> None:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_not_gone_through_afterwards(searches: list[int]) -> None:
+    """Performance: thousands of new values do not begin a search once it goes on."""
+    with search_put_off():
+        kept = [[number] for number in range(50_000)]
+    more = [[number] for number in range(USUAL[0] // 2)]
+    assert searches == []
+    assert len(kept) + len(more) == 50_000 + USUAL[0] // 2
+
+
+def test_what_others_left_in_cycles_is_freed_in_the_end() -> None:
+    """House rule: memory stays bounded, also where the search is put off again and again."""
+    lost = []
+    for _ in range(1_500):
+        knots = [_Knot() for _ in range(200)]
+        lost.append(weakref.ref(knots[0]))
+        del knots
+        with search_put_off():
+            kept = [[number] for number in range(1_000)]
+    gone = sum(1 for one in lost if one() is None)
+    assert kept
+    assert gone > len(lost) / 2
+
+
+def test_what_somebody_froze_stays_frozen() -> None:
+    """Performance: a program that decides for itself what is never searched is not overruled."""
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    try:
+        with search_put_off():
+            kept = [[number] for number in range(5_000)]
+        assert kept
+        assert 0 < frozen - 1_000 < gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def test_it_goes_on_after_a_failure() -> None:
@@ -37,6 +102,11 @@ def test_who_switched_it_off_keeps_it_off() -> None:
     with search_put_off():
         assert not gc.isenabled()
     assert not gc.isenabled()
+    gc.enable()
+    gc.set_threshold(0)
+    with searched_seldom():
+        assert gc.get_threshold()[0] == 0
+    assert gc.get_threshold()[0] == 0
 
 
 def test_the_search_goes_on_whoever_leaves_last() -> None:
@@ -50,3 +120,27 @@ def test_the_search_goes_on_whoever_leaves_last() -> None:
     second.__exit__(None, None, None)
     third.__exit__(None, None, None)
     assert gc.isenabled()
+
+
+def test_seldom_is_as_usual_again_whoever_leaves_last(searches: list[int]) -> None:
+    """Performance: long work searches seldom; afterwards the thresholds are what they were."""
+    first, second = searched_seldom(), searched_seldom()
+    first.__enter__()
+    second.__enter__()
+    kept = [[number] for number in range(50_000)]
+    assert searches == []
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() != USUAL
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == USUAL
+    assert searches == []
+    assert kept
+
+
+def test_rarely_leaves_everything_to_whoever_asks_for_it(searches: list[int]) -> None:
+    """Performance: a server looks through all that it holds when nobody waits for it."""
+    search_rarely()
+    searches.clear()
+    kept = [[number] for number in range(1_000_000)]
+    assert kept
+    assert set(searches) <= {0, 1}
