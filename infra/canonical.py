@@ -75,10 +75,12 @@ def decode(data: bytes) -> Any:
 
 def time_text(moment: datetime) -> str:
     """RFC 3339 in UTC with six digits: "2026-11-23T02:53:41.000000Z"."""
+    if moment.tzinfo is UTC:
+        return _utc_text(moment)
     if moment.utcoffset() is None:
         raise CanonicalError("naive_datetime")
     try:
-        utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        utc = moment.astimezone(UTC)
     except OverflowError:
         raise CanonicalError("time_range") from None
     return _utc_text(utc)
@@ -86,6 +88,8 @@ def time_text(moment: datetime) -> str:
 
 def offset_text(moment: datetime) -> str:
     """The offset from UTC that `moment` was given in: "+02:00", "+00:00"; whole minutes only."""
+    if moment.tzinfo is UTC:
+        return "+00:00"
     offset = moment.utcoffset()
     if offset is None:
         raise CanonicalError("naive_datetime")

@@ -18,7 +18,7 @@ from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
 from infra.keyring import Keyring
-from infra.sealing import FRESH_BYTES, Envelope, Sealed, Sealer, Written, entry_aad
+from infra.sealing import FRESH_BYTES, Envelope, Sealed, Sealer, entry_aad, leaf_input
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
 # of who read what, could do what and received what outlives the erasure of whom it was about.
@@ -95,9 +95,8 @@ class EntryMapper(Mapper[str]):
 
     def _sealed(self, unsealed: Unsealed, key: bytes, fresh: bytes) -> SealedEntry:
         envelope = unsealed.envelope
-        written = Written.of(envelope)
         content = canonical.encode(content_of(unsealed.event))
-        sealed = self._sealer.seal_entry(key, written.aad(), content, fresh)
+        sealed = self._sealer.seal_entry(key, entry_aad(envelope), content, fresh)
         assert envelope.position is not None, "it was placed when it was decided"
         return SealedEntry(
             originator_id=envelope.stream,
@@ -107,7 +106,7 @@ class EntryMapper(Mapper[str]):
             id=envelope.position,
             envelope=envelope,
             commitment=sealed.commitment,
-            leaf_input=written.leaf(envelope, sealed),
+            leaf_input=leaf_input(envelope, sealed),
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
