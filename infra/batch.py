@@ -93,7 +93,15 @@ class Writer:
 
         Raises psycopg's errors: OperationalError where the connection was lost.
         """
-        clinic, size, after = entries[0].envelope.clinic, batch.head.size, batch.after
+        rows = self._entries.pack(map(entry_row, entries))
+        return self._append(batch, entries[0].envelope.clinic, rows)
+
+    def append_packed(self, batch: Batch, clinic: UUID, entries: Sequence[bytes]) -> bool:
+        """The same with rows that were packed elsewhere, each as `RowType.pack` packs it."""
+        return self._append(batch, clinic, self._entries.array(entries))
+
+    def _append(self, batch: Batch, clinic: UUID, entries: bytes) -> bool:
+        size, after = batch.head.size, batch.after
         commands = [
             (clinic, row.command_id, row.body_mac, size + 1 + row.first, row.entries, after.size)
             for row in batch.commands
@@ -107,7 +115,7 @@ class Writer:
             after.frontier.to_bytes(),
             timestamptz(after.recorded_at),
             self._commands.pack(commands),
-            self._entries.pack(map(_entry_row, entries)),
+            entries,
         ]
         result = self._connection.pgconn.exec_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
         appended = self._done(result).ntuples == 1
@@ -123,7 +131,8 @@ class Writer:
         raise psycopg.errors.error_from_result(result)
 
 
-def _entry_row(entry: SealedEntry) -> tuple[object, ...]:
+def entry_row(entry: SealedEntry) -> tuple[object, ...]:
+    """The entry by the columns of its table."""
     envelope = entry.envelope
     return (
         envelope.clinic,

@@ -107,10 +107,15 @@ class RowType:
 
     def pack(self, rows: Iterable[Iterable[object]]) -> bytes:
         """The rows, their values in the order of the table's columns, as an array of its type."""
-        parts = [b""]
+        return self.array([self._head + b"".join(self.fields(row)) for row in rows])
+
+    def fields(self, row: Iterable[object]) -> list[bytes]:
+        """The fields of one row, each packed by itself."""
+        return [pack(value) for pack, value in zip(self._fields, row, strict=True)]
+
+    def array(self, rows: Sequence[bytes]) -> bytes:
+        """Rows that are packed, each after the number of its fields, as an array of their type."""
+        parts = [_ARRAY(1, 0, self._oid, len(rows), 1)]
         for row in rows:
-            fields = [pack(value) for pack, value in zip(self._fields, row, strict=True)]
-            packed = self._head + b"".join(fields)
-            parts += _COUNT(len(packed)), packed
-        parts[0] = _ARRAY(1, 0, self._oid, len(parts) // 2, 1)
+            parts += _COUNT(len(row)), row
         return b"".join(parts)
