@@ -43,9 +43,16 @@ class DoorMissing(Exception):
     """A route has no entrance and is not open: the app does not start. Its text is the route."""
 
 
+class _Application(FastAPI):
+    """Surrounds also what goes straight, past all that the framework has around its routes."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Surroundings(Straight(super().build_middleware_stack(), STRAIGHT))
+
+
 def create_app(service: Service) -> FastAPI:
     """The web application of one clinic; raises DoorMissing."""
-    app = FastAPI(
+    app = _Application(
         title="Rapport",
         summary="A tamper-evident record of the therapeutic relationship.",
         version=metadata.version("rapport-record"),
@@ -59,8 +66,6 @@ def create_app(service: Service) -> FastAPI:
     app.state.house = composition.house(service)
     app.state.tray = Tray(recorded)
     app.state.error_page = pages.error_page
-    app.add_middleware(Straight, routes=STRAIGHT)
-    app.add_middleware(Surroundings)
     problems.install(app, composition.UNAVAILABLE, composition.DAMAGED)
     for router in ROUTERS:
         # Each states its own prefix and tags. Included, it would be looked through twice.
@@ -97,16 +102,16 @@ def _doors_of(dependant: Dependant | None) -> Iterator[str]:
 
 # --- What surrounds every request -----------------------------------------------------------
 
-_HEADERS: Final = {
-    b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"cross-origin-opener-policy": b"same-origin",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
-    b"referrer-policy": b"no-referrer",
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-}
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 """Sent with every answer that does not say otherwise itself."""
 
 
@@ -135,10 +140,11 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {name.lower() for name, _ in message["headers"]}
-                more = [pair for pair in _HEADERS.items() if pair[0] not in own]
+                headers = message["headers"]
+                own = {name.lower() for name, _ in headers}
+                more = [pair for pair in _HEADERS if pair[0] not in own]
                 identified = (b"x-request-id", str(request_id).encode())
-                message = {**message, "headers": [*message["headers"], *more, identified]}
+                message["headers"] = [*headers, *more, identified]
             await send(message)
 
         try:

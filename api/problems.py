@@ -239,8 +239,8 @@ def of_refusal(request: Request, refusal: Refusal) -> Response:
 
 
 def of(request: Request, error: Exception) -> Response:
-    """The answer to an exception that `install` knows; any other is raised again."""
-    for kind in type(error).__mro__:
+    """The answer to an exception that `install` knows by its kind; any other is raised again."""
+    for kind in type(error).__mro__[: -len(Exception.__mro__)]:
         handler: Callable[[Request, Exception], Response] | None
         handler = request.app.exception_handlers.get(kind)
         if handler is not None:
@@ -335,12 +335,16 @@ def install(
     def gone(request: Request, error: Exception) -> Response:
         return of_fault(request, RecordUnavailable())
 
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return of_fault(request, Unexpected())  # it is raised again, and logged by where it was
+
     app.add_exception_handler(Fault, fault)
     app.add_exception_handler(Refusal, refusal)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ViewBehind, behind)
     app.add_exception_handler(ViewNotBuilt, building)
+    app.add_exception_handler(Exception, unexpected)
     for kind in unavailable:
         app.add_exception_handler(kind, gone)
     for kind in damaged:

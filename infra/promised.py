@@ -10,7 +10,7 @@ because a row says so.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
 from typing import Final, Self
 from uuid import UUID
@@ -19,7 +19,7 @@ from infra.acknowledged import AcknowledgedHead
 from infra.batch import Head
 from infra.log_key import LogKey
 from infra.merkle import Frontier
-from infra.proof import NewLeaves, TlogProof, inclusion_proof, root_between
+from infra.proof import Inclusion, NewLeaves, TlogProof, root_between
 from infra.recorder import EntryRecorder
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
 
@@ -53,8 +53,7 @@ class Proofs:
     def of_new(cls, key: LogKey, before: Head, after: Head, leaf_hashes: Sequence[bytes]) -> Self:
         """Of what was just appended, with nothing to be read again."""
         new = NewLeaves(before.frontier, leaf_hashes)
-        path = partial(inclusion_proof, size=after.size, hashes=new)
-        return cls(key, after.size, after.root, path)
+        return cls(key, after.size, after.root, Inclusion(after.size, new).path)
 
     @cached_property
     def checkpoint(self) -> str:

@@ -6,7 +6,7 @@ down as c2sp.org/tlog-proof. Leaves are numbered from 0: an entry's index is its
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol, Self
@@ -45,26 +45,40 @@ class Hashes(Protocol):
 
 def inclusion_proof(index: int, size: int, hashes: Hashes) -> tuple[bytes, ...]:
     """The path of leaf `index` in the tree of `size` leaves, from its sibling up."""
-    if not 0 <= index < size:
-        raise ValueError("the tree has no such leaf")
-    path = []
-    for level, edge in enumerate(_edges(size, hashes)):
-        sibling = index >> level ^ 1
-        if sibling < size >> level:
-            path.append(hashes.subtree(level, sibling))
-        elif sibling == size >> level and edge is not None:
-            path.append(edge)
-    return tuple(path)
+    return Inclusion(size, hashes).path(index)
 
 
-def _edges(size: int, hashes: Hashes) -> Iterator[bytes | None]:
-    """At each level below the root, what the tree holds past its last complete subtree."""
-    edge: bytes | None = None
-    for level in range((size - 1).bit_length()):
-        yield edge
-        if size >> level & 1:
-            last = hashes.subtree(level, (size >> level) - 1)
-            edge = last if edge is None else node_hash(last, edge)
+class Inclusion:
+    """The paths of the leaves of one tree. What stands at its edge is hashed once for all."""
+
+    def __init__(self, size: int, hashes: Hashes) -> None:
+        self._size = size
+        self._hashes = hashes
+
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """That of leaf `index`, from its sibling up."""
+        if not 0 <= index < self._size:
+            raise ValueError("the tree has no such leaf")
+        path = []
+        for level, edge in enumerate(self._edges):
+            sibling = index >> level ^ 1
+            if sibling < self._size >> level:
+                path.append(self._hashes.subtree(level, sibling))
+            elif sibling == self._size >> level and edge is not None:
+                path.append(edge)
+        return tuple(path)
+
+    @cached_property
+    def _edges(self) -> list[bytes | None]:
+        """At each level below the root, what the tree holds past its last complete subtree."""
+        edge: bytes | None = None
+        edges: list[bytes | None] = []
+        for level in range((self._size - 1).bit_length()):
+            edges.append(edge)
+            if self._size >> level & 1:
+                last = self._hashes.subtree(level, (self._size >> level) - 1)
+                edge = last if edge is None else node_hash(last, edge)
+        return edges
 
 
 def consistency_proof(old: int, new: int, hashes: Hashes) -> tuple[bytes, ...]:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -45,13 +45,7 @@ def parse(body: bytes) -> object:
     than `DEEPEST` levels.
     """
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_each_name_once,
-            parse_constant=lambda _: _refuse("NaN and Infinity are no numbers"),
-            parse_int=_whole,
-            parse_float=_finite,
-        )
+        value: object = _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         _refuse("it is not UTF-8")
     except json.JSONDecodeError as error:
@@ -85,6 +79,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         _refuse("a number is too large")
     return number
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_each_name_once,
+    parse_constant=lambda _: _refuse("NaN and Infinity are no numbers"),
+    parse_int=_whole,
+    parse_float=_finite,
+)
 
 
 def _look_through(value: object) -> None:

@@ -19,7 +19,7 @@ from api import problems
 from api.doors import Slip, lay_down, stated
 from api.problems import MalformedJson
 from api.routes.body import parse
-from api.routes.command import acknowledged
+from api.routes.command import location, written
 from domain.event import Command
 
 _BEARER: Final = re.compile(rb"Bearer (rpt_[0-9A-Za-z_-]+)")
@@ -41,18 +41,26 @@ class Straight:
             await self.app(scope, receive, send)
             return
         route, kind = found
+        first = await receive()
+        slip = _slip(scope, first, kind)
+        if slip is None:
+            await self.app(scope, _again(first, receive), send)
+            return
+        scope["route"] = route
         request = Request(scope, receive)
         try:
-            first = await receive()
-            slip = _slip(scope, first, kind)
-            if slip is None:
-                await self.app(scope, _again(first, receive), send)
-                return
-            scope["route"] = route
-            response = acknowledged(await lay_down(request, slip))
+            receipt = await lay_down(request, slip)
         except Exception as error:
-            response = problems.of(request, error)
-        await response(scope, receive, send)
+            await problems.of(request, error)(scope, receive, send)
+            return
+        body = written(receipt)
+        headers = [
+            (b"location", location(receipt).encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+        ]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def _again(first: Message, receive: Receive) -> Receive:
