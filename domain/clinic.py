@@ -177,10 +177,10 @@ def consent_document(
 
 def licence_in_force(history: History, instrument: str, on: date) -> bool:
     """Rule 34: whether the clinic has attested a licence for the instrument on that day."""
-    return any(
-        attested.valid_from <= on and (attested.expires is None or on <= attested.expires)
-        for attested in history.folded(_LICENCES).get(instrument.casefold(), ())
-    )
+    for attested in history.folded(_LICENCES).get(instrument.casefold(), ()):
+        if attested.valid_from <= on and (attested.expires is None or on <= attested.expires):
+            return True
+    return False
 
 
 def _licences(history: History) -> Mapping[str, Sequence[InstrumentLicenceAttested]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
@@ -195,7 +195,7 @@ class ConsentWithdrawn(Event):
 # --- State ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Consent:
     """A consent that was given, and what has become of it."""
 
@@ -209,7 +209,7 @@ class Consent:
     own_say: OwnSay | None = None
     """What that minor says to it; None where nobody consents for a minor."""
 
-    @property
+    @cached_property
     def ends_at(self) -> datetime | None:
         """The first moment at which it no longer holds; None: none is known."""
         ends = (
@@ -238,14 +238,23 @@ class Consent:
             and (self.own_say is None or self.own_say.allows(at))
         )
 
+    def names(self, recipient: str | None) -> bool:
+        """Whether it says that this one receives what is shared; None: nobody is asked about."""
+        if recipient is None:
+            return True
+        sharing = self.given.sharing
+        return sharing is not None and recipient.casefold() in sharing.names()
+
     def reliance(self, at: datetime) -> Reliance:
         """What an entry of that time cites, which relies on it."""
         said = None if self.own_say is None else self.own_say.last(at)
-        return Reliance(
-            entry=self.entry,
-            consent=self.given.consent,
-            assent=None if said is None else said.version,
-        )
+        if said is None:
+            return self._by_itself
+        return Reliance(entry=self.entry, consent=self.given.consent, assent=said.version)
+
+    @cached_property
+    def _by_itself(self) -> Reliance:
+        return Reliance(entry=self.entry, consent=self.given.consent, assent=None)
 
 
 class _Since(NamedTuple):
@@ -258,12 +267,18 @@ class _Since(NamedTuple):
     """What minors say to them."""
 
 
-_Register = tuple[Mapping[UUID, Consent], _Since]
+class _Register(NamedTuple):
+    """Every consent, and what else was said that may change one."""
+
+    consents: Mapping[UUID, Consent]
+    since: _Since
+    to: Mapping[Scope, Sequence[Consent]]
+    """The same by what they allow."""
 
 
 def consents_of(history: History) -> Mapping[UUID, Consent]:
     """Every consent of a relationship by its id, in the order of recording."""
-    return history.folded(_REGISTER)[0]
+    return history.folded(_REGISTER).consents
 
 
 def _register(history: History) -> _Register:
@@ -284,7 +299,14 @@ def _register(history: History) -> _Register:
             case AssentGiven() | AssentDissented() | AssentWaived():
                 said.append(entry)
     since = _Since(withdrawn, narrowed, of_age, said)
-    return dict(_consents(history.standing, since)), since
+    return _registered(dict(_consents(history.standing, since)), since)
+
+
+def _registered(consents: Mapping[UUID, Consent], since: _Since) -> _Register:
+    to: dict[Scope, list[Consent]] = {}
+    for consent in consents.values():
+        to.setdefault(consent.given.scope, []).append(consent)
+    return _Register(consents, since, to)
 
 
 def _consents(entries: Entries, since: _Since) -> Iterator[tuple[UUID, Consent]]:
@@ -308,10 +330,10 @@ def _consents(entries: Entries, since: _Since) -> Iterator[tuple[UUID, Consent]]
 
 def _further(register: _Register, news: Entries) -> _Register | None:
     """A further consent changes no other; whatever else is said may change any."""
-    consents, since = register
     if not all(isinstance(entry.event, ConsentGiven) for entry in news):
         return None
-    return {**consents, **dict(_consents(news, since))}, since
+    further = dict(_consents(news, register.since))
+    return _registered({**register.consents, **further}, register.since)
 
 
 _REGISTER = Fold(
@@ -350,23 +372,21 @@ def consenting(
 
     `recipient`: only of those that name this one as receiving what is shared.
     """
-    newest = {
-        consent.given.party: consent
-        for consent in consents_of(history).values()
-        if consent.given.scope is scope
-        and consent.holds(at)
-        and (recipient is None or _names(consent.given.sharing, recipient))
-    }
+    newest: dict[UUID, Consent] = {}
+    for consent in history.folded(_REGISTER).to.get(scope, ()):
+        if consent.holds(at) and consent.names(recipient):
+            newest[consent.given.party] = consent
     return {party: consent.reliance(at) for party, consent in newest.items()}
 
 
-def _names(sharing: Sharing | None, recipient: str) -> bool:
-    return sharing is not None and recipient.casefold() in sharing.names()
-
-
-def in_force(history: History, scope: Scope, party: UUID, at: datetime) -> Reliance | None:
-    """The newest consent of that party to that scope which holds at that time."""
-    return consenting(history, scope, at).get(party)
+def in_force(
+    history: History, scope: Scope, party: UUID, at: datetime, *, recipient: str | None = None
+) -> Reliance | None:
+    """The one of that party among them."""
+    for consent in reversed(history.folded(_REGISTER).to.get(scope, ())):
+        if consent.given.party == party and consent.holds(at) and consent.names(recipient):
+            return consent.reliance(at)
+    return None
 
 
 def require_consent(
@@ -376,11 +396,14 @@ def require_consent(
 
     ConsentMissing where one is not in force (rule 12); an import reports that and cites the rest.
     """
-    found = consenting(history, scope, given.at, recipient=recipient)
+    cited = []
     for party in parties:
-        if party not in found:
+        reliance = in_force(history, scope, party, given.at, recipient=recipient)
+        if reliance is None:
             given.unless_imported(ConsentMissing(scope=scope, party=party))
-    return tuple(found[party] for party in parties if party in found)
+        else:
+            cited.append(reliance)
+    return tuple(cited)
 
 
 def require_informed_still(before: Entries, after: Entries) -> None:

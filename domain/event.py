@@ -87,9 +87,13 @@ def _from_stored_form(value: Any) -> Any:
 
 
 def _within_the_calendar(value: Any, aware: ValidatorFunctionWrapHandler) -> datetime:
-    moment: datetime = aware(_from_stored_form(value))
+    # What was read once comes again, from a command into its events: it is aware as it is.
+    read = type(value) is datetime and type(value.tzinfo) is timezone
+    moment: datetime = value if read else aware(_from_stored_form(value))
     if not _EARLIEST <= moment <= _LATEST:
         raise PydanticCustomError("moment_out_of_range", "The year must lie within 1900 and 2200.")
+    if moment.tzinfo is UTC:
+        return moment
     offset = moment.utcoffset()
     assert offset is not None, "AwareDatetime gives an offset"
     if offset % _MINUTE or abs(offset) > _FARTHEST_OFFSET:
@@ -246,16 +250,28 @@ class Fold(Generic[S]):
         then: Callable[[S, Entries], S | None] = lambda state, news: None,
     ) -> None:
         self.of = of
-        self._kinds = kinds
+        self._among = _Among(kinds)
         self._then = then
 
     def after(self, state: S, news: Entries, history: "History") -> S:
         """What `history` comes to, whose last entries are `news` after one that came to `state`."""
-        told = tuple([entry for entry in news if isinstance(entry.event, self._kinds)])
+        among = self._among
+        told = [entry for entry in news if among[type(entry.event)]]
         if not told:
             return state
-        then = self._then(state, told)
+        then = self._then(state, tuple(told))
         return self.of(history) if then is None else then
+
+
+class _Among(dict[type, bool]):
+    """Whether a class is one of these kinds; looked into once, for it is asked of every entry."""
+
+    def __init__(self, kinds: tuple[type, ...]) -> None:
+        self._kinds = kinds
+
+    def __missing__(self, kind: type) -> bool:
+        is_one = self[kind] = issubclass(kind, self._kinds)
+        return is_one
 
 
 class History(Sequence[RecordedEvent]):
@@ -306,17 +322,19 @@ class History(Sequence[RecordedEvent]):
         """This history with further entries; what it was folded to is folded on, not anew."""
         if not entries:
             return self
-        grown, new = History(), self._new + entries
-        is_long = len(new) ** 2 > len(self._old)
-        grown._old, grown._new = (self._old + new, ()) if is_long else (self._old, new)
+        grown, old, new = History.__new__(History), self._old, self._new + entries
+        is_long = len(new) ** 2 > len(old)
+        grown._old, grown._new = (old + new, ()) if is_long else (old, new)
         # States never change, so both may hold them; an amendment reaches back behind them.
-        if all(entry.amends() is None for entry in entries):
-            grown._folded = self._folded.copy()
+        grown._folded = self._folded.copy()
+        for entry in entries:
+            if entry.amends() is not None:
+                grown._folded = {}
         return grown
 
     def folded(self, fold: Fold[S]) -> S:
         """What these entries come to; of entries that were folded before, the state is taken."""
-        size, known = len(self), self._folded.get(fold)
+        size, known = len(self._old) + len(self._new), self._folded.get(fold)
         if known is None:
             state = fold.of(self)
         else:

@@ -174,8 +174,9 @@ def catalogue() -> Mapping[str, Definition]:
 
 
 @lru_cache(1024)
-def _called(wanted: str) -> tuple[tuple[Definition, ...], tuple[Procedure, ...]]:
-    """What has that normal name as its id or alias: definitions, the newest first; procedures."""
+def _called(name: str) -> tuple[tuple[Definition, ...], tuple[Procedure, ...]]:
+    """What has that name as its id or alias: definitions, the newest first; procedures."""
+    wanted = normal_name(name)
     own = [name for name in _names() if normal_name(name.rpartition("-")[0]) == wanted]
     definitions, found = _among(own or _names())  # an id is its files' name: no other is read
     return (
@@ -200,7 +201,7 @@ def load(instrument: str, version: str | None = None) -> Definition:
 
     UnknownInstrument; NotAQuestionnaire says what is done with an instrument that is none.
     """
-    definitions, found = _called(normal_name(instrument))
+    definitions, found = _called(instrument)
     for definition in definitions:
         if version in (None, definition.version):
             return definition

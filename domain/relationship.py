@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID, uuid4
@@ -213,7 +214,7 @@ class Participation(NamedTuple):
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Relationship:
     """What its entries come to; who takes part, as of the last of them (`at`: another time)."""
 
@@ -228,7 +229,7 @@ class Relationship:
 
     def at(self, moment: datetime) -> Self:
         """The same relationship with those who took part in it then."""
-        if all(one.span.goes_on and one.span.since <= moment for one in self.participations):
+        if self._complete_since is not None and self._complete_since <= moment:
             return self
         return replace(
             self,
@@ -243,24 +244,31 @@ class Relationship:
         """Everybody who took part as one of these at any time, however short."""
         return frozenset(one.person for one in self.participations if one.part in parts)
 
+    @cached_property
+    def _complete_since(self) -> datetime | None:
+        """Since when everybody takes part who ever did; None: somebody left."""
+        if not all(one.span.goes_on for one in self.participations):
+            return None
+        return max((one.span.since for one in self.participations), default=self.opened_at)
+
     def _now(self, part: Part) -> tuple[UUID, ...]:
         return tuple(
             [person for person, its, span in self.participations if its is part and span.goes_on]
         )
 
-    @property
+    @cached_property
     def clients(self) -> tuple[UUID, ...]:
         return self._now(Part.CLIENT)
 
-    @property
+    @cached_property
     def therapists(self) -> tuple[UUID, ...]:
         return self._now(Part.THERAPIST)
 
-    @property
+    @cached_property
     def supervisor(self) -> UUID | None:
         return next(iter(self._now(Part.SUPERVISOR)), None)
 
-    @property
+    @cached_property
     def participants(self) -> tuple[UUID, ...]:
         """Clients and therapists: whose assent counts, whose rating is a perspective."""
         return (*self.clients, *self.therapists)
@@ -274,10 +282,10 @@ class Relationship:
         return bool(self.pauses) and self.pauses[-1].goes_on
 
     def was_closed(self, at: datetime) -> bool:
-        return any(closure.covers(at) for closure in self.closures)
+        return bool(self.closures) and any(closure.covers(at) for closure in self.closures)
 
     def was_paused(self, at: datetime) -> bool:
-        return any(pause.covers(at) for pause in self.pauses)
+        return bool(self.pauses) and any(pause.covers(at) for pause in self.pauses)
 
     def is_outside(self, entry: RecordedEvent) -> bool:
         """Rule 16: whether it tells of a time when this was not open, as it may not; for a
@@ -295,13 +303,10 @@ def relationship_stream(relationship: UUID) -> Stream:
 
 def relationship_of(history: History) -> Relationship:
     """The state of a relationship from its stream; RelationshipUnknown, RelationshipErased."""
-    first = next(iter(history), None)
-    if first is not None and isinstance(first.event, Erased):
-        raise RelationshipErased
     relationship = history.folded(_RELATIONSHIP)
-    if relationship is None:
-        raise RelationshipUnknown
-    return relationship
+    if isinstance(relationship, Relationship):
+        return relationship
+    raise RelationshipUnknown if relationship is None else RelationshipErased
 
 
 def relationship_in(entries: Entries) -> Relationship | None:
@@ -314,9 +319,14 @@ def relationship_in(entries: Entries) -> Relationship | None:
     return None
 
 
-_RELATIONSHIP = Fold(
-    lambda history: relationship_in(history.standing), Turn, ParticipantJoined, ParticipantLeft
-)
+def _relationship(history: History) -> Relationship | Erased | None:
+    first = next(iter(history), None)
+    if first is not None and isinstance(first.event, Erased):
+        return first.event
+    return relationship_in(history.standing)
+
+
+_RELATIONSHIP = Fold(_relationship, Turn, ParticipantJoined, ParticipantLeft, Erased)
 
 
 def _turns(

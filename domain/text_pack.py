@@ -98,8 +98,10 @@ def text_pack_in_force(
 def is_licensed(history: History, definition: Definition, on: date) -> bool:
     """Rule 34: whether the clinic may use the instrument on that day: by its own terms, or by an
     attestation in the clinic's history, under whichever of its names."""
-    return not definition.licence.attestation_required or any(
-        licence_in_force(history, name, on) for name in (definition.id, *definition.aliases)
+    if not definition.licence.attestation_required:
+        return True
+    return licence_in_force(history, definition.id, on) or any(
+        licence_in_force(history, name, on) for name in definition.aliases
     )
 
 
