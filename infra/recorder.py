@@ -386,11 +386,11 @@ COLUMNS = ", ".join(ENTRY_COLUMNS)
 
 _STREAM_AND_VERSION = itemgetter(1, 2)
 
-# Without the leaf, which only proofs need. Ids that come again and again are read as text: seals
-# are bound to it, and one id is then made of it once.
+# Without the leaf, which only proofs need. Ids are read as text: seals are bound to it, and of one
+# that comes again and again an id is then made once.
 _SCANNED = (
     "position, stream, version, topic, schema_version, occurred_at, occurred_offset, recorded_at, "
-    "actor::text, on_behalf_of::text, source, command_id, command_index, key_id::text, "
+    "actor::text, on_behalf_of::text, source, command_id::text, command_index, key_id::text, "
     "commitment, ciphertext"
 )
 

@@ -338,7 +338,7 @@ class ReadAs(Scans):
             str(found.actor),
             None if behalf is None else str(behalf),
             found.source.value,
-            found.command_id,
+            str(found.command_id),
             found.command_index,
             str(found.key_id),
             bytes.fromhex(found.commitment),
