@@ -21,17 +21,19 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
 from domain.access import ReadRecord, access_stream
 from domain.event import Event, Given, New
 from domain.records import Author, Proposal
-from infra.merkle import Frontier, leaf_hash
+from infra.merkle import Frontier, leaf_hash, root_of
 from infra.postgres import Database, EmbeddedPostgres
 from infra.recorder import COLUMNS, NoSuchClinic, entry_of, found_clinic
 from infra.sealing import leaf_input
-from infra.verify import KeptSubtrees, LogBroken, Trusted, Verified, verify
+from infra.verify import KeptSubtrees, LogBroken, Tree, Trusted, Verified, verify
 from tests.conftest import Clinic
 from tests.infra.logs import acknowledged, open_log, read
 from tests.tamper.suspect import ENTRIES, HERE, change, delete, flipped
@@ -560,12 +562,10 @@ def test_hashes_of_every_level_are_held_against_the_entries() -> None:
         return level, index, Frontier().append(part).root()
 
     def check(*rows: tuple[int, int, bytes]) -> None:
-        kept = KeptSubtrees(iter(rows))
-        assert kept.hashes is not None
-        for number, leaf in enumerate(leaves, start=1):
-            kept.hashes.append(leaf)
-            if number % 256 == 0:
-                kept.check(number)
+        kept, tree = KeptSubtrees(iter(rows)), Tree()
+        for leaf in leaves:
+            tree.add(leaf)
+            kept.check(tree)
         kept.require_no_more()
 
     check(over(1, 0), over(1, 255), over(2, 0), over(1, 300), over(1, 511), over(2, 1))
@@ -575,6 +575,17 @@ def test_hashes_of_every_level_are_held_against_the_entries() -> None:
     with pytest.raises(LogBroken) as broken:
         check(over(2, 0), over(1, 255))
     assert (broken.value.first, broken.value.last) == (65_281, 65_536)
+
+
+@given(st.integers(0, 700))
+def test_a_tree_that_grows_by_leaves_is_the_tree_of_the_log(size: int) -> None:
+    """R3: the fast tree has the root and the frontier that RFC 6962 defines, at every size."""
+    leaves = [sha256(bytes([number % 251])).digest() for number in range(size)]
+    tree = Tree()
+    for leaf in leaves:
+        tree.add(leaf)
+    assert tree.root() == root_of(leaves)
+    assert tree.frontier() == Frontier().append(leaves)
 
 
 def test_verification_runs_beside_writers(clinic: Clinic) -> None:

@@ -112,7 +112,7 @@ def _deeds() -> Iterator[Deed]:
 
 def _narrow(module: ModuleType) -> None:
     """Pages of three rows, hashes over four entries: a short log has some of both."""
-    vars(module).update(_ROWS=3, _WIDTH=4)
+    vars(module).update(_ROWS=3, _STEP=3, _WIDTH=4)
 
 
 def _asked(log: Forger, module: Any, *, roots: Sequence[Trusted], head: Any) -> object:
@@ -150,14 +150,14 @@ def subtrees_of_all_levels(module: Any) -> list[str]:
     )
 
     def held(rows: Sequence[tuple[int, int, bytes]]) -> object:
-        kept = module.KeptSubtrees(iter(rows))
-        for number, leaf in enumerate(leaves, start=1):
-            if kept.hashes is not None:
-                kept.hashes.append(leaf)
-            if number % 4 == 0:
-                kept.check(number)
+        kept, tree = module.KeptSubtrees(iter(rows)), module.Tree()
+        roots = []
+        for leaf in leaves:
+            tree.add(leaf)
+            kept.check(tree)
+            roots.append((tree.root(), tree.frontier()))
         kept.require_no_more()
-        return "fits"
+        return roots
 
     spoilt = [(*rows[:at], (*row[:2], leaves[0]), *rows[at + 1 :]) for at, row in enumerate(rows)]
     some = (rows, rows[::2], rows[1::3], [], [(1, 17, leaves[0])], *spoilt)
