@@ -229,6 +229,10 @@ class ScaleScore:
     restates: str | None = None
     """The scale that this is in another metric."""
 
+    def __hash__(self) -> int:
+        """Cheap, so that what follows from a score can be kept at hand."""
+        return hash((self.scale, self.text))
+
 
 @dataclass(frozen=True, slots=True)
 class CutOffReading:
@@ -388,6 +392,18 @@ def _scored(
     definition: Definition, name: str, items: Sequence[int | None], rule: MissingRule
 ) -> ScaleScore:
     scale = definition.scales[name]
+    if not (scale.sum_of or definition.asked):
+        total = _in_all(_facts(definition, name), items)
+        if total is not None:
+            return _in_full(definition, name, total)
+    return _of_parts(definition, name, items, rule)
+
+
+def _of_parts(
+    definition: Definition, name: str, items: Sequence[int | None], rule: MissingRule
+) -> ScaleScore:
+    """Whatever was left out, not asked, or is added up of other scales."""
+    scale = definition.scales[name]
     parts = [_over_items(definition, part, items, rule) for part in scale.sum_of or (name,)]
     missing = tuple(sorted(number for part in parts for number in part.missing))
     unasked = any(part.unasked for part in parts)
@@ -409,6 +425,34 @@ def _scored(
         missing=missing,
         flags=tuple(flag for flag, raised in flags.items() if raised),
         text=None if value is None else _text(value, definition.response),
+        metric=facts.metric,
+    )
+
+
+def _in_all(facts: _Facts, items: Sequence[int | None]) -> int | None:
+    """The answers added up, each in the scale's direction; None where one is missing."""
+    total, ends, turned = 0, facts.ends, facts.reversed
+    for number in facts.numbers:
+        item = items[number - 1]
+        if item is None:
+            return None
+        total += ends - item if number in turned else item
+    return total
+
+
+@lru_cache(16_384)
+def _in_full(definition: Definition, name: str, total: int) -> ScaleScore:
+    """What a scale comes to whose items were all answered, by their sum, whoever's it is."""
+    facts = _facts(definition, name)
+    value = Fraction(total * facts.factor, len(facts.numbers) * facts.unit)
+    return ScaleScore(
+        scale=name,
+        value=value,
+        low=facts.low,
+        high=facts.high,
+        missing=(),
+        flags=() if facts.verified else (Flag.UNVERIFIED,),
+        text=_text(value, definition.response),
         metric=facts.metric,
     )
 

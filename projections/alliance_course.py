@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -208,13 +209,15 @@ def scales_of(entry: RecordedEvent, rating: Rating) -> _Scales:
 
 
 def _told(scales: Mapping[str, ScaleScore]) -> _Scales:
+    return {name: _shown(part) for name, part in scales.items()}
+
+
+@lru_cache(16_384)
+def _shown(part: ScaleScore) -> Scored:
     # Nothing is validated that the score has just made.
-    return {
-        name: Scored.model_construct(
-            value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
-        )
-        for name, part in scales.items()
-    }
+    return Scored.model_construct(
+        value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
+    )
 
 
 def _row(

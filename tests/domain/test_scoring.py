@@ -21,6 +21,7 @@ from domain.scoring import (
     parse_items,
     score,
 )
+from domain.scoring import _of_parts as part_by_part
 from domain.scoring import _parsed_items as parsed_one_by_one
 
 CASES: list[dict[str, Any]] = json.loads(
@@ -180,6 +181,18 @@ def test_every_score_lies_within_its_stated_range(
     for part in score(definition, items).scales.values():
         assert part.value is None or part.low <= part.value <= part.high
         assert (part.text is None) == (part.value is None)
+
+
+@pytest.mark.parametrize("definition", SCORED, ids=lambda d: str(d.id))
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_score_by_the_sum_is_the_score_part_by_part(
+    definition: Definition, data: st.DataObject
+) -> None:
+    """Rule 28: what is kept at hand of a sum is what its answers come to, looked at one by one."""
+    items = answers(definition, data)
+    for name, part in score(definition, items).scales.items():
+        assert part == part_by_part(definition, name, items, definition.missing_rule(None))
 
 
 @pytest.mark.parametrize("definition", FULL, ids=lambda d: str(d.id))
