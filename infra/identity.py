@@ -10,15 +10,17 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import Connection
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 from pydantic import TypeAdapter
@@ -32,11 +34,20 @@ from infra.recorder import pinned
 from infra.sealing import Sealer
 
 _SECRET_BYTES = 32
+_SPELT = 43
+"""Letters of a secret."""
 _REMEMBERED = 10_000
-_TEXT = re.compile(r"rpt_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})", re.ASCII)
+_TEXT = re.compile(r"rpt_([0-9a-f]{32})_([0-9a-f]{32})_[A-Za-z0-9_-]{43}", re.ASCII)
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
 _ROLES = frozenset(role.value for role in Role if role is not Role.SYSTEM)
 _COLUMNS = "token_id, principal, role, purpose, created_at, expires_at, revoked_at"
+_LOOK = b"token"
+_LOOKS = (
+    f"SELECT {_COLUMNS}, authenticator FROM rapport.tokens "  # noqa: S608  constants
+    "WHERE clinic = $1::uuid AND token_id = ANY($2::uuid[])"
+).encode()
+_BINARY = 1
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class NotAuthentic(Exception):
@@ -72,6 +83,31 @@ class Token:
     revoked_at: datetime | None
 
 
+_Row = tuple[bytes | None, ...]
+"""A row of the table as PostgreSQL sends it: `_COLUMNS` and the authenticator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Genuine:
+    """A row of which a text was found to be the genuine one, under the keyring of then."""
+
+    row: _Row
+    generation: int
+    token: Token
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A text that is spelt like a token."""
+
+    name: bytes
+    token: bytes
+    text: str
+    genuine: _Genuine | None
+    """What is remembered of it."""
+
+
 class Tokens:
     """The tokens of one clinic. Safe to share between threads. The table is asked each time, so
     that a revocation holds from the next request on, in every process."""
@@ -95,14 +131,15 @@ class Tokens:
             pinned(conninfo, clinic),
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
+            configure=_prepare,
             min_size=0,
             max_size=pool_size,
             timeout=5,
             open=True,
         )
         self._naming = secrets.token_bytes(32)
-        self._genuine: dict[bytes, tuple[int, DictRow]] = {}
-        """By the keyed digest of a genuine text: its row, and the keyring's generation then."""
+        self._genuine: dict[bytes, _Genuine] = {}
+        """By the keyed digest of a genuine text."""
 
     def close(self) -> None:
         """Closes the connections."""
@@ -148,22 +185,46 @@ class Tokens:
         What a row says is looked at each time. Only that a text is the genuine one of a row is
         remembered, and only while that row stays what it was, to its last byte.
         """
-        shown = [(text, _TEXT.fullmatch(text)) for text in texts]
-        asked = {UUID(parts[2]) for _, parts in shown if parts and parts[1] == self._clinic.hex}
-        rows = self._rows(list(asked)) if asked else {}
-        now = self._clock()
-        return [parts and self._principal(text, parts, rows, now) for text, parts in shown]
+        shown = [self._shown(text) for text in texts]
+        rows = self._rows({each.token for each in shown if each is not None})
+        now, generation = self._clock(), self._keyring.generation()
+        return [
+            None if each is None else self._principal(each, rows.get(each.token), generation, now)
+            for each in shown
+        ]
 
-    def _rows(self, tokens: Sequence[UUID]) -> dict[UUID, DictRow]:
-        statement = (
-            f"SELECT {_COLUMNS}, authenticator FROM rapport.tokens "  # noqa: S608  constants
-            "WHERE clinic = %s AND token_id = ANY(%s)"
-        )
+    def _shown(self, text: str) -> "_Shown | None":
+        """The text as one of a token; None if it is spelt like none of this clinic's."""
+        parts = _TEXT.fullmatch(text)
+        if parts is None or parts[1] != self._clinic.hex:
+            return None
+        # A keyed digest: how long it is looked for tells nothing about any text.
+        name = blake2b(text.encode(), digest_size=32, key=self._naming).digest()
+        return _Shown(name, bytes.fromhex(parts[2]), text, self._genuine.get(name))
+
+    def _rows(self, tokens: Collection[bytes]) -> dict[bytes, "_Row"]:
+        """What the table says of those tokens, by their ids, in PostgreSQL's own bytes.
+
+        Nothing else is asked as often, so psycopg's cursor is passed by.
+        """
+        if not tokens:
+            return {}
+        ids = b"{%s}" % b",".join(token.hex().encode() for token in tokens)
+        asked = [self._clinic.hex.encode(), ids]
         for again in (True, False):
             try:
-                with self._pool.connection() as connection:
-                    rows = connection.execute(statement, (self._clinic, tokens)).fetchall()
-                return {row["token_id"]: row for row in rows}
+                connection = self._pool.getconn()
+                try:
+                    found = connection.pgconn.exec_prepared(_LOOK, asked, None, _BINARY)
+                    _require(found, connection)
+                finally:
+                    self._pool.putconn(connection)
+                columns = range(found.nfields)
+                rows = (
+                    tuple(found.get_value(row, column) for column in columns)
+                    for row in range(found.ntuples)
+                )
+                return {row[0] or b"": row for row in rows}
             except psycopg.OperationalError:
                 # Connections are not asked whether they live before each use, but after a failure.
                 if not again:
@@ -172,34 +233,38 @@ class Tokens:
         raise AssertionError("the second attempt returns or raises")
 
     def _principal(
-        self, text: str, parts: re.Match[str], rows: Mapping[UUID, DictRow], now: datetime
+        self, shown: "_Shown", row: "_Row | None", generation: int, now: datetime
     ) -> Principal | None:
-        row = rows.get(UUID(parts[2]))
-        if row is None or parts[1] != self._clinic.hex or row["role"] not in _ROLES:
+        if row is None:
             return None
-        token = _token_of(row)
-        if not self._is_genuine(text, parts[3], row, token):
+        genuine = shown.genuine
+        # The key of the MAC may be destroyed like any other.
+        if genuine is None or genuine.row != row or genuine.generation != generation:
+            genuine = self._proven(shown, row, generation)
+        if genuine is None:
             return None
+        token = genuine.token
         if token.revoked_at is not None or token.expires_at <= now:
             return None
-        return Principal(token.principal, token.role, token.purpose, token.id, token.created_at)
+        return genuine.principal
 
-    def _is_genuine(self, text: str, spelt: str, row: DictRow, token: Token) -> bool:
-        # A keyed digest: how long it is looked for tells nothing about any text.
-        name = blake2b(text.encode(), digest_size=32, key=self._naming).digest()
-        # The key of the MAC may be destroyed like any other.
-        known = (self._keyring.generation(), row)
-        if self._genuine.get(name) == known:
-            return True
+    def _proven(self, shown: "_Shown", row: "_Row", generation: int) -> "_Genuine | None":
+        """That the text is the genuine one of the row, remembered from now on; None: it is not."""
+        token = _read(row)
+        if token is None:
+            return None
+        spelt = shown.text[-_SPELT:]
         secret = urlsafe_b64decode(spelt + "=")
-        genuine = hmac.compare_digest(row["authenticator"], self._authenticator(token, secret))
+        genuine = hmac.compare_digest(row[-1] or b"", self._authenticator(token, secret))
         # Two last letters may stand for the same bits: a token has one spelling.
         genuine &= hmac.compare_digest(_spelt(secret), spelt)
-        if genuine:
-            if len(self._genuine) >= _REMEMBERED:
-                self._genuine.clear()
-            self._genuine[name] = known
-        return genuine
+        if not genuine:
+            return None
+        who = Principal(token.principal, token.role, token.purpose, token.id, token.created_at)
+        if len(self._genuine) >= _REMEMBERED:
+            self._genuine.clear()
+        found = self._genuine[shown.name] = _Genuine(row, generation, token, who)
+        return found
 
     def revoke(self, token: UUID) -> bool:
         """Ends a token from the next request on; False if there is none in force by that id."""
@@ -246,6 +311,42 @@ class Tokens:
 
 def _spelt(secret: bytes) -> str:
     return urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def _prepare(connection: Connection[DictRow]) -> None:
+    _require(connection.pgconn.prepare(_LOOK, _LOOKS), connection)
+
+
+def _require(found: PGresult, connection: Connection[DictRow]) -> None:
+    """Raises what a statement failed with."""
+    if found.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        return
+    if connection.pgconn.status != ConnStatus.OK:
+        raise psycopg.OperationalError("the connection was lost")
+    raise psycopg.errors.error_from_result(found)
+
+
+def _read(row: _Row) -> Token | None:
+    """What the row says; None if that is not what any token's says."""
+    id_, principal, role, purpose, created_at, expires_at, revoked_at, _ = row
+    if role is None or role.decode() not in _ROLES:
+        return None
+    try:
+        return Token(
+            UUID(bytes=id_),
+            UUID(bytes=principal),
+            Role(role.decode()),
+            (purpose or b"").decode(),
+            _moment(created_at or b""),
+            _moment(expires_at or b""),
+            None if revoked_at is None else _moment(revoked_at),
+        )
+    except OverflowError:  # PostgreSQL's infinity
+        return None
+
+
+def _moment(microseconds: bytes) -> datetime:
+    return _EPOCH + timedelta(microseconds=int.from_bytes(microseconds, "big", signed=True))
 
 
 def _token_of(row: DictRow) -> Token:
