@@ -24,6 +24,7 @@ from api.routes.rows import (
 )
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
+from domain.cycles import search_put_off
 from domain.event import Model, Stream
 from domain.participant import JoinRelationship, LeaveRelationship
 from domain.pause import PauseRelationship, ResumeRelationship
@@ -133,8 +134,9 @@ DossierDocument = create_model(
 @router.get("/relationships/{relationship}", response_model=DossierDocument)
 def dossier(visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))]) -> Response:
     """One relationship: as it was known at one time, of what had happened by another."""
-    told = visit.dossier()
-    return answered(dossier_shown(told), visit.etag(told.position))
+    with search_put_off():
+        told = visit.dossier()
+        return answered(dossier_shown(told), visit.etag(told.position))
 
 
 def dossier_shown(told: Dossier) -> dict[str, Any]:

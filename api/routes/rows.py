@@ -126,12 +126,18 @@ def shown(version: int, row: Row) -> dict[str, Any]:
     ref, entry = None, None
     for name in _names(kind):
         content = getattr(row, name)
-        if isinstance(content, Cell):
+        if content is None:
+            document[name] = None
+        elif content.__class__ is Cell:
             if content.ref is not ref:  # most of a row is of one entry
                 ref, entry = content.ref, _entry(content.ref)
-            document[name] = _cell(content.value, entry)
-        elif content is None:
-            document[name] = None
+            value = content.value
+            if isinstance(value, Erased):
+                document[name] = _cell(value, entry)
+            else:  # as there: a call for each of ten thousand cells would take as long again
+                document[name] = {
+                    "value": value, "erased": False, "withheld": False, "entry": entry
+                }  # fmt: skip
         else:
             document[name] = [_cell(part.value, _entry(part.ref)) for part in content]
     return document
