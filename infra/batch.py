@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from infra.canonical import offset_text
+from infra.log_rows import packed_command
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier
 from infra.packed import RowType, bigint, timestamptz
@@ -40,8 +41,7 @@ class Head:
         return self.frontier.root()
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRow:
+class CommandRow(NamedTuple):
     """One command of a batch: where its entries begin within the batch, and how many they are."""
 
     command_id: UUID
@@ -88,23 +88,16 @@ class Writer:
         if self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
             self._done(self._connection.pgconn.exec_(b"ROLLBACK"))
 
-    def append(self, batch: Batch, entries: Sequence[SealedEntry]) -> bool:
+    def append_packed(self, batch: Batch, clinic: UUID, entries: Sequence[bytes]) -> bool:
         """Appends the batch; False where the head is no longer what the batch stands on.
 
-        Raises psycopg's errors: OperationalError where the connection was lost.
+        `entries`: packed, as `RowType.pack` packs each row. Raises psycopg's errors:
+        OperationalError where the connection was lost.
         """
-        rows = self._entries.pack(map(entry_row, entries))
-        return self._append(batch, entries[0].envelope.clinic, rows)
-
-    def append_packed(self, batch: Batch, clinic: UUID, entries: Sequence[bytes]) -> bool:
-        """The same with rows that were packed elsewhere, each as `RowType.pack` packs it."""
-        return self._append(batch, clinic, self._entries.array(entries))
-
-    def _append(self, batch: Batch, clinic: UUID, entries: bytes) -> bool:
         size, after = batch.head.size, batch.after
         commands = [
-            (clinic, row.command_id, row.body_mac, size + 1 + row.first, row.entries, after.size)
-            for row in batch.commands
+            packed_command(clinic, command_id, mac, size + 1 + first, count, after.size)
+            for command_id, mac, first, count in batch.commands
         ]
         parameters = [
             clinic.bytes,
@@ -114,8 +107,8 @@ class Writer:
             after.root,
             after.frontier.to_bytes(),
             timestamptz(after.recorded_at),
-            self._commands.pack(commands),
-            entries,
+            self._commands.array(commands),
+            self._entries.array(entries),
         ]
         result = self._connection.pgconn.exec_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
         appended = self._done(result).ntuples == 1

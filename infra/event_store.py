@@ -420,7 +420,7 @@ class ClinicLog:
         self._on_its_way = pending
         hand_over()
         try:
-            self._recorder.insert_events(pending.entries, batch=batch)
+            self._recorder.insert_events((), batch=batch, rows=pending.rows)
             self._promised.remember(pending.after)
             self._cache.put(pending.histories, pending.generation)
             complete = self._complete
@@ -434,27 +434,20 @@ class ClinicLog:
     def _give_receipts(self, pending: Pending) -> None:
         head, after, hashes = pending.head, pending.after, pending.leaf_hashes
         proofs = Proofs.of_new(self.key, head, after, hashes)
-        root = after.root.hex()
-        for decided in pending.decided.values():
-            first = decided.row.first
-            decided.turn.verdicts[decided.index] = Receipt(
-                command_id=decided.row.command_id,
-                recorded_at=pending.recorded_at,
-                tree_size=after.size,
-                root=root,
-                entries=tuple(
-                    ReceiptEntry(
-                        stream=stream_named(entry.envelope.stream),
-                        version=entry.envelope.stream_version,
-                        position=head.size + at + 1,
-                        leaf_hash=hashes[at].hex(),
-                        proofs=proofs,
-                    )
-                    for at, entry in enumerate(
-                        pending.entries[first : first + decided.row.entries], first
-                    )
-                ),
-            )
+        root, recorded_at, envelopes = after.root.hex(), pending.recorded_at, pending.envelopes
+        for turn, index, (command_id, _, first, count) in pending.decided.values():
+            entries = [
+                ReceiptEntry(
+                    stream_named(envelopes[at].stream),
+                    envelopes[at].stream_version,
+                    head.size + at + 1,
+                    hashes[at].hex(),
+                    proofs,
+                )
+                for at in range(first, first + count)
+            ]
+            receipt = Receipt(command_id, recorded_at, after.size, root, tuple(entries))
+            turn.verdicts[index] = receipt
 
     def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
         """Rule 2: a machine whose clock is far behind the log appends nothing."""

@@ -40,6 +40,14 @@ class Unsealed(NamedTuple):
     event: Event
 
 
+class Written(NamedTuple):
+    """What is stored of an event beside its envelope."""
+
+    ciphertext: bytes
+    commitment: bytes
+    leaf_input: bytes
+
+
 @dataclass(frozen=True)
 class SealedEntry(Notification):
     """An entry as the table holds it: `state` is the ciphertext, `id` the position."""
@@ -76,38 +84,38 @@ class EntryMapper(Mapper[str]):
             self._keyring.key_for(self._clinic, *_clinic_owner(self._clinic, purpose, size))
 
     def to_stored_event(self, domain_event: Any) -> SealedEntry:
-        return self.sealed([domain_event])[0]
-
-    def sealed(self, batch: Sequence[Unsealed]) -> list[SealedEntry]:
-        """The events of a batch, each key and the randomness for all asked for once; KeyGone."""
-        fresh = memoryview(os.urandom(FRESH_BYTES * len(batch)))
-        keys: dict[UUID, bytes] = {}
-        entries = []
-        for at, unsealed in enumerate(batch):
-            key_id = unsealed.envelope.key_id
-            key = keys.get(key_id) or self._keyring.get(self._clinic, key_id)
-            if key is None:
-                raise KeyGone(key_id)
-            keys[key_id] = key
-            its_own = bytes(fresh[FRESH_BYTES * at : FRESH_BYTES * (at + 1)])
-            entries.append(self._sealed(unsealed, key, its_own))
-        return entries
-
-    def _sealed(self, unsealed: Unsealed, key: bytes, fresh: bytes) -> SealedEntry:
-        envelope = unsealed.envelope
-        content = canonical.encode(content_of(unsealed.event))
-        sealed = self._sealer.seal_entry(key, entry_aad(envelope), content, fresh)
-        assert envelope.position is not None, "it was placed when it was decided"
+        envelope = domain_event.envelope
+        ciphertext, commitment, leaf = self.written([domain_event])[0]
         return SealedEntry(
             originator_id=envelope.stream,
             originator_version=envelope.stream_version,
             topic=envelope.topic,
-            state=sealed.ciphertext,
+            state=ciphertext,
             id=envelope.position,
             envelope=envelope,
-            commitment=sealed.commitment,
-            leaf_input=leaf_input(envelope, sealed),
+            commitment=commitment,
+            leaf_input=leaf,
         )
+
+    def written(self, batch: Sequence[Unsealed]) -> list[Written]:
+        """The events of a batch, each key and the randomness for all asked for once; KeyGone."""
+        fresh = os.urandom(FRESH_BYTES * len(batch))
+        keys: dict[UUID, bytes] = {}
+        entries, at = [], 0
+        for envelope, event in batch:
+            key_id = envelope.key_id
+            key = keys.get(key_id)
+            if key is None:
+                key = self._keyring.get(self._clinic, key_id)
+                if key is None:
+                    raise KeyGone(key_id)
+                keys[key_id] = key
+            content = canonical.encode(content_of(event))
+            its_own = fresh[at : at + FRESH_BYTES]
+            sealed = self._sealer.seal_entry(key, entry_aad(envelope), content, its_own)
+            entries.append(Written(*sealed, leaf_input(envelope, sealed)))
+            at += FRESH_BYTES
+        return entries
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         assert isinstance(stored_event, SealedEntry)
@@ -166,26 +174,17 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
 
     Without a commitment it is one that is decided on and not yet sealed.
     """
-    assert envelope.position is not None
-    assert envelope.recorded_at is not None
+    (
+        clinic, stream, version, topic, schema_version, occurred_at, actor, on_behalf_of,
+        source, command_id, command_index, key_id, position, recorded_at,
+    ) = envelope  # fmt: skip
+    assert position is not None
+    assert recorded_at is not None
     return RecordedEvent(
-        clinic=envelope.clinic,
-        position=envelope.position,
-        stream=stream_named(envelope.stream),
-        version=envelope.stream_version,
-        topic=envelope.topic,
-        schema_version=envelope.schema_version,
-        occurred_at=envelope.occurred_at,
-        recorded_at=envelope.recorded_at,
-        actor=envelope.actor,
-        on_behalf_of=envelope.on_behalf_of,
-        source=SOURCES.get(envelope.source) or Source(envelope.source),
-        command_id=envelope.command_id,
-        command_index=envelope.command_index,
-        key_id=envelope.key_id,
-        event=event,
-        commitment=commitment,
-    )
+        clinic, position, stream_named(stream), version, topic, schema_version,
+        occurred_at, recorded_at, actor, on_behalf_of, SOURCES.get(source) or Source(source),
+        command_id, command_index, key_id, event, commitment,
+    )  # fmt: skip
 
 
 @lru_cache(65_536)
@@ -207,7 +206,8 @@ def event_of(topic: str, schema_version: int, content: bytes) -> Event:
 
 def content_of(event: Event) -> dict[str, Any]:
     """The event's fields as stored: what is None is left out, and `reported` where it is empty."""
-    content = event.model_dump(exclude_none=True)
+    # What `model_dump` does, which asks for a dozen arguments first.
+    content: dict[str, Any] = event.__pydantic_serializer__.to_python(event, exclude_none=True)
     if not event.reported:
         del content["reported"]
     return content

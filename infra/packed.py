@@ -23,33 +23,47 @@ _BIGINT: Final = Struct("!Iiq").pack
 _INTEGER: Final = Struct("!Iii").pack
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_UUID: Final = _FIELD(2950, 16)
-_NO_UUID: Final = _FIELD(2950, -1)
+
+# Types by their ids in pg_type.dat, which never change.
+BYTEA_OID: Final = 17
+INT8_OID: Final = 20
+INT4_OID: Final = 23
+TEXT_OID: Final = 25
+TIMESTAMPTZ_OID: Final = 1184
+UUID_OID: Final = 2950
+
+NO_UUID: Final = _FIELD(UUID_OID, -1)
+_UUID: Final = _FIELD(UUID_OID, 16)
 
 bigint = Struct("!q").pack
 """A bigint as a parameter of its own."""
 
 
+def microseconds(moment: datetime) -> int:
+    """Since 2000, as PostgreSQL counts them."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 def timestamptz(moment: datetime) -> bytes:
-    """A moment as a parameter of its own: microseconds since 2000."""
-    return bigint((moment - _EPOCH) // _MICROSECOND)
+    """A moment as a parameter of its own."""
+    return bigint(microseconds(moment))
 
 
-# Names of streams, topics and sources stand in many rows, and again in those of the next batch.
 @lru_cache(8_192)
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return _FIELD(25, len(encoded)) + encoded
+def text(value: str) -> bytes:
+    """A field of text. Names of streams, topics and sources stand in many rows, and again in those
+    of the next batch."""
+    encoded = value.encode()
+    return _FIELD(TEXT_OID, len(encoded)) + encoded
 
 
-# Types by their ids in pg_type.dat, which never change.
 _FIELDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
-    "uuid": lambda value: _NO_UUID if value is None else _UUID + value.bytes,
-    "bytea": lambda value: _FIELD(17, len(value)) + value,
-    "bigint": lambda value: _BIGINT(20, 8, value),
-    "integer": lambda value: _INTEGER(23, 4, value),
-    "text": _text,
-    "timestamptz": lambda value: _BIGINT(1184, 8, (value - _EPOCH) // _MICROSECOND),
+    "uuid": lambda value: NO_UUID if value is None else _UUID + value.bytes,
+    "bytea": lambda value: _FIELD(BYTEA_OID, len(value)) + value,
+    "bigint": lambda value: _BIGINT(INT8_OID, 8, value),
+    "integer": lambda value: _INTEGER(INT4_OID, 4, value),
+    "text": text,
+    "timestamptz": lambda value: _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(value)),
 }
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.event import History, New, RecordedEvent, Refusal, Stream
-from domain.records import Proposal
 from infra.batch import CommandRow, Head
 from infra.keyring import KeyDestroyed
-from infra.mapper import EntryMapper, SealedEntry, Unsealed, owner_of, recorded, stream_name
+from infra.log_rows import packed_entry
+from infra.mapper import EntryMapper, Unsealed, owner_of, recorded, stream_name
 from infra.merkle import leaf_hash
 from infra.new_keys import Owner
 from infra.sealing import Envelope
@@ -23,12 +24,12 @@ class SubjectErased(Refusal):
     says = "The content of {stream} was erased; nothing can be added to it."
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """One proposal whose entries stand in the batch."""
 
     turn: Turn
-    index: int
+    at: int
+    """Which of the turn's proposals it is."""
     row: CommandRow
 
 
@@ -36,16 +37,17 @@ class Decided:
 class _Growing:
     """A stream that the batch adds to."""
 
+    name: str
     base: History
     """As it was before."""
+    version: int
+    """With what was added."""
     added: list[int] = field(default_factory=list)
     """Where in the batch its new entries stand."""
     seen: History | None = None
     """With what was added when it was last looked at."""
-
-    @property
-    def version(self) -> int:
-        return self.base.version + len(self.added)
+    keys: dict[UUID | None, UUID] = field(default_factory=dict)
+    """The keys that it is sealed by, by whom the content is about."""
 
 
 class Pending:
@@ -68,7 +70,10 @@ class Pending:
         self.decided: dict[UUID, Decided] = {}
         self.refused: list[tuple[Turn, int, Refusal]] = []
         self.failed: list[tuple[Turn, Exception]] = []
-        self.entries: Sequence[SealedEntry] = ()
+        self.envelopes: Sequence[Envelope] = ()
+        """Of its entries, in order."""
+        self.rows: Sequence[bytes] = ()
+        """Its entries, packed for their table."""
         self.leaf_hashes: Sequence[bytes] = ()
         self.after = head
         """The head once the batch is committed."""
@@ -93,64 +98,64 @@ class Pending:
 
     def add(self, turn: Turn, index: int, body_mac: bytes, news: Sequence[New]) -> None:
         """Takes in what a proposal decided: all of it, or nothing where it raises SubjectErased."""
-        proposal, first = turn.proposals[index], len(self._unsealed)
-        key_ids = [self._key_id(new) for new in news]
-        for command_index, (new, key_id) in enumerate(zip(news, key_ids, strict=True)):
-            growing = self._grown(new.stream)
-            growing.added.append(len(self._unsealed))
-            envelope = self._envelope(proposal, new, growing.version, command_index, key_id)
-            self._unsealed.append(Unsealed(envelope, new.event))
-        row = CommandRow(proposal.command_id, body_mac, first, len(news))
-        self.decided[proposal.command_id] = Decided(turn, index, row)
+        proposal, unsealed = turn.proposals[index], self._unsealed
+        author, command_id, first = proposal.author, proposal.command_id, len(unsealed)
+        places = [self._place(new) for new in news]
+        for command_index, (new, (growing, key_id)) in enumerate(zip(news, places, strict=True)):
+            assert new.occurred_at is not None, "Proposal.decide gives every event its time"
+            growing.version += 1
+            growing.added.append(len(unsealed))
+            envelope = Envelope(
+                self._clinic,
+                growing.name,
+                growing.version,
+                new.event.topic,
+                new.event.schema_version,
+                new.occurred_at,
+                author.actor,
+                author.on_behalf_of,
+                author.source.value,
+                command_id,
+                command_index,
+                key_id,
+                self.head.size + len(unsealed) + 1,
+                self.recorded_at,
+            )
+            unsealed.append(Unsealed(envelope, new.event))
+        row = CommandRow(command_id, body_mac, first, len(news))
+        self.decided[command_id] = Decided(turn, index, row)
 
     def seal(self, mapper: EntryMapper) -> None:
         """Seals what was decided, and leads streams and head on to it; KeyGone.
 
         From then on it holds on to nothing that was before it.
         """
-        self.entries = mapper.sealed(self._unsealed)
-        self.leaf_hashes = [leaf_hash(entry.leaf_input) for entry in self.entries]
+        unsealed, written = self._unsealed, mapper.written(self._unsealed)
+        self.envelopes = [envelope for envelope, _ in unsealed]
+        self.rows = list(map(packed_entry, self.envelopes, written))
+        self.leaf_hashes = [leaf_hash(leaf) for _, _, leaf in written]
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
         for stream, growing in self._growing.items():
-            news = [self._recorded(at, self.entries[at].commitment) for at in growing.added]
+            news = [recorded(*unsealed[at], written[at].commitment.hex()) for at in growing.added]
             self.histories[stream] = growing.base.then(*news)
         self._growing, self._unsealed, self._before = {}, [], self.histories.__getitem__
 
-    def _grown(self, stream: Stream) -> _Growing:
-        growing = self._growing.get(stream)
+    def _place(self, new: New) -> tuple[_Growing, UUID]:
+        """The stream that it is added to, and the key that seals it."""
+        growing = self._growing.get(new.stream)
         if growing is None:
-            growing = self._growing[stream] = _Growing(self._before(stream))
-        return growing
+            base = self._before(new.stream)
+            growing = _Growing(stream_name(new.stream), base, base.version)
+            self._growing[new.stream] = growing
+        subject = new.event.subject()
+        key_id = growing.keys.get(subject)
+        if key_id is None:
+            owner = owner_of(self._clinic, new.stream, new.event, self.head.size)
+            try:
+                key_id = growing.keys[subject] = self._key_id_for(owner, growing.version == 0)
+            except KeyDestroyed:
+                raise SubjectErased(stream=growing.name) from None
+        return growing, key_id
 
-    def _key_id(self, new: New) -> UUID:
-        owner = owner_of(self._clinic, new.stream, new.event, self.head.size)
-        try:
-            return self._key_id_for(owner, self._grown(new.stream).version == 0)
-        except KeyDestroyed:
-            raise SubjectErased(stream=str(new.stream)) from None
-
-    def _recorded(self, at: int, commitment: bytes = b"") -> RecordedEvent:
-        envelope, event = self._unsealed[at]
-        return recorded(envelope, event, commitment.hex())
-
-    def _envelope(
-        self, proposal: Proposal, new: New, version: int, command_index: int, key_id: UUID
-    ) -> Envelope:
-        assert new.occurred_at is not None, "Proposal.decide gives every event its time"
-        author = proposal.author
-        return Envelope(
-            clinic=self._clinic,
-            stream=stream_name(new.stream),
-            stream_version=version,
-            topic=new.event.topic,
-            schema_version=new.event.schema_version,
-            occurred_at=new.occurred_at,
-            actor=author.actor,
-            on_behalf_of=author.on_behalf_of,
-            source=author.source.value,
-            command_id=proposal.command_id,
-            command_index=command_index,
-            key_id=key_id,
-            position=self.head.size + len(self._unsealed) + 1,
-            recorded_at=self.recorded_at,
-        )
+    def _recorded(self, at: int) -> RecordedEvent:
+        return recorded(*self._unsealed[at])
