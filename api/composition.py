@@ -34,10 +34,11 @@ from domain.role import (
     roles_of,
 )
 from infra import canonical
-from infra.acknowledged import AcknowledgedHead, remembered
+from infra.acknowledged import AcknowledgedHead, LogDiverged
 from infra.canonical import CanonicalError
 from infra.checkpoint import NoteBroken
 from infra.checkpoint_store import CheckpointStore
+from infra.clinics import acknowledged_head, clinic_in, found_clinic, holds_entries
 from infra.erased_keys import ErasedKeys
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
@@ -46,9 +47,8 @@ from infra.keyrings import keyring_of
 from infra.migrate import MigrationError, migrate, pending
 from infra.notary import Plan
 from infra.postgres import Database, open_database
-from infra.promised import LogDiverged
 from infra.published import PublishedLog
-from infra.recorder import StoreUnavailable, clinics, found_clinic, holds_entries
+from infra.recorder import StoreUnavailable
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
 from infra.tiles import TilesBroken
@@ -65,10 +65,6 @@ _FOUNDING = int.from_bytes(b"founding", "big")
 _LOOK_AGAIN_SECONDS = 5.0
 
 _log = logging.getLogger("rapport.keyring")
-
-
-class ClinicUnclear(Exception):
-    """The database holds several clinics, or not the one that was named. The text says which."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +112,6 @@ class Service:
             yield log
         finally:
             log.close()
-
-
-def acknowledged_head(settings: Settings, clinic: UUID) -> tuple[int, bytes] | None:
-    """(size, root) of the last head acknowledged to anybody, kept outside PostgreSQL."""
-    head = AcknowledgedHead(settings.home / "heads", clinic)
-    try:
-        return head.read()
-    finally:
-        head.close()
 
 
 @contextmanager
@@ -222,26 +209,6 @@ def _destroying_again(
     finally:
         stop.set()
         thread.join()
-
-
-def clinic_in(database: Database, settings: Settings) -> UUID | None:
-    """The clinic this process is for; None where the database holds none.
-
-    Raises ClinicUnclear; LogDiverged where a log of which something was acknowledged is gone as a
-    whole: it must not look like a new database, on which another clinic would be begun.
-    """
-    known = clinics(database.dsn("owner"))
-    for clinic, size in remembered(settings.home / "heads").items():
-        if clinic not in known and settings.clinic in (None, clinic):
-            raise LogDiverged(clinic, size, 0)
-    if settings.clinic is not None:
-        return settings.clinic if settings.clinic in known else None
-    if len(known) > 1:
-        raise ClinicUnclear(
-            "The database holds several clinics; name one by RAPPORT_CLINIC: "
-            + ", ".join(map(str, known))
-        )
-    return known[0] if known else None
 
 
 def begin_clinic(database: Database, settings: Settings) -> UUID:

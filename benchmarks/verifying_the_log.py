@@ -11,7 +11,7 @@ import psycopg
 from benchmarks.harness import Contender, Effort, Measured, asked, compare, timed
 from benchmarks.invented import InventedClinic, told
 from benchmarks.places import Place, place
-from infra.recorder import pinned
+from infra.clinics import pinned
 from infra.verify import verify
 
 

@@ -19,6 +19,19 @@ from uuid import UUID
 _LINE = re.compile(rb"([0-9]{20}) ([0-9a-f]{64})\n")
 
 
+class LogDiverged(Exception):
+    """The log is shorter than, or different from, what was acknowledged before. Appends stop."""
+
+    def __init__(self, clinic: UUID, acknowledged: int, found: int) -> None:
+        self.clinic, self.acknowledged, self.found = clinic, acknowledged, found
+        super().__init__(
+            f"The log of clinic {clinic} has {found} entries, but {acknowledged} were acknowledged "
+            "and their tree does not stand in it. Nothing will be appended. Most likely an older "
+            "backup was restored, or the log was rewritten. Run `rapport verify`, then restore the "
+            "newest backup (docs/operate/backup.md)."
+        )
+
+
 class AcknowledgedHead:
     """One clinic's file `<clinic>.head`: one line, `<size> <root in hex>`."""
 

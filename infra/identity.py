@@ -29,8 +29,8 @@ from domain.access import Role
 from domain.event import Line
 from domain.records import Clock, system_clock
 from infra.canonical import encode, time_text
+from infra.clinics import pinned
 from infra.keyring import Keyring
-from infra.recorder import pinned
 from infra.sealing import Sealer
 
 _SECRET_BYTES = 32

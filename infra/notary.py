@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import psycopg
 
+from infra.acknowledged import LogDiverged
 from infra.batch import Head
 from infra.checkpoint import Checkpoint, NoteBroken
 from infra.checkpoint_store import (
@@ -32,7 +33,6 @@ from infra.checkpoint_store import (
 )
 from infra.log_key import LogKey
 from infra.outward import Address, AddressUnusable, Unanswered
-from infra.promised import LogDiverged
 from infra.proof import TlogProof
 from infra.receipt_sink import Sink, parse_sink
 from infra.recorder import StoreUnavailable

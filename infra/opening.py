@@ -21,9 +21,10 @@ from domain.erasure import KeyDestroyed
 from domain.event import Event
 from infra import canonical
 from infra.canonical import CanonicalError
+from infra.clinics import NoSuchClinic, pinned
 from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.mapper import SealedEntry, owner_of, stream_named
-from infra.recorder import COLUMNS, NoSuchClinic, entry_of, pinned
+from infra.recorder import COLUMNS, entry_of
 from infra.sealing import SealBroken, Sealer, entry_aad
 from infra.verify import AnyTime, LogBroken, Progress
 

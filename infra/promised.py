@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
 from typing import Final, Self
-from uuid import UUID
 
-from infra.acknowledged import AcknowledgedHead
+from infra.acknowledged import AcknowledgedHead, LogDiverged
 from infra.batch import Head
 from infra.log_key import LogKey
 from infra.merkle import Frontier
@@ -24,19 +23,6 @@ from infra.recorder import EntryRecorder
 from infra.tiles import SignedTree, TiledHashes, TilesBroken
 
 _LEAVES_AT_ONCE: Final = 5_000
-
-
-class LogDiverged(Exception):
-    """The log is shorter than, or different from, what was acknowledged before. Appends stop."""
-
-    def __init__(self, clinic: UUID, acknowledged: int, found: int) -> None:
-        self.clinic, self.acknowledged, self.found = clinic, acknowledged, found
-        super().__init__(
-            f"The log of clinic {clinic} has {found} entries, but {acknowledged} were acknowledged "
-            "and their tree does not stand in it. Nothing will be appended. Most likely an older "
-            "backup was restored, or the log was rewritten. Run `rapport verify`, then restore the "
-            "newest backup (docs/operate/backup.md)."
-        )
 
 
 @dataclass(frozen=True)

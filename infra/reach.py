@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import DictRow, dict_row
 
-from infra.recorder import pinned
+from infra.clinics import pinned
 
 
 class Count(NamedTuple):

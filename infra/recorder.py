@@ -23,11 +23,12 @@ from eventsourcing.postgres import (
 )
 from eventsourcing.utils import Environment
 from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from infra import canonical
 from infra.batch import ENTRY_COLUMNS, Batch, Head, Writer
+from infra.clinics import NoSuchClinic, pinned, with_option
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier, leaf_hash
 from infra.sealing import Envelope
@@ -66,35 +67,6 @@ class StoreUnavailable(Exception):
     """PostgreSQL could not be reached, or did not answer in time. The command may be repeated."""
 
 
-class NoSuchClinic(Exception):
-    """The database holds no log of that clinic; its text is the clinic's id."""
-
-
-def found_clinic(owner_conninfo: str, clinic: UUID) -> None:
-    """Begins a clinic's log, as the owner of the tables; repeating it is harmless."""
-    empty = Frontier()
-    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
-        conn.execute(
-            "INSERT INTO rapport.heads (clinic, size, root, frontier, recorded_at) "
-            "VALUES (%s, 0, %s, %s, 'epoch') ON CONFLICT DO NOTHING",
-            (clinic, empty.root(), empty.to_bytes()),
-        )
-
-
-def clinics(owner_conninfo: str) -> list[UUID]:
-    """Every clinic that has a log in the database, for the owner of the tables only."""
-    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
-        rows = conn.execute("SELECT clinic FROM rapport.heads ORDER BY clinic").fetchall()
-    return [row[0] for row in rows]
-
-
-def holds_entries(owner_conninfo: str) -> bool:
-    """Whether any clinic's log in the database has an entry."""
-    with psycopg.connect(owner_conninfo, autocommit=True) as conn:
-        row = conn.execute("SELECT EXISTS (SELECT FROM rapport.heads WHERE size > 0)").fetchone()
-    return row == (True,)
-
-
 class ClinicDatastore(PostgresDatastore):
     """A pool whose connections can see one clinic only, under one role.
 
@@ -115,7 +87,7 @@ class ClinicDatastore(PostgresDatastore):
         self.pool = ConnectionPool(
             # Every statement follows one of two unique indexes. Before the tables are analysed, as
             # after an import, a bitmap looks cheaper: all that is left of a log, sorted each time.
-            _with_option(self._conninfo, "enable_bitmapscan=off"),
+            with_option(self._conninfo, "enable_bitmapscan=off"),
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
@@ -145,10 +117,10 @@ class ClinicDatastore(PostgresDatastore):
         try:
             if self._writer is None or self._writer.closed:
                 # The statement is always the same: planning it anew would take as long as it.
-                conninfo = _with_option(self._conninfo, "plan_cache_mode=force_generic_plan")
+                conninfo = with_option(self._conninfo, "plan_cache_mode=force_generic_plan")
                 # Who keeps others out and stands still is put out, so that they go on.
                 patience = f"idle_in_transaction_session_timeout={_STANDSTILL_SECONDS}s"
-                self._writer = Writer(_with_option(conninfo, patience))
+                self._writer = Writer(with_option(conninfo, patience))
             yield self._writer
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close_writer()
@@ -166,16 +138,6 @@ class ClinicDatastore(PostgresDatastore):
 
     def register_type_adapters(self) -> None:
         """Nothing: this schema has no composite types."""
-
-
-def pinned(conninfo: str, clinic: UUID) -> str:
-    """`conninfo` with its sessions limited to one clinic by row-level security."""
-    return _with_option(conninfo, f"rapport.clinic={clinic}")
-
-
-def _with_option(conninfo: str, setting: str) -> str:
-    options = conninfo_to_dict(conninfo).get("options") or ""
-    return make_conninfo(conninfo, options=f"{options} -c {setting}".strip())
 
 
 ScannedRow = tuple[Any, ...]

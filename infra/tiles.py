@@ -22,6 +22,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
+from infra.clinics import pinned
 from infra.merkle import HASH_BYTES, leaf_hash
 from infra.proof import (
     Hashes,
@@ -32,7 +33,6 @@ from infra.proof import (
     verify_consistency,
     verify_inclusion,
 )
-from infra.recorder import pinned
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT

@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 import psycopg
@@ -30,10 +30,12 @@ from psycopg.types.numeric import Int8BinaryLoader
 from psycopg.types.string import ByteaBinaryLoader
 
 from infra.canonical import CanonicalError, parse_time
-from infra.mapper import SealedEntry
+from infra.clinics import NoSuchClinic, pinned
 from infra.merkle import EMPTY_ROOT, Frontier, FrontierBroken, node_hash
-from infra.recorder import COLUMNS, NoSuchClinic, entry_of, pinned
 from infra.sealing import FORMAT, LeafRefused, leaf_input
+
+if TYPE_CHECKING:
+    from infra.mapper import SealedEntry
 
 Progress = Callable[[int, int], None]
 """Called with (entries verified, entries in all)."""
@@ -44,6 +46,12 @@ _STEP: Final = 500
 """How many entries are verified between two calls of `Progress`."""
 _WIDTH: Final = 256
 """How many hashes one row of `rapport.subtrees` is over."""
+_ENTRY: Final = (
+    "position, stream, version, topic, schema_version, occurred_at, occurred_offset, recorded_at, "
+    "actor, on_behalf_of, source, command_id, command_index, key_id, commitment, ciphertext, "
+    "leaf_input"
+)
+"""All columns but the clinic, which rows are asked for by."""
 _COMMAND: Final = "first_position, entries, command_id, tree_size"
 
 _SAYS: Final = {
@@ -336,9 +344,9 @@ class _Verification:
         clinic, last, recorded_text = str(self._clinic), self._recorded_at, ""
         happened, happened_text = _NEVER, ""
         expected = 0
-        with closing(self._rows(COLUMNS, "entries", "position")) as rows:
+        with closing(self._rows(_ENTRY, "entries", "position")) as rows:
             for (
-                _, position, stream, version, topic, schema_version, occurred_at, offset,
+                position, stream, version, topic, schema_version, occurred_at, offset,
                 recorded_at, actor, on_behalf_of, source, command_id, index, key_id,
                 commitment, ciphertext, logged,
             ) in rows:  # fmt: skip
@@ -552,6 +560,9 @@ def _read(frontier: bytes) -> Frontier | None:
 
 def _named(conninfo: str, clinic: UUID, position: int) -> LogBroken:
     """Reads the entry once more, as everybody does, and tells what differs."""
+    # Only for a log that is broken: all that can be in an entry is slow to load.
+    from infra.recorder import COLUMNS, entry_of  # noqa: PLC0415
+
     query = f"SELECT {COLUMNS} FROM rapport.entries WHERE clinic = %s AND position = %s"  # noqa: S608
     with psycopg.connect(pinned(conninfo, clinic), row_factory=dict_row) as conn:
         conn.adapters.register_loader("timestamptz", AnyTime)
@@ -566,7 +577,7 @@ def _named(conninfo: str, clinic: UUID, position: int) -> LogBroken:
     return _altered(position, leaf, entry)
 
 
-def _altered(position: int, leaf: bytes, entry: SealedEntry) -> LogBroken:
+def _altered(position: int, leaf: bytes, entry: "SealedEntry") -> LogBroken:
     """Names the first column that differs from the logged leaf input, or the leaf itself."""
     try:
         logged: dict[str, Any] = json.loads(entry.leaf_input)

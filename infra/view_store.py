@@ -19,7 +19,7 @@ from psycopg_pool import ConnectionPool
 
 from infra.arrivals import APPENDED, MOVED, Arrivals, Tracked, notices, tracked
 from infra.keyring import Keyring
-from infra.recorder import pinned
+from infra.clinics import pinned
 from infra.view_builds import (
     Building,
     Comparison,

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, settings
 from domain.event import Command
 from domain.records import Author, Receipt, Records
 from infra.acknowledged import AcknowledgedHead
+from infra.clinics import found_clinic
 from infra.event_store import ClinicLog
 from infra.keyring import WrappedKeyring, open_keyring
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
-from infra.recorder import found_clinic
 from infra.verify import Verified, verify
 
 # Its assertions explain themselves like those of a test module.

@@ -23,12 +23,12 @@ from infra.backup import (
     require_empty,
     restore_database,
 )
+from infra.clinics import clinics
 from infra.keyring import MASTER_FILE
 from infra.keyrings import keyring_of, restore_keyring
 from infra.log_key import begin_anew
 from infra.migrate import migrate
 from infra.postgres import Database, open_database
-from infra.recorder import clinics
 from infra.settings import Settings
 from infra.verify import LogBroken, Verified, verify
 from infra.view_store import ViewStore

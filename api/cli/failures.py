@@ -5,18 +5,17 @@ from pathlib import Path
 import psycopg
 
 from api.cli.terminal import Exit, Failed
-from api.composition import ClinicUnclear
 from api.demo import DemonstrationStuck
 from api.importer import MappingBroken
 from api.problems import Fault
-from infra.acknowledged import AcknowledgedHeadBroken
+from infra.acknowledged import AcknowledgedHeadBroken, LogDiverged
 from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed
 from infra.checkpoint import NoteBroken
+from infra.clinics import ClinicUnclear, NoSuchClinic
 from infra.keyring import KeyringError
 from infra.migrate import MigrationError
 from infra.postgres import PostgresError
-from infra.promised import LogDiverged
-from infra.recorder import NoSuchClinic, StoreUnavailable
+from infra.recorder import StoreUnavailable
 from infra.sealing import SealBroken
 from infra.settings import SettingsInvalid
 from infra.tiles import TilesBroken

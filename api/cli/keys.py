@@ -20,16 +20,16 @@ from api.cli.terminal import (
     settings_of_record,
     show,
 )
-from api.composition import clinic_in, issue_token, open_service, revoke_role
+from api.composition import issue_token, open_service, revoke_role
 from domain.access import Role
 from domain.records import system_clock
 from infra.canonical import time_text
+from infra.clinics import clinic_in, pinned
 from infra.identity import Token, Tokens
 from infra.keyring import MASTER_FILE, Keyring, KeyringError, KeyUnknown, WrappedKeyring
 from infra.keyrings import NoNewMasterKey, keyring_of, restore_keyring
 from infra.keyrings import rotate as rotate_keyring
 from infra.postgres import open_database
-from infra.recorder import pinned
 from infra.settings import Settings
 
 _keyring = typer.Typer(

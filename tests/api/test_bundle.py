@@ -19,10 +19,10 @@ from domain.disclosure import ExportMade, disclosure_stream
 from domain.relationship import relationship_stream
 from domain.restriction import Against, AgreeRestriction, RecipientKind
 from domain.session import SessionHeld
+from infra.acknowledged import LogDiverged
 from infra.bundle import BundleBroken, Manifest, Withheld, unpacked
 from infra.checkpoint import COSIGNATURE, Checkpoint, SignedNote, VerifierKey
 from infra.checkpoint_store import CheckpointStore, Cosigned, KeptCheckpoint
-from infra.promised import LogDiverged
 from infra.recorder import ClinicDatastore
 from infra.tile_files import export
 from infra.tiles import SignedTree, TiledHashes, TilesBroken

@@ -29,10 +29,10 @@ from domain.rupture import open_ruptures, ruptures_of
 from domain.scoring import check_items
 from domain.session import SessionHeld, Status, sessions_of
 from infra.acknowledged import AcknowledgedHead
+from infra.clinics import found_clinic
 from infra.event_store import ClinicLog
 from infra.keyring import open_keyring
 from infra.postgres import Database
-from infra.recorder import found_clinic
 from projections.possible_ruptures import possible_ruptures
 from tests.conftest import Clinic, Clock
 

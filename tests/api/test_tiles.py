@@ -22,8 +22,8 @@ from api.worker import Worker
 from domain.access import RecordRead, Role, access_stream
 from infra.checkpoint import ED25519, Checkpoint, NoteSigner
 from infra.checkpoint_store import CheckpointStore, Cosigned, KeptCheckpoint
+from infra.clinics import pinned
 from infra.postgres import EmbeddedPostgres
-from infra.recorder import pinned
 from infra.settings import Settings
 from infra.tiles import SubtreeFiller
 from infra.view_store import ViewStore

@@ -14,9 +14,9 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from domain.records import Author, Proposal
+from infra.clinics import found_clinic, pinned
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres, Role
-from infra.recorder import found_clinic, pinned
 from infra.verify import verify
 from tests.infra.logs import acknowledged, open_log, read
 

@@ -27,10 +27,10 @@ from domain.event import RecordedEvent
 from domain.person import person_stream
 from domain.records import Author
 from infra import backup
+from infra.acknowledged import LogDiverged
 from infra.cluster import Binaries
 from infra.keyring import open_keyring
 from infra.postgres import ROLES, Database, EmbeddedPostgres
-from infra.promised import LogDiverged
 from infra.settings import load_settings
 from tests.api.commandline import Ran, rapport, started
 from tests.api.conftest import House, new_practice, practice

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from infra.clinics import pinned
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres, Role
-from infra.recorder import pinned
 
 EVIDENCE = ("checkpoints", "cosignatures", "timestamps")
 ALL = (*EVIDENCE, "witness_states", "alarms")

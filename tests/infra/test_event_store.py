@@ -12,10 +12,10 @@ from domain.access import ReadRecord, RecordRead, Role, access_stream
 from domain.event import ERASED, EntryUnknown, Given, New, Refusal, Stream
 from domain.person import PersonRegistered, RegisterPerson, person_stream
 from domain.records import Author, CommandIdReused, Proposal, Receipt, StaleVersion
+from infra.acknowledged import LogDiverged
 from infra.keyring import KeyringError, KeyUnknown, open_keyring
 from infra.merkle import leaf_hash
 from infra.pending import SubjectErased
-from infra.promised import LogDiverged
 from tests.conftest import Clinic
 
 

@@ -25,15 +25,15 @@ from domain.access import ReadRecord, access_stream
 from domain.event import EntryUnknown, Event, Given, History, New, Refusal, Stream
 from domain.records import Author, Proposal, Receipt
 from infra import event_store, recorder
-from infra.acknowledged import AcknowledgedHead, AcknowledgedHeadBroken
+from infra.acknowledged import AcknowledgedHead, AcknowledgedHeadBroken, LogDiverged
 from infra.canonical import CanonicalError
+from infra.clinics import found_clinic
 from infra.event_store import ClinicLog, ClockSkew, Contended
 from infra.merkle import leaf_hash
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres
 from infra.postmaster import find_postmaster
-from infra.promised import LogDiverged
-from infra.recorder import StoreUnavailable, found_clinic
+from infra.recorder import StoreUnavailable
 from infra.sealing import SealBroken
 from infra.verify import LogBroken, verify
 from tests.conftest import Clinic

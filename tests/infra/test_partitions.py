@@ -15,9 +15,9 @@ from psycopg.errors import InsufficientPrivilege
 from domain.access import access_stream
 from domain.event import Refusal
 from domain.records import Author, CommandIdReused, Proposal, Receipt, StaleVersion
+from infra.clinics import pinned
 from infra.migrate import migrate
 from infra.postgres import Database, EmbeddedPostgres, Role
-from infra.recorder import pinned
 from tests.conftest import Clinic
 from tests.infra.logs import read
 from tests.infra.test_event_store import (  # noqa: F401  collected here once more

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from domain.records import Author, Proposal, Receipt
+from infra.acknowledged import LogDiverged
 from infra.checkpoint import Checkpoint, NoteBroken
 from infra.log_key import LogKey, begin_anew, verified_by
 from infra.merkle import Frontier, leaf_hash
-from infra.promised import LogDiverged
 from infra.proof import TlogProof, verify_inclusion
 from infra.receipts import ReceiptRefused, read_receipt
 from tests.conftest import Clinic

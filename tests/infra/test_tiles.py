@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.errors import InsufficientPrivilege
 
+from infra.clinics import pinned
 from infra.postgres import Database, EmbeddedPostgres, Role
 from infra.proof import consistency_proof, inclusion_proof
-from infra.recorder import pinned
 from infra.tiles import (
     PathRefused,
     SignedTree,

@@ -29,9 +29,10 @@ from psycopg.rows import DictRow, dict_row
 from domain.access import ReadRecord, access_stream
 from domain.event import Event, Given, New
 from domain.records import Author, Proposal
+from infra.clinics import NoSuchClinic, found_clinic
 from infra.merkle import Frontier, leaf_hash, root_of
 from infra.postgres import Database, EmbeddedPostgres
-from infra.recorder import COLUMNS, NoSuchClinic, entry_of, found_clinic
+from infra.recorder import COLUMNS, entry_of
 from infra.sealing import leaf_input
 from infra.verify import KeptSubtrees, LogBroken, Tree, Trusted, Verified, verify
 from tests.conftest import Clinic

@@ -30,9 +30,10 @@ from domain.session import Emergency
 from domain.task import Aim, ProposeTask
 from domain.withdrawal import WithdrawConsent
 from infra.canonical import encode
+from infra.clinics import pinned
 from infra.keyring import Keyring
 from infra.postgres import Database
-from infra.recorder import entry_of, pinned
+from infra.recorder import entry_of
 from infra.sealing import Sealer, entry_aad
 from infra.view_rows import Seals
 from infra.view_store import ViewStore

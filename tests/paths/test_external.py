@@ -19,10 +19,10 @@ from pydantic import SecretStr
 
 from api.composition import Service, open_service
 from infra import backup
+from infra.clinics import pinned
 from infra.cluster import Binaries
 from infra.migrate import GROUP_ROLES
 from infra.postgres import EmbeddedPostgres, open_database
-from infra.recorder import pinned
 from infra.settings import Settings
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS

@@ -19,8 +19,8 @@ import pytest
 from domain.alliance import AllianceRated
 from domain.goal import GoalProposed
 from domain.relationship import relationship_stream
+from infra.clinics import pinned
 from infra.postgres import ROLES
-from infra.recorder import pinned
 from infra.view_store import ViewStore
 from projections.dossier import VIEWS
 from projections.rebuild import rebuild

@@ -17,8 +17,8 @@ from domain.relationship import relationship_stream
 from domain.session import SessionHeld
 from domain.withdrawal import WithdrawConsent
 from infra.canonical import time_text
+from infra.clinics import pinned
 from infra.merkle import Frontier, leaf_hash
-from infra.recorder import pinned
 from tests.api.conftest import SECRET, House
 
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from infra.clinics import found_clinic
 from infra.keyring import open_keyring
 from infra.postgres import Database, EmbeddedPostgres
-from infra.recorder import found_clinic
 from infra.witness import witnesses_of
 from tests.infra.logs import acknowledged, open_log
 from tests.infra.outside import serving

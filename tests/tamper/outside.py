@@ -8,12 +8,13 @@ from pathlib import Path
 
 import psycopg
 
+from infra.clinics import NoSuchClinic, pinned
 from infra.log_key import LogKey
 from infra.merkle import Frontier
 from infra.opening import open_entries
 from infra.proof import consistency_proof
 from infra.receipts import ReceiptRefused, read_receipt
-from infra.recorder import NoSuchClinic, leaf_hashes, pinned
+from infra.recorder import leaf_hashes
 from infra.verify import LogBroken, Trusted, verify
 from infra.witness import Witness, WitnessElsewhere, WitnessRefuses
 from tests.tamper.forger import Forger
