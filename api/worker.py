@@ -1,9 +1,11 @@
 """The worker: keeps the views at the end of the log, and the hashes that proofs begin from.
 
 It is woken by a notice, which is only a hint: it looks by itself every half second, also for
-destroyed keys, so that nothing they sealed stays in its memory. Any number of
-workers may run: a view is moved by whoever holds its row, in one transaction with its rows, and
-the others pass on.
+destroyed keys, so that nothing they sealed stays in its memory. Any number of workers may run. One
+of them leads and answers notices, by one statement for all views where nobody else has moved one
+since (infra/view_steps.py). The others look now and then, and go on where nothing moves. What
+takes more than a statement is done by whoever holds a view's row, in one transaction with its rows,
+and the others pass on.
 """
 
 import logging
@@ -18,12 +20,14 @@ from domain.cycles import searched_seldom
 from domain.event import History, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
-from infra.view_store import RebuildRunning, ViewStore, Writer
-from projections.folding import Folds
+from infra.view_store import RebuildRunning, Standing, Steps, ViewStore, Writer
+from projections.folding import Batch, Folds
 from projections.rebuild import Hands, SizedLog, rebuild
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
+_ENTRIES_IN_A_STEP = 200
+"""More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
@@ -61,6 +65,9 @@ class Worker:
         self._subtrees = subtrees
         self._hands = hands
         self._generation: int | None = None
+        self._steps: Steps | None = None
+        self._standing: Standing | None = None
+        self._behind_at: Mapping[str, int] = {}
         store.make(views)
         for name in store.tracked(self._views):
             # Built by an earlier run: whoever still reads an older version has had time to stop.
@@ -69,7 +76,14 @@ class Worker:
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
         with searched_seldom():
-            self._catch_up()
+            if self._steps is None:
+                self._catch_up()
+            elif self._steps.leads():
+                if not (self._steps.called and self._stepped(self._steps)):
+                    self._standing = None
+                    self._catch_up()
+            elif self._nobody_moves():
+                self._catch_up()
 
     def _catch_up(self) -> None:
         head, tracked = self._store.standing(self._views)
@@ -88,15 +102,54 @@ class Worker:
         """Works until `stop` is set; outlives lost connections."""
         while not stop.is_set():
             try:
-                with self._store.wakings(_POLL_SECONDS) as wakings:
-                    for _ in wakings:
-                        if stop.is_set():
-                            return
+                with searched_seldom(), self._store.stepping(self._views.values()) as self._steps:
+                    while not stop.is_set():
                         self.catch_up()
+                        self._steps.wait(_POLL_SECONDS)
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()
                 stop.wait(_PAUSE_SECONDS)
+            finally:
+                self._steps = self._standing = None
+
+    def _nobody_moves(self) -> bool:
+        """Whether views are behind, and stand where they stood when this was last asked."""
+        self._forget()
+        head, tracked = self._store.standing(self._views)
+        found = {name: place.position for name, place in tracked.items()}
+        if len(found) == len(self._views) and all(at >= head for at in found.values()):
+            found = {}
+        stand_still = bool(found) and found == self._behind_at
+        self._behind_at = found
+        return stand_still
+
+    def _stepped(self, steps: Steps) -> bool:
+        """All views at the end of the log, by a statement for each step; False where it takes more.
+
+        Then memory is ahead of the tables for the streams concerned, which versions tell.
+        """
+        if not self.settle():
+            return False
+        standing = self._standing or steps.standing()
+        if standing is None:
+            return False
+        entries = self._log.scan(standing.position, _ENTRIES_IN_A_STEP)
+        if len(entries) == _ENTRIES_IN_A_STEP:
+            return False
+        if entries:
+            batch = Batch(entries, self._log)
+            changes = {
+                name: list(folds.changes(batch, standing.parked[name]))
+                for name, folds in self._folds.items()
+            }
+            standing = steps.taken(standing, changes, entries[-1].position)
+        self._standing = standing
+        if standing is None:
+            return False
+        if self._subtrees is not None:
+            self._subtrees.fill(standing.position)
+        return self.settle()
 
     def _due(self, head: int, tracked: Mapping[str, Tracked]) -> list[View[Any, Any]]:
         """Views that were never built, are far behind, or tell of entries that there are not."""
@@ -167,8 +220,9 @@ class Worker:
                 if not entries:
                     continue
                 more = more or len(entries) == limit
+                batch = Batch(entries, self._log)
                 for name, writer in _standing_at(start, writers):
-                    writer.write(self._folds[name].changes(entries, self._log, writer.parked()))
+                    writer.write(self._folds[name].changes(batch, writer.parked()))
                     writer.move(entries[-1].position)
         return more
 

@@ -11,15 +11,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import psycopg
 from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
-from infra.arrivals import APPENDED, MOVED, Arrivals, Tracked, notices, tracked
-from infra.keyring import Keyring
+from infra.arrivals import MOVED, Arrivals, Tracked, tracked
 from infra.clinics import pinned
+from infra.keyring import Keyring
 from infra.view_builds import (
     Building,
     Comparison,
@@ -30,11 +29,22 @@ from infra.view_builds import (
     folding,
     told,
 )
+from infra.view_parts import PartWriter
 from infra.view_rows import Digest, StoredRow
+from infra.view_steps import Standing, Steps, stepping
 from infra.view_tables import Table, clear, configure, make, named, older_versions, parked
 from infra.view_writing import Place, Writer
 
-__all__ = ["Comparison", "RebuildRunning", "Round", "Told", "ViewStore", "Writer"]
+__all__ = [
+    "Comparison",
+    "RebuildRunning",
+    "Round",
+    "Standing",
+    "Steps",
+    "Told",
+    "ViewStore",
+    "Writer",
+]
 
 _CONNECTION_SECONDS: Final = 5
 
@@ -156,11 +166,9 @@ class ViewStore:
 
     # --- Writing ------------------------------------------------------------------------------
 
-    @contextmanager
-    def wakings(self, poll: float) -> Iterator[Iterator[None]]:
-        """Wakings: one at once, then for each notice of an append, or after `poll` seconds."""
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
-            yield notices(connection, APPENDED, self.clinic, poll)
+    def stepping(self, tables: Iterable[Table]) -> AbstractContextManager[Steps]:
+        """A worker's own connection, by which it is told of appends. See infra/view_steps.py."""
+        return stepping(self._conninfo, self._place, list(tables))
 
     def make(self, tables: Iterable[Table]) -> None:
         """Makes the tables that are missing; workers that start together may all call it."""
@@ -209,13 +217,21 @@ class ViewStore:
 
     def folding(
         self, round_: Round, tables: Sequence[Table], past: str, upto: str
-    ) -> AbstractContextManager[Mapping[str, Writer]]:
+    ) -> AbstractContextManager[Mapping[str, PartWriter]]:
         """The transaction in which one part of these builds is written: their writers by table."""
         return folding(self._place, round_, tables, past, upto)
 
-    def told(self, round_: Round, tables: Sequence[Table], past: str, upto: str) -> dict[str, Told]:
-        """One part of those views that are compared, as it stands in both builds."""
-        return told(self._place, round_, tables, past, upto)
+    def told(
+        self,
+        round_: Round,
+        tables: Sequence[Table],
+        past: str,
+        upto: str,
+        written: Mapping[str, PartWriter],
+    ) -> dict[str, Told]:
+        """One part of those views that are compared, as it stands in both builds; `written`: by
+        whom, where it was written just now."""
+        return told(self._place, round_, tables, past, upto, written)
 
     def forget_older(self, table: Table) -> None:
         """Deletes this clinic's rows of older versions of the view."""

@@ -157,26 +157,41 @@ class Rows:
 
     def __init__(self, conn: Connection[DictRow], table: Table) -> None:
         columns = _columns(conn, table)
+        self._name = table.table
         self._type = RowType(conn, f"views.{table.table}", columns, NULLABLE)
         self._values = itemgetter(*columns)
         key = ("clinic", "build", "stream", "entry")
         replaced = [sql.Identifier(name) for name in columns if name not in key]
-        self._insert = (
-            sql.SQL(
-                "INSERT INTO {0} SELECT r.* FROM unnest(%s::{0}[]) AS r "
-                "ON CONFLICT (clinic, build, stream, entry) DO UPDATE SET {1}"
-            )
-            .format(
-                named(table.table),
-                sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in replaced),
-            )
+        self._replacing = (
+            sql.SQL("ON CONFLICT (clinic, build, stream, entry) DO UPDATE SET {}")
+            .format(sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in replaced))
             .as_string(conn)
         )
+        self._table = named(table.table).as_string(conn)
+        self._insert = self.insertion("%s").encode()
+
+    def insertion(self, parameter: str, beside: str = "") -> str:
+        """The statement that writes the packed rows of a parameter in place of those that are
+        there; all of them again for each row of what is named `beside`."""
+        rows = f"{beside}unnest({parameter}::{self._table}[]) AS r"
+        return f"INSERT INTO {self._table} SELECT r.* FROM {rows} {self._replacing}"  # noqa: S608
+
+    def packed(self, rows: Iterable[Mapping[str, object]]) -> bytes:
+        """Whole rows by column, as a parameter in PostgreSQL's binary format."""
+        return self._type.pack(map(self._values, rows))
+
+    def fields(self, row: Mapping[str, object]) -> list[bytes]:
+        """One row's fields, each packed, in the order of the table's columns."""
+        return self._type.fields(self._values(row))
+
+    def append(self, conn: Connection[DictRow], rows: Sequence[bytes]) -> None:
+        """Writes packed rows, each after the number of its fields, where there are none yet."""
+        packed = _Packed(self._type.array(rows))
+        conn.execute(on(self._name, _APPEND), (packed,), prepare=True)
 
     def insert(self, conn: Connection[DictRow], rows: Iterable[Mapping[str, object]]) -> None:
         """Writes whole rows by column, in place of those that are there."""
-        packed = _Packed(self._type.pack(map(self._values, rows)))
-        conn.execute(self._insert.encode(), (packed,), prepare=True)
+        conn.execute(self._insert, (_Packed(self.packed(rows)),), prepare=True)
 
 
 def parked(
@@ -210,6 +225,7 @@ def named(table: str) -> sql.Identifier:
     return sql.Identifier("views", table)
 
 
+_APPEND: Final = "INSERT INTO {0} SELECT r.* FROM unnest(%s::{0}[]) AS r"
 _NEXT_BUILD: Final = "SELECT build FROM {} WHERE clinic = %s AND build > %s ORDER BY build LIMIT 1"
 _DELETE_BUILD: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s"
 _FORGET: Final = (

@@ -34,6 +34,17 @@ class Build:
     id: UUID
     insertion: Callable[[Connection[DictRow], Table], Rows]
 
+    def sealed(self, change: NewRows) -> tuple[NewRows, list[Mapping[str, object]]]:
+        """The change with its rows by column, in bytes; parked where one of them has none."""
+        stream = str(change.stream)
+        place = self.table.name, self.table.table, stream
+        try:
+            rows = [self.seals.sealed(*place, *row) for row in change.written.items()]
+        except Unsealable as error:
+            return _Parked(change.stream, (change.position, error.code)), []
+        mine = {"clinic": self.clinic, "build": self.id}
+        return change, [{**row, **mine, "cited": orjson.dumps(row["cited"])} for row in rows]
+
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""
         with self.conn.cursor(name=f"lines_{self.id.hex}") as cursor:
@@ -70,9 +81,10 @@ class Place:
 
     def build(self, conn: Connection[DictRow], table: Table, id_: UUID) -> Build:
         """A build of a view, on this connection."""
-        return Build(conn, self.clinic, self.seals, table, id_, self._insertion)
+        return Build(conn, self.clinic, self.seals, table, id_, self.rows)
 
-    def _insertion(self, conn: Connection[DictRow], table: Table) -> Rows:
+    def rows(self, conn: Connection[DictRow], table: Table) -> Rows:
+        """How its rows are written."""
         found = self._rows.get(table.table)
         if found is None:
             found = self._rows[table.table] = Rows(conn, table)
@@ -129,7 +141,7 @@ class Writer:
 
     def _write(self, changes: Sequence[NewRows]) -> None:
         build = self.build
-        sealed = [self._sealed(change) for change in changes]
+        sealed = [build.sealed(change) for change in changes]
         changes = [change for change, _ in sealed]
         if not self._empty:
             self._delete(changes)
@@ -156,27 +168,14 @@ class Writer:
             )
             parameters = (build.clinic, build.table.table, build.id, afresh)
             build.conn.execute(_UNPARK, parameters)
+            # Whoever remembers where this view stands, and what of it is parked, is to look again.
+            place = (build.clinic, build.table.table, build.id)
+            build.conn.execute(_SAY_SO, place, prepare=True)
         if gone:
             streams, entries = (list(part) for part in zip(*gone, strict=True))
             build.conn.execute(
                 on(build.table.table, _DELETE_ROWS), (streams, entries, build.clinic, build.id)
             )
-
-    def _sealed(self, change: NewRows) -> tuple[NewRows, list[dict[str, object]]]:
-        """The change with its rows in bytes; parked where one of them has none."""
-        build, stream = self.build, str(change.stream)
-        place = build.table.name, build.table.table, stream
-        try:
-            rows = [build.seals.sealed(*place, *row) for row in change.written.items()]
-        except Unsealable as error:
-            return _Parked(change.stream, (change.position, error.code)), []
-        for row in rows:
-            row |= {
-                "clinic": build.clinic,
-                "build": build.id,
-                "cited": orjson.dumps(row["cited"]),
-            }
-        return change, rows
 
     def _park(self, changes: Sequence[NewRows]) -> None:
         build = self.build
@@ -195,6 +194,9 @@ WHERE t.clinic = %s AND t.build = %s AND t.stream = g.stream AND t.entry = g.ent
 """
 _UNPARK: Final = """
 DELETE FROM rapport.parked WHERE clinic = %s AND view = %s AND build = %s AND stream = ANY(%s)
+"""
+_SAY_SO: Final = """
+UPDATE rapport.tracking SET position = position WHERE clinic = %s AND view = %s AND build = %s
 """
 _PARK: Final = """
 INSERT INTO rapport.parked (clinic, view, build, stream, position, code)

@@ -16,6 +16,8 @@ from projections.view import PlainRow, Row, View, up_to
 S = TypeVar("S")
 R = TypeVar("R", bound=Row)
 
+_HISTORIES_HELD = 64
+
 
 class LogReader(Protocol):
     """The log of one clinic, as views read it.
@@ -42,7 +44,32 @@ class Unfoldable(Exception):
         return cls(position, type(error).__name__)
 
 
-@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next entries of the log, by stream; all views fold them, each what it needs."""
+
+    def __init__(self, entries: Iterable[RecordedEvent], log: LogReader) -> None:
+        self._log = log
+        self._streams: dict[str, dict[Stream, list[RecordedEvent]]] = {}
+        self._histories: dict[Stream, History] = {}
+        for entry in entries:
+            streams = self._streams.setdefault(entry.stream.category, {})
+            streams.setdefault(entry.stream, []).append(entry)
+
+    def of(self, category: str) -> Mapping[Stream, Sequence[RecordedEvent]]:
+        """The entries of a category's streams."""
+        return self._streams.get(category, {})
+
+    def history(self, stream: Stream) -> History:
+        """The stream whole, read once for all views; but for too many streams to hold at once."""
+        history = self._histories.get(stream)
+        if history is None:
+            (history,) = self._log.scan_streams([stream])
+            if len(self._histories) < _HISTORIES_HELD:
+                self._histories[stream] = history
+        return history
+
+
+@dataclass(slots=True)
 class _Folded(Generic[S, R]):
     """A stream as far as it was folded: up to and with entry `version`."""
 
@@ -82,23 +109,25 @@ class Folds(Generic[S, R]):
         self._held: OrderedDict[Stream, _Folded[S, R]] = OrderedDict()
         self._weight = 0
 
-    def changes(
-        self, entries: Iterable[RecordedEvent], log: LogReader, parked: Collection[str] = ()
-    ) -> Iterator[Change]:
+    def changes(self, batch: Batch, parked: Collection[str] = ()) -> Iterator[Change]:
         """What follows from the next entries of the log, stream by stream.
 
         `parked`: the streams that the table has no rows of; they are folded afresh.
         """
-        grouped: dict[Stream, list[RecordedEvent]] = {}
-        for entry in entries:
-            if entry.stream.category == self.view.category:
-                grouped.setdefault(entry.stream, []).append(entry)
-        for stream, its_entries in grouped.items():
-            history = partial(_whole, log, stream)
+        for stream, entries in batch.of(self.view.category).items():
             if parked and str(stream) in parked:
-                yield self.refold(stream, up_to(history(), its_entries[-1].position))
+                history = up_to(batch.history(stream), entries[-1].position)
+                yield self.refold(stream, history)
+            elif any(self.view.needs(entry.topic) for entry in entries):
+                yield self.advance(stream, entries, partial(batch.history, stream))
             else:
-                yield self.advance(stream, its_entries, history)
+                self._pass_over(stream, entries)
+
+    def _pass_over(self, stream: Stream, entries: Sequence[RecordedEvent]) -> None:
+        """Notes that these entries were seen, none of which changes anything here."""
+        held = self._held.get(stream)
+        if held is not None and held.version == entries[0].version - 1:
+            held.version = entries[-1].version
 
     def advance(
         self,
@@ -223,8 +252,3 @@ def _read(entry: RecordedEvent) -> Event | Erased:
         return entry.event
     except Unreadable as error:
         raise Unfoldable(entry.position, error.code) from error
-
-
-def _whole(log: LogReader, stream: Stream) -> History:
-    (history,) = log.scan_streams([stream])
-    return history

@@ -19,7 +19,7 @@ from infra import canonical
 from infra.recorder import ScannedRow
 from infra.scanned import Scans
 from projections.dossier import VIEWS, dossier
-from projections.folding import Change, Folds
+from projections.folding import Batch, Change, Folds
 from projections.timeline import Line, State, Timeline
 from projections.view import Cell, Code, PlainRow, Row, View, up_to
 from tests.domain.test_records import wild_records
@@ -417,8 +417,8 @@ def test_a_stream_that_can_be_read_again_is_told_afresh(
     if len(history) < 2:
         return
     cut = data.draw(st.integers(1, len(history) - 1))
-    folds, log = Folds(VIEWS.timeline), OneStream(history)
-    (change,) = folds.changes(history[cut:], log, {str(history[0].stream)})
+    folds, batch = Folds(VIEWS.timeline), Batch(history[cut:], OneStream(history))
+    (change,) = folds.changes(batch, {str(history[0].stream)})
     assert change.afresh
     assert change.written == plain(VIEWS.timeline, history)
 

@@ -1,0 +1,225 @@
+"""The steps of the worker that leads: what new entries change in all views, by one statement.
+
+It keeps in mind where the views stand, and which transaction last wrote the row that says so in
+`rapport.tracking`. Each statement names those transactions, and does nothing where another one came
+since: whoever moves a view, swaps its build or parks a stream writes that row. So no lock is held
+between two steps, and what is remembered is never older than what is changed.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from select import select
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGresult
+from psycopg.rows import DictRow, dict_row
+
+from infra.arrivals import APPENDED, MOVED
+from infra.view_tables import NewRows, Table, configure
+from infra.view_writing import Place
+
+_TEXT, _BINARY = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where all views stand, and what was read of them in the same moment."""
+
+    position: int
+    builds: Mapping[str, UUID]
+    """By table."""
+    parked: Mapping[str, frozenset[str]]
+    """By table: the streams that it has no rows of."""
+    written_by: Mapping[str, str]
+    """By table: the id of the transaction that last wrote where it stands."""
+
+
+class _Written(NamedTuple):
+    """The rows of one table, packed."""
+
+    table: Table
+    rows: bytes
+
+
+class Steps:
+    """One worker's own connection: it is told of appends there, and moves all views along."""
+
+    def __init__(self, connection: Connection[DictRow], place: Place, tables: Sequence[Table]):
+        self._connection = connection
+        self._place = place
+        self._tables = {table.table: table for table in tables}
+        self._prepared: dict[tuple[str, ...], bytes] = {}
+        self._leads = False
+        self._payload = str(place.clinic).encode()
+        self.called = False
+        """Whether it was told of an append when it last waited."""
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(APPENDED)))
+
+    def leads(self) -> bool:
+        """Whether this worker is the one that answers notices, as long as its connection lasts.
+
+        The others look now and then: to fold the same entries twice would help nobody.
+        """
+        if not self._leads:
+            row = self._connection.execute(_LEAD, (self._turn(),)).fetchone()
+            self._leads = row is not None and row["leads"]
+        return self._leads
+
+    def _turn(self) -> int:
+        names = " ".join([str(self._place.clinic), *sorted(self._tables)])
+        return int.from_bytes(sha256(names.encode()).digest()[:8], "big", signed=True)
+
+    def wait(self, seconds: float) -> None:
+        """Until an append is told, if this worker leads, or for so long; then `called` says which.
+
+        A notice is only a hint, and what came in the meantime counts.
+        """
+        pgconn, until = self._connection.pgconn, time.monotonic() + seconds
+        self.called = False
+        while True:
+            while (notice := pgconn.notifies()) is not None:
+                self.called |= self._leads and notice.extra == self._payload
+            left = until - time.monotonic()
+            if self.called or left <= 0:
+                return
+            if select([pgconn.socket], [], [], left)[0]:
+                pgconn.consume_input()
+                self._require_connected()
+
+    def standing(self) -> Standing | None:
+        """Where the views stand; None where it is not one place, or some were never built."""
+        names = list(self._tables)
+        found = self._connection.execute(_STANDING, (self._place.clinic, names)).fetchall()
+        positions = {row["position"] for row in found}
+        if len(found) < len(names) or len(positions) != 1:
+            return None
+        return Standing(
+            positions.pop(),
+            {row["view"]: row["build"] for row in found},
+            {row["view"]: frozenset(row["parked"]) for row in found},
+            {row["view"]: row["written_by"] for row in found},
+        )
+
+    def taken(
+        self, standing: Standing, changes: Mapping[str, Sequence[NewRows]], position: int
+    ) -> Standing | None:
+        """Writes what changes in the views, by table, and moves all of them on to `position`.
+
+        Where they stand then; None where nothing was done: because somebody else has changed
+        where a view stands, or because rows are to go or a stream is to be parked, which takes
+        more than one statement.
+        """
+        written = []
+        for name, its in changes.items():
+            rows = self._packed(standing, name, its)
+            if rows is None:
+                return None
+            if rows:
+                written.append(_Written(self._tables[name], rows))
+        names = list(standing.written_by)
+        parameters = [
+            str(self._place.clinic).encode(),
+            _array(names),
+            _array([standing.written_by[name] for name in names]),
+            b"%d" % position,
+            *(each.rows for each in written),
+        ]
+        statement = self._statement([each.table for each in written])
+        formats = [_TEXT] * 4 + [_BINARY] * len(written)
+        result = self._done(
+            self._connection.pgconn.exec_prepared(statement, parameters, formats, _TEXT)
+        )
+        by = result.get_value(0, 0) if result.ntuples else None
+        if by is None:
+            return None
+        return Standing(
+            position, standing.builds, standing.parked, dict.fromkeys(names, by.decode())
+        )
+
+    def _packed(self, standing: Standing, name: str, changes: Sequence[NewRows]) -> bytes | None:
+        """The rows to be written in one table; None where there is more to do."""
+        build = self._place.build(self._connection, self._tables[name], standing.builds[name])
+        rows: list[Mapping[str, object]] = []
+        for change in changes:
+            if change.afresh or change.gone:
+                return None
+            sealed, its = build.sealed(change)
+            if sealed.parked is not None:
+                return None
+            rows += its
+        return self._place.rows(self._connection, build.table).packed(rows) if rows else b""
+
+    def _statement(self, tables: Sequence[Table]) -> bytes:
+        """The name of the statement that writes rows of these tables, prepared once."""
+        names = tuple(table.table for table in tables)
+        if names not in self._prepared:
+            name = f"step_{len(self._prepared)}".encode()
+            parts = [_FROM_WHERE_IT_STANDS]
+            for number, table in enumerate(tables, 5):
+                rows = self._place.rows(self._connection, table)
+                parts.append(f", rows_{number} AS ({rows.insertion(f'${number}', 'whole, ')})")
+            parts.append(_BY_WHOM)
+            self._done(self._connection.pgconn.prepare(name, "".join(parts).encode()))
+            self._prepared[names] = name
+        return self._prepared[names]
+
+    def _done(self, result: PGresult) -> PGresult:
+        if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            return result
+        self._require_connected()
+        raise psycopg.errors.error_from_result(result)
+
+    def _require_connected(self) -> None:
+        if self._connection.pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the connection was lost")
+
+
+@contextmanager
+def stepping(conninfo: str, place: Place, tables: Sequence[Table]) -> Iterator[Steps]:
+    """A connection for steps, closed at the end of the block. `conninfo`: sees this clinic.
+
+    Its commits do not wait for the disk: what a crash takes back comes again from the log.
+    """
+    with Connection[DictRow].connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+        connection.execute("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
+        configure(connection)
+        yield Steps(connection, place, tables)
+
+
+def _array(words: Sequence[str]) -> bytes:
+    """Names of tables or numbers as PostgreSQL writes an array of them."""
+    return f"{{{','.join(words)}}}".encode()
+
+
+_LEAD: Final = "SELECT pg_try_advisory_lock(%s) AS leads"
+
+_STANDING: Final = """
+SELECT t.view, t.position, t.build, t.xmin::text AS written_by, ARRAY(
+    SELECT p.stream FROM rapport.parked AS p
+    WHERE p.clinic = t.clinic AND p.view = t.view AND p.build = t.build
+) AS parked
+FROM rapport.tracking AS t WHERE t.clinic = %s AND t.view = ANY(%s)
+"""
+
+_FROM_WHERE_IT_STANDS: Final = """
+WITH due AS MATERIALIZED (
+    SELECT t.view FROM rapport.tracking AS t, unnest($2::text[], $3::xid[]) AS s (view, written_by)
+    WHERE t.clinic = $1::uuid AND t.view = s.view AND t.xmin = s.written_by
+    FOR UPDATE OF t SKIP LOCKED
+), whole AS MATERIALIZED (
+    SELECT FROM due HAVING count(*) = cardinality($2::text[])
+), moved AS (
+    UPDATE rapport.tracking AS t SET position = $4::bigint FROM whole
+    WHERE t.clinic = $1::uuid AND t.view = ANY($2::text[])
+)"""
+
+_BY_WHOM: Final = f"""
+SELECT pg_current_xact_id()::xid::text, pg_notify('{MOVED}', $1::uuid::text) FROM whole
+"""  # noqa: S608  a constant
