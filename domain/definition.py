@@ -75,6 +75,12 @@ def exact(value: Decimal) -> Fraction:
     return Fraction(value)
 
 
+@lru_cache(4096)
+def as_given(item: int, scale: int) -> Fraction:
+    """A raw item in the instrument's own units."""
+    return Fraction(item, scale)
+
+
 # --- Facts ----------------------------------------------------------------------------------
 
 
@@ -431,11 +437,13 @@ class Definition(Model):
         Not answered is not below: it raises nothing, and is shown as missing.
         """
         return tuple(
-            risk
-            for risk in self.risk_items
-            if risk.in_force(at)
-            and (answer := items[risk.item - 1]) is not None
-            and risk.met(Fraction(answer, self.response_to(risk.item).scale))
+            [
+                risk
+                for risk in self.risk_items
+                if risk.in_force(at)
+                and (answer := items[risk.item - 1]) is not None
+                and risk.met(as_given(answer, self.response_to(risk.item).scale))
+            ]
         )
 
     def risk_items_unanswered(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from functools import cache
 from itertools import chain
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
 from pydantic import (
@@ -137,6 +137,10 @@ class Source(StrEnum):
 # --- Facts ----------------------------------------------------------------------------------
 
 
+_SET = object.__setattr__
+_NOT_KEPT: Final[set[str]] = set()  # pydantic copies it before it adds to a copy's
+
+
 class Event(Model):
     """A fact about a relationship, a person or the clinic, in the past tense.
 
@@ -156,6 +160,21 @@ class Event(Model):
     """The ImportDeclared it stands on (rule 45)."""
     reported: tuple[str, ...] = ()
     """Codes of refusals that an import reports instead of raising (rule 45)."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Lets go of the set of the fields that were given: of a fact nobody asks for it, and it
+        takes as much memory as all the rest."""
+        _SET(self, "__pydantic_fields_set__", _NOT_KEPT)
+
+    def carrying(
+        self, late_reason: str | None, import_id: UUID | None, reported: tuple[str, ...]
+    ) -> Self:
+        """The same fact with what every event carries."""
+        if (self.late_reason, self.import_id, self.reported) == (late_reason, import_id, reported):
+            return self
+        event = self.__copy__()
+        event.__dict__.update(late_reason=late_reason, import_id=import_id, reported=reported)
+        return event
 
     def subject(self) -> UUID | None:
         """The one person whose key seals this content; None: joint, the stream's own key."""
@@ -503,8 +522,7 @@ class Policy:
     majority_age: int = 18
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(NamedTuple):
     """An event that a decision adds to a stream; without a time of its own, the command's."""
 
     stream: Stream

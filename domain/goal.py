@@ -215,7 +215,10 @@ class Revision:
 
     def agreed_by(self, required: Collection[UUID]) -> bool:
         """Rule 25: whether every required party assents to this very wording."""
-        return bool(required) and self.assents() >= set(required)
+        stances = [self.stances.get(party) for party in required]
+        return bool(stances) and all(
+            stance is not None and isinstance(stance.event, GoalAssented) for stance in stances
+        )
 
 
 @dataclass(frozen=True, slots=True)

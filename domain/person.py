@@ -133,8 +133,11 @@ def practitioner_stream(practitioner: UUID) -> Stream:
 def registration_at(history: History, at: datetime) -> PractitionerRegistered | None:
     """The last registration that had begun by the day of `at`, where it happens."""
     day = at.date()
-    begun = [r for _, r in history.of(PractitionerRegistered) if r.valid_from <= day]
-    return max(begun, key=lambda registered: registered.valid_from, default=None)
+    last = None
+    for _, one in history.of(PractitionerRegistered):
+        if one.valid_from <= day and (last is None or last.valid_from < one.valid_from):
+            last = one
+    return last
 
 
 def in_scope(history: History, activity: Activity, at: datetime) -> bool:

@@ -534,7 +534,7 @@ def raw_items(definition: Definition | None, answers: Answers) -> Items:
         items = parse_items(definition, answers)
     else:
         items = tuple(_whole(number, answer) for number, answer in enumerate(answers, 1))
-    if all(item is None for item in items):
+    if items.count(None) == len(items):
         raise NothingAnswered
     return items
 

@@ -4,7 +4,6 @@ Commands come in, entries go to the store. The store is a port: `infra/event_sto
 stands behind it.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from uuid import UUID, uuid4
 from domain.clinic import DeclareImport, require_declared
 from domain.event import (
     Command,
-    Event,
     Given,
     History,
     LateReasonMissing,
@@ -25,8 +23,6 @@ from domain.event import (
     Source,
     Stream,
 )
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 Clock = Callable[[], datetime]
 
@@ -115,18 +111,20 @@ class Proposal:
     command_id: UUID = field(default_factory=uuid4)
     expected: Mapping[Stream, int] = field(default_factory=dict)
 
-    def body(self) -> bytes:
+    def said(self) -> dict[str, object]:
         """What is compared when the same command id comes again: the command and its author.
 
         Only what was sent counts: an id that the command gave itself differs at each attempt.
         """
-        said = {
-            "command": self.command.name,
-            "body": self.command.model_dump(mode="json", exclude_unset=True),
-            "actor": str(self.author.actor),
-            "on_behalf_of": str(self.author.on_behalf_of),
+        author, command = self.author, self.command
+        # What `model_dump` does, which asks for a dozen arguments first.
+        dumped = command.__pydantic_serializer__.to_python
+        return {
+            "actor": str(author.actor),
+            "body": dumped(command, mode="json", exclude_unset=True),
+            "command": command.name,
+            "on_behalf_of": str(author.on_behalf_of),
         }
-        return _ENCODER.encode(said).encode()
 
     def decide(
         self,
@@ -163,18 +161,9 @@ class Proposal:
         news = list(command.decide(given))
         common = (command.late_reason if late else None, author.import_id, tuple(given.reported))
         return [
-            New(new.stream, _with_common(new.event, *common), new.occurred_at or at) for new in news
+            New(stream, event.carrying(*common), occurred_at or at)
+            for stream, event, occurred_at in news
         ]
-
-
-def _with_common(
-    event: Event, late_reason: str | None, import_id: UUID | None, reported: tuple[str, ...]
-) -> Event:
-    """The event with what every event carries; most carry it already."""
-    if (event.late_reason, event.import_id, event.reported) == (late_reason, import_id, reported):
-        return event
-    common = {"late_reason": late_reason, "import_id": import_id, "reported": reported}
-    return event.model_copy(update=common)
 
 
 class EventStore(Protocol):

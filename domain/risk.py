@@ -124,6 +124,8 @@ def risks_unreviewed(history: History) -> tuple[Risk, ...]:
 
 def at_risk(definition: Definition, items: Sequence[int | None], at: datetime) -> tuple[int, ...]:
     """Rule 35: the items whose answer reaches a threshold that was in force at that time."""
+    if not definition.risk_items:
+        return ()
     raised = definition.risk_items_raised(items, at.date())
     return tuple(sorted({risk.item for risk in raised}))
 

@@ -6,13 +6,10 @@ numbered like any other, and may be rated. Streams: the relationship's, and
 `schedule-<practitioner>`. Appointments are made and changed by `domain/appointment.py`.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from operator import attrgetter
-from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import Field
@@ -51,6 +48,9 @@ from domain.told import Growing
 
 LONGEST = timedelta(hours=24)
 """No session goes on for longer, a marathon group included."""
+
+_HOUR = timedelta(hours=1)
+_FIRST_HOUR = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 class Medium(StrEnum):
@@ -419,7 +419,7 @@ class HoldSession(Command):
         yield Scope.TREATMENT
         if self.medium.is_telehealth:
             yield Scope.TELEHEALTH
-        if not set(self.present) <= set(relationship.participants):
+        if not all(person in relationship.participants for person in self.present):
             yield Scope.INTERPRETER_OR_OBSERVER
 
 
@@ -459,7 +459,7 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
     )
     clashing = [
         other
-        for other in given.history(stream).folded(_SCHEDULE).about(taken)
+        for other in taken_about(given.history(stream), taken)
         if _clash(taken, other)
         and (other.relationship, other.session) != (relationship, held.session)
     ]
@@ -476,34 +476,34 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
     return New(stream, taken)
 
 
-_begins: Callable[[SessionTimeTaken], datetime] = attrgetter("started_at")
+_Taken = Growing[int, tuple[SessionTimeTaken, ...]]
+"""By each hour of the clock, counted from an earliest one: what of a schedule reaches into it."""
 
 
-class _Schedule(NamedTuple):
-    """The hours of somebody's schedule, in the order in which they begin."""
-
-    hours: tuple[SessionTimeTaken, ...] = ()
-    longest: timedelta = timedelta()
-
-    def and_further(self, entries: Entries) -> "_Schedule":
-        hours, longest = [*self.hours], self.longest
-        for entry in entries:
-            if isinstance(hour := entry.event, SessionTimeTaken):
-                insort(hours, hour, key=_begins)
-                longest = max(longest, hour.ended_at - hour.started_at)
-        return _Schedule(tuple(hours), longest)
-
-    def about(self, taken: SessionTimeTaken) -> tuple[SessionTimeTaken, ...]:
-        """Those that may overlap with this one."""
-        first = bisect_left(self.hours, taken.started_at - self.longest, key=_begins)
-        return self.hours[first : bisect_right(self.hours, taken.ended_at, key=_begins)]
+def _clock_hours(taken: SessionTimeTaken) -> range:
+    return range(
+        (taken.started_at - _FIRST_HOUR) // _HOUR, (taken.ended_at - _FIRST_HOUR) // _HOUR + 1
+    )
 
 
-_SCHEDULE = Fold(
-    lambda history: _Schedule().and_further(history.standing),
-    SessionTimeTaken,
-    then=_Schedule.and_further,
-)
+def _taken(before: _Taken, entries: Entries) -> _Taken:
+    further: dict[int, tuple[SessionTimeTaken, ...]] = {}
+    for entry in entries:
+        if isinstance(taken := entry.event, SessionTimeTaken):
+            for hour in _clock_hours(taken):
+                others = further.get(hour) or before.get(hour) or ()
+                further[hour] = (*others, taken)
+    return before.having(further)
+
+
+_SCHEDULE = Fold(lambda history: _taken(Growing(), history.standing), SessionTimeTaken, then=_taken)
+
+
+def taken_about(schedule: History, taken: SessionTimeTaken) -> Iterator[SessionTimeTaken]:
+    """What of a schedule may overlap with this, once for each hour of the clock that they share."""
+    among = schedule.folded(_SCHEDULE)
+    for hour in _clock_hours(taken):
+        yield from among.get(hour, ())
 
 
 def _clash(one: SessionTimeTaken, other: SessionTimeTaken | Session) -> bool:

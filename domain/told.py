@@ -10,11 +10,12 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Va
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 from uuid import UUID
 
 from domain.event import Entries, Event, Fold, History, RecordedEvent
 
+D = TypeVar("D")
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -43,6 +44,13 @@ class Growing(Mapping[K, T]):
     def __getitem__(self, key: K) -> T:
         return self._new[key] if key in self._new else self._old[key]
 
+    @overload
+    def get(self, key: K, /) -> T | None: ...
+    @overload
+    def get(self, key: K, default: T | D, /) -> T | D: ...
+    def get(self, key: K, default: T | D | None = None, /) -> T | D | None:
+        return self._new[key] if key in self._new else self._old.get(key, default)
+
     def __contains__(self, key: object) -> bool:
         return key in self._new or key in self._old
 
@@ -66,14 +74,14 @@ def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[Growing[UUI
     """The ids in that field of all standing entries of these kinds; `ever`: also of those that
     were amended or entered in error since, for an id is used once."""
 
-    def among(entries: Iterable[RecordedEvent]) -> dict[UUID, None]:
-        return {getattr(e.event, field): None for e in entries if isinstance(e.event, kinds)}
+    def named(entries: Iterable[RecordedEvent]) -> dict[UUID, None]:
+        return {getattr(entry.event, field): None for entry in entries}
 
-    return Fold(
-        lambda history: Growing(among(history if ever else history.standing)),
-        *kinds,
-        then=lambda used, news: used.having(among(news)),
-    )
+    def among(history: History) -> Growing[UUID, None]:
+        entries = history if ever else history.standing
+        return Growing(named(e for e in entries if isinstance(e.event, kinds)))
+
+    return Fold(among, *kinds, then=lambda used, news: used.having(named(news)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from domain.event import (
     Stream,
 )
 from domain.records import Author, Proposal
-from domain.session import SessionTimeTaken
+from domain.session import SessionTimeTaken, taken_about
 from domain.told import Growing, Telling
 from domain.topics import COMMANDS, EVENTS
 from tests.domain.test_records import (
@@ -306,7 +306,7 @@ def test_no_hour_is_missed_that_another_would_clash_with(
     told = [hour(number, *times) for number, times in enumerate(hours)]
     history = History(_numbered(n, event, 0) for n, event in enumerate(told, 1))
     wanted = hour(99, *new)
-    found = history.folded(FOLDS["domain.session_SCHEDULE"]).about(wanted)
+    found = list(taken_about(history, wanted))
     clashing = {
         one.session
         for one in told
