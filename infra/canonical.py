@@ -10,7 +10,7 @@ property test proves against the reference implementation. Source: RFC 8785; doc
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
-from enum import Enum
+from enum import Enum, StrEnum
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -24,8 +24,11 @@ INTEGER_LIMIT: Final = 2**53
 DEPTH_LIMIT: Final = 64
 """How many objects and arrays may stand inside each other; a cycle ends here too."""
 
-_AS_THEY_ARE: Final = frozenset({bool, NoneType, UUID})
-"""What orjson writes as it stands; a UUID as its lower-case text."""
+AS_THEY_ARE: Final[set[type]] = {str, int, bool, NoneType, UUID}
+"""What orjson writes as it stands, a UUID as its lower-case text, or refuses: lone surrogates and
+integers out of range. Enumerations of ASCII texts are added as they are met."""
+
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -55,7 +58,12 @@ def encode(value: object) -> bytes:
     `CanonicalError` for anything else: codes `float`, `type`, `integer_range`, `naive_datetime`,
     `offset_precision`, `time_range`, `name`, `surrogate`, `depth`.
     """
-    return orjson.dumps(_plain(value, DEPTH_LIMIT), option=orjson.OPT_SORT_KEYS)
+    plain = _plain(value, DEPTH_LIMIT)
+    try:
+        return orjson.dumps(plain, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        _require_written(plain, ())
+        raise
 
 
 def decode(data: bytes) -> Any:
@@ -134,15 +142,12 @@ def _offset_text(offset: timedelta) -> str:
 
 
 def _plain(value: object, depth: int) -> object:
-    """`value` in JSON's own types, or `CanonicalError` with the path to what has none."""
+    """`value` in what orjson writes, or `CanonicalError` with the path to what has no form.
+
+    Texts and integers are left to orjson, which knows the same limits.
+    """
     kind = type(value)
-    if kind is str:
-        return _text(value)  # type: ignore[arg-type]
-    if kind is int:
-        if -INTEGER_LIMIT < value < INTEGER_LIMIT:  # type: ignore[operator]
-            return value
-        raise CanonicalError("integer_range")
-    if kind in _AS_THEY_ARE:
+    if kind in AS_THEY_ARE:
         return value
     # Exact types: a named tuple would lose its names without a word.
     if kind is dict:
@@ -150,15 +155,6 @@ def _plain(value: object, depth: int) -> object:
     if kind is list or kind is tuple:
         return _array(value, depth)  # type: ignore[arg-type]
     return _converted(value, depth)
-
-
-def _text(text: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise CanonicalError("surrogate") from None
-    return text
 
 
 def _object(fields: dict[Any, Any], depth: int) -> dict[str, object]:
@@ -169,8 +165,7 @@ def _object(fields: dict[Any, Any], depth: int) -> dict[str, object]:
         # An Enum member as a name could meet a plain name of the same text: str and nothing else.
         if type(name) is not str or not name.isascii():
             raise CanonicalError("name")
-        kind = type(item)
-        if kind in _AS_THEY_ARE or (kind is str and item.isascii()):  # most: no call for each
+        if type(item) in AS_THEY_ARE:
             plain[name] = item
             continue
         try:
@@ -180,9 +175,11 @@ def _object(fields: dict[Any, Any], depth: int) -> dict[str, object]:
     return plain
 
 
-def _array(items: list[Any] | tuple[Any, ...], depth: int) -> list[object]:
+def _array(items: list[Any] | tuple[Any, ...], depth: int) -> list[object] | tuple[object, ...]:
     if not depth:
         raise CanonicalError("depth")
+    if AS_THEY_ARE.issuperset(map(type, items)):
+        return items
     plain: list[object] = []
     for index, item in enumerate(items):
         try:
@@ -192,8 +189,30 @@ def _array(items: list[Any] | tuple[Any, ...], depth: int) -> list[object]:
     return plain
 
 
+def _require_written(plain: object, path: tuple[str | int, ...]) -> None:
+    """Says what of it orjson does not write."""
+    match plain:
+        case str():
+            try:
+                plain.encode()
+            except UnicodeEncodeError:
+                raise CanonicalError("surrogate", path) from None
+        case int():
+            if not -INTEGER_LIMIT < plain < INTEGER_LIMIT:
+                raise CanonicalError("integer_range", path) from None
+        case dict():
+            for name, item in plain.items():
+                _require_written(item, (*path, name))
+        case list() | tuple():
+            for index, item in enumerate(plain):
+                _require_written(item, (*path, index))
+
+
 def _converted(value: object, depth: int) -> object:
     match value:
+        case StrEnum() if "".join(type(value)).isascii():
+            AS_THEY_ARE.add(type(value))
+            return value
         case Enum():
             return _plain(value.value, depth)
         case datetime():

@@ -64,6 +64,7 @@ from domain.session import schedule_stream, session_numbers
 from domain.supervision import actions_overdue
 from domain.task import Aim, ProposeTask, TaskProposed, TaskRetired, tasks_of
 from domain.topics import COMMANDS, EVENTS, read
+from infra.bodies import body_of
 from tests.kit import (
     CLIENT,
     CLINIC,
@@ -218,7 +219,7 @@ def test_the_same_body_is_told_from_another() -> None:
 
     def body(by: UUID = OFFICE, on_behalf_of: UUID | None = None, **changes: Any) -> bytes:
         command = ProposeTask.model_validate(sent | changes)
-        return Proposal(command, Author(by, on_behalf_of)).body()
+        return body_of(Proposal(command, Author(by, on_behalf_of)))
 
     assert body() == body()
     assert body() != body(description="Two stops on the tram.")
@@ -491,7 +492,7 @@ def test_the_bytes_of_a_body_stay_what_they_are(
         "command": name,
         "on_behalf_of": str(on_behalf_of),
     }
-    body = Proposal(command, Author(OFFICE, on_behalf_of)).body()
+    body = body_of(Proposal(command, Author(OFFICE, on_behalf_of)))
     assert body == json.dumps(said, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
