@@ -467,12 +467,13 @@ def require_command(
     reach = admit(command.name, who)
     if not _covers(reach, command, who, about, history, now):
         raise OutOfReach
-    voice = door.voice(command, history(about))
-    if voice is None or voice == who.person:
+    voice = door.voice
+    person = voice(command) if isinstance(voice, _Named) else voice(command, history(about))
+    if person is None or person == who.person:
         return None
     if who.role not in SPEAK_FOR_OTHERS:
-        raise NotInTheirPlace(person=voice)
-    return voice
+        raise NotInTheirPlace(person=person)
+    return person
 
 
 def spoken_for(

@@ -3,19 +3,23 @@
 `rapport serve` runs it: `uvicorn.run(create_app(service), access_log=False, server_header=False)`.
 """
 
+import asyncio
 import logging
 import re
 import time
 import traceback
 from collections.abc import Iterator
 from importlib import metadata
+from random import getrandbits
+from threading import Lock
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import composition, pages, problems
@@ -45,6 +49,11 @@ class DoorMissing(Exception):
 
 class _Application(FastAPI):
     """Surrounds also what goes straight, past all that the framework has around its routes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI would ask at each request whether its measuring is on.
+        kind = Starlette if scope["type"] == "http" else FastAPI
+        await kind.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         return Surroundings(Straight(super().build_middleware_stack(), STRAIGHT))
@@ -119,6 +128,25 @@ _HEADERS: Final = (
 _HOST: Final = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
+class _Lines:
+    """What is logged of requests: lines of one turn of the loop are written together, after it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # each loop has a thread of its own
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        with self._lock:
+            if not self._lines:
+                asyncio.get_running_loop().call_soon(self._write)
+            self._lines.append(line)
+
+    def _write(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+        _log.info("%s", "\n".join(lines))
+
+
 class Surroundings:
     """Gives each request an id and a limit, each answer its headers, the log one line.
 
@@ -128,12 +156,15 @@ class Surroundings:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._lines = _Lines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, begun, status = uuid4(), time.monotonic(), 0
+        # It tells requests apart: whoever guesses one has nothing of it.
+        request_id = UUID(int=getrandbits(128), version=4)
+        begun, status = time.monotonic(), 0
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def answer(message: Message) -> None:
@@ -155,14 +186,11 @@ class Surroundings:
                 response = problems.of_fault(Request(scope), Unexpected())
                 await response(scope, receive, answer)
         finally:
-            _log.info(
-                "%s %s %d %.1f ms request %s principal %s",
-                scope["method"],
-                getattr(scope.get("route"), "path", "-"),
-                status,
-                (time.monotonic() - begun) * 1000,
-                request_id,
-                scope["state"].get("principal", "-"),
+            path = getattr(scope.get("route"), "path", "-")
+            took, who = (time.monotonic() - begun) * 1000, scope["state"].get("principal", "-")
+            self._lines.write(
+                f"{scope['method']} {path} {status} {took:.1f} ms "
+                f"request {request_id} principal {who}"
             )
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Protocol, Self
 
 from infra.checkpoint import NoteBroken, base64
@@ -54,19 +54,27 @@ class Inclusion:
     def __init__(self, size: int, hashes: Hashes) -> None:
         self._size = size
         self._hashes = hashes
+        self._paths: dict[tuple[int, int], tuple[bytes, ...]] = {}
 
     def path(self, index: int) -> tuple[bytes, ...]:
         """That of leaf `index`, from its sibling up."""
         if not 0 <= index < self._size:
             raise ValueError("the tree has no such leaf")
-        path = []
-        for level, edge in enumerate(self._edges):
-            sibling = index >> level ^ 1
-            if sibling < self._size >> level:
-                path.append(self._hashes.subtree(level, sibling))
-            elif sibling == self._size >> level and edge is not None:
-                path.append(edge)
-        return tuple(path)
+        return self._path(0, index)
+
+    def _path(self, level: int, index: int) -> tuple[bytes, ...]:
+        """From that node up: leaves that stand together share all but the first steps."""
+        if level == len(self._edges):
+            return ()
+        known = self._paths.get((level, index))
+        if known is not None:
+            return known
+        sibling, last = index ^ 1, self._size >> level
+        edge = self._edges[level] if sibling == last else None
+        step = self._hashes.subtree(level, sibling) if sibling < last else edge
+        above = self._path(level + 1, index >> 1)
+        path = self._paths[level, index] = above if step is None else (step, *above)
+        return path
 
     @cached_property
     def _edges(self) -> list[bytes | None]:
@@ -242,5 +250,11 @@ class TlogProof:
 
     def __str__(self) -> str:
         extra = () if self.extra is None else (f"extra {b64encode(self.extra).decode()}",)
-        path = (b64encode(each).decode() for each in self.path)
+        path = map(_encoded, self.path)
         return "\n".join((FIRST_LINE, *extra, f"index {self.index}", *path, "", self.checkpoint))
+
+
+@lru_cache(4_096)
+def _encoded(node: bytes) -> str:
+    # Paths of leaves that stand together share most of their nodes.
+    return b64encode(node).decode()

@@ -352,13 +352,21 @@ def _beside(
 # --- Both -----------------------------------------------------------------------------------
 
 
+class _Lines(logging.Formatter):
+    """Each line of a message begins as the first does: whoever reads by lines can tell them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text.replace("\n", f"\n{text[: text.index(record.message)]}")
+
+
 def _log_to_stderr(loaded: Settings) -> None:
     # What no line shows is not found out for each (docs.python.org/3/howto/logging.html).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    logging.basicConfig(
-        level=loaded.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=loaded.log_level.upper(), handlers=[handler])
     if loaded.log_level != "debug":
         for chatty in ("uvicorn", "psycopg"):
             logging.getLogger(chatty).setLevel(logging.WARNING)

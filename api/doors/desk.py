@@ -1,17 +1,25 @@
 """Where a command is handed in: who may stands in api/access.py, what comes of it in domain/."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, NoReturn
 from uuid import UUID, uuid4
 
 from fastapi import Header, Request
+from starlette.types import Scope
 
 from api import access
 from api.access import Bearer, Principal
-from api.doors.house import Entrance, House, Shown, TheHouse, Who, denials_noted
+from api.doors.house import (
+    Entrance,
+    House,
+    Shown,
+    TheHouse,
+    Who,
+    denials_noted,
+    note_denial,
+)
 from api.doors.tray import Tray
 from api.problems import Fault, NotAuthenticated
 from domain.event import Command, History, New, Policy, Refusal, Stream
@@ -87,11 +95,13 @@ class Desk:
 
         `bearer`: whose role is judged with it; None: that was done.
         """
-        house, about = self.house, self._about(command)
-        with self._denials_noted(command):
+        house, about = self.house, access.concerns(command, self.house.clinic)
+        try:
             on_behalf_of = access.spoken_for(
                 command, self.who, about, house.records.history, house.clock()
             )
+        except Fault as fault:
+            self.deny(command, fault)
 
         def judge(history: _Histories, now: datetime) -> None:
             if bearer is not None:
@@ -110,16 +120,10 @@ class Desk:
         """Raises the fault, of which an entry is made unless nobody knows who it was."""
         if isinstance(fault, NotAuthenticated):
             raise fault
-        with self._denials_noted(command):
-            raise fault
-
-    def _about(self, command: Command) -> Stream:
-        return access.concerns(command, self.house.clinic)
-
-    def _denials_noted(self, command: Command) -> AbstractContextManager[None]:
-        about = self._about(command)
+        about = access.concerns(command, self.house.clinic)
         relationship = about.id if about.category in access.OF_A_RELATIONSHIP else None
-        return denials_noted(self.house, self.who, command.name, relationship)
+        note_denial(self.house, self.who, command.name, fault, relationship)
+        raise fault
 
 
 class HandsIn(Entrance):
@@ -172,17 +176,17 @@ class Blank:
         Refusal, or the Fault of who may not."""
         slip = Slip(self.request.app.state.house, self.token, command)
         slip.command_id, slip.version = self.command_id, self.version
-        return await lay_down(self.request, slip)
+        return await lay_down(self.request.scope, slip)
 
 
-async def lay_down(request: Request, slip: Slip) -> Receipt:
-    """Records what the slip says, as `Blank.record` does."""
-    tray: Tray[Slip, Receipt] = request.app.state.tray
+async def lay_down(scope: Scope, slip: Slip) -> Receipt:
+    """Records what the slip says, as `Blank.record` does, for the request of that scope."""
+    tray: Tray[Slip, Receipt] = scope["app"].state.tray
     try:
         return await tray.ask(slip)
     finally:
         if slip.who is not None:
-            request.state.principal = slip.who.person
+            scope["state"]["principal"] = slip.who.person
 
 
 class LaysDown(Entrance):
@@ -215,8 +219,7 @@ def recorded(slips: Sequence[Slip]) -> list[Receipt | Exception]:
         desk = Desk(house, who, slip.command_id, slip.version)
         try:
             house.patience.require(who.person)
-            with denials_noted(house, who, slip.command.name):
-                access.admit(slip.command.name, who)
+            _admit(desk, slip.command)
             handed[index] = desk, desk.proposal(slip.command, who)
         except Exception as error:  # of this one alone
             verdicts[index] = error
@@ -224,6 +227,14 @@ def recorded(slips: Sequence[Slip]) -> list[Receipt | Exception]:
     for (index, (desk, _)), verdict in zip(handed.items(), found, strict=True):
         verdicts[index] = _told(desk, slips[index].command, verdict)
     return verdicts
+
+
+def _admit(desk: Desk, command: Command) -> None:
+    try:
+        access.admit(command.name, desk.who)
+    except Fault as denial:
+        note_denial(desk.house, desk.who, command.name, denial)
+        raise
 
 
 def _told(desk: Desk, command: Command, verdict: Receipt | Exception) -> Receipt | Exception:

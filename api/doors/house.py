@@ -321,23 +321,30 @@ class Patience:
 def denials_noted(
     house: House, who: Principal, door: str, relationship: UUID | None = None
 ) -> Iterator[None]:
-    """Makes an entry of every denial within, by ids alone, before it is answered (R36).
+    """Makes an entry of every denial within, as `note_denial` does, and lets it pass on."""
+    try:
+        yield
+    except Fault as denial:
+        note_denial(house, who, door, denial, relationship)
+        raise
+
+
+def note_denial(
+    house: House, who: Principal, door: str, denial: Fault, relationship: UUID | None = None
+) -> None:
+    """Makes an entry of a denial, by ids alone, before it is answered (R36).
 
     Where there is such a relationship it stands in its access stream, for its clients to see;
     else in the clinic's. Without the entry there is an error, and still nothing is shown.
     """
-    try:
-        yield
-    except Fault as denial:
-        about = relationship or "-"
-        _log.warning("%s: %s %s at %s of %s", denial.code, who.role, who.person, door, about)
-        is_there = relationship and house.records.history(relationship_stream(relationship)).version
-        noted = NoteDenial(
-            role=who.role,
-            door=door,
-            code=denial.code,
-            relationship=relationship if is_there else None,
-        )
-        house.patience.note(who.person)
-        house.records.record(noted, Author(who.person))
-        raise
+    about = relationship or "-"
+    _log.warning("%s: %s %s at %s of %s", denial.code, who.role, who.person, door, about)
+    is_there = relationship and house.records.history(relationship_stream(relationship)).version
+    noted = NoteDenial(
+        role=who.role,
+        door=door,
+        code=denial.code,
+        relationship=relationship if is_there else None,
+    )
+    house.patience.note(who.person)
+    house.records.record(noted, Author(who.person))

@@ -40,18 +40,16 @@ class Straight:
         if found is None or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        route, kind = found
-        first = await receive()
-        slip = _slip(scope, first, kind)
-        if slip is None:
-            await self.app(scope, _again(first, receive), send)
-            return
-        scope["route"] = route
-        request = Request(scope, receive)
+        scope["route"], kind = found
         try:
-            receipt = await lay_down(request, slip)
+            first = await receive()
+            slip = _slip(scope, first, kind)
+            receipt = None if slip is None else await lay_down(scope, slip)
         except Exception as error:
-            await problems.of(request, error)(scope, receive, send)
+            await problems.of(Request(scope, receive), error)(scope, receive, send)
+            return
+        if receipt is None:
+            await self.app(scope, _again(first, receive), send)
             return
         body = written(receipt)
         headers = [
