@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from domain.event import (
@@ -86,6 +86,14 @@ class Level(Model):
         return self
 
 
+_LEVELS: dict[tuple[GoalScale, int], Level] = {}
+
+
+def _shared(level: Level) -> Level:
+    """One of each: there are sixteen, and most entries of a goal hold one."""
+    return _LEVELS.setdefault((level.scale, level.value), level)
+
+
 # --- What happened --------------------------------------------------------------------------
 
 
@@ -153,7 +161,7 @@ class GoalRated(Event):
     revision: RevisionNumber
     by: UUID
     perspective: Perspective
-    level: Level
+    level: Annotated[Level, AfterValidator(_shared)]
 
     def subject(self) -> UUID | None:
         return self.by if self.perspective is Perspective.CLIENT else None
@@ -310,7 +318,7 @@ def _highest(before: Mapping[UUID, int], entries: Iterable[RecordedEvent]) -> Ma
     return highest
 
 
-_HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest)
+_HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest, lasts=True)
 
 
 # --- Refusals -------------------------------------------------------------------------------
