@@ -53,7 +53,7 @@ from infra.recorder import (
     StoreUnavailable,
 )
 from infra.scanned import Scans
-from infra.sealing import Sealer
+from infra.sealing import Mac, Sealer
 from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
@@ -245,7 +245,7 @@ class ClinicLog:
 
         Keyed, so that nobody can tell from the table what was imported by guessing at keys.
         """
-        return UUID(bytes=self._mac("id", canonical.encode(list(natural_key)))[:16])
+        return UUID(bytes=self._mac("id")(canonical.encode(list(natural_key)))[:16])
 
     def make_clinic_keys(self) -> None:
         """Makes the clinic-wide keys durable before they are needed."""
@@ -390,13 +390,14 @@ class ClinicLog:
         return pending
 
     def _decide_open(self, turns: Sequence[Turn], pending: Pending) -> None:
+        mac = self._mac("body")
         for turn in turns:
             for index, proposal in enumerate(turn.proposals):
                 # The same id twice in one batch waits for the first's receipt in the next round.
                 if turn.verdicts[index] is not None or proposal.command_id in pending.decided:
                     continue
                 try:
-                    self._decide(pending, turn, index)
+                    self._decide(pending, turn, index, mac)
                 except Refusal as refusal:
                     pending.refused.append((turn, index, refusal))
                 except (LostRace, StoreUnavailable):
@@ -405,11 +406,11 @@ class ClinicLog:
                     pending.failed.append((turn, error))
                     break
 
-    def _decide(self, pending: Pending, turn: Turn, index: int) -> None:
+    def _decide(self, pending: Pending, turn: Turn, index: int, mac: Mac) -> None:
         proposal = turn.proposals[index]
         news = proposal.decide(self.clinic, pending.recorded_at, pending.history, self.policy)
         assert news, f"{proposal.command.name} decided on nothing"
-        pending.add(turn, index, self._body_mac(proposal), news)
+        pending.add(turn, index, mac(body_of(proposal)), news)
 
     def _commit(self, pending: Pending, hand_over: HandOver) -> None:
         """Appends the batch and gives every decided proposal its receipt.
@@ -520,12 +521,12 @@ class ClinicLog:
             if turn.verdicts[index] is None
         ]
         rows = self._recorder.command_rows([proposal.command_id for _, _, proposal in open_])
-        receipts = self._stored_receipts(rows.values())
+        receipts, mac = self._stored_receipts(rows.values()), self._mac("body")
         for turn, index, proposal in open_:
             id_ = proposal.command_id
             if id_ not in rows:
                 continue
-            if hmac.compare_digest(rows[id_]["body_mac"], self._body_mac(proposal)):
+            if hmac.compare_digest(rows[id_]["body_mac"], mac(body_of(proposal))):
                 turn.verdicts[index] = receipts[id_]
             else:
                 turn.verdicts[index] = CommandIdReused(command_id=id_)
@@ -565,12 +566,10 @@ class ClinicLog:
 
     # --- Keys --------------------------------------------------------------------------------
 
-    def _body_mac(self, proposal: Proposal) -> bytes:
-        return self._mac("body", body_of(proposal))
-
-    def _mac(self, purpose: str, message: bytes) -> bytes:
+    def _mac(self, purpose: str) -> Mac:
+        """The keyed digest for that purpose; whoever makes many looks for the key once."""
         _, key = self._keyring.key_for(self.clinic, self._clinic_name, "mac/0")
-        return self._sealer.mac(key, f"mac/{purpose}", message)
+        return self._sealer.macs(key, f"mac/{purpose}")
 
     def forget(self) -> None:
         """Drops everything opened, and takes nothing in that was opened before this."""
@@ -615,11 +614,11 @@ class Rehearsal:
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
         turn = Turn(proposals)
-        turn.verdicts = list(self._log.seen(proposals))
+        turn.verdicts, mac = list(self._log.seen(proposals)), self._log._mac("body")
         for index in range(len(proposals)):
             if turn.verdicts[index] is None:
                 try:
-                    self._log._decide(self._pending, turn, index)
+                    self._log._decide(self._pending, turn, index, mac)
                 except Refusal as refusal:
                     turn.verdicts[index] = refusal
         return turn.verdicts

@@ -7,6 +7,7 @@ without a new format name.
 
 import hmac
 import os
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -30,6 +31,10 @@ FRESH_BYTES: Final = SALT_BYTES + NONCE_BYTES
 LEAF_INPUT_LIMIT: Final = 16 * 1024
 _COMMITMENT_PREFIX: Final = b"rapport-commitment/1"
 _SHORTEST_ENTRY: Final = NONCE_BYTES + SALT_BYTES + TAG_BYTES
+
+
+Mac = Callable[[bytes], bytes]
+"""A message's keyed digest, under one key and for one purpose."""
 
 
 class SealBroken(Exception):
@@ -100,14 +105,14 @@ class Sealer:
 
     def __init__(self, capacity: int = 16_384) -> None:
         self._cipher = lru_cache(capacity)(lambda key, purpose: AESGCM(subkey(key, purpose)))
-        self._macs = lru_cache(capacity)(
+        self._hmacs = lru_cache(capacity)(
             lambda key, purpose: hmac.new(subkey(key, purpose), digestmod="sha256")
         )
 
     def forget(self) -> None:
         """Drops every cipher and subkey that was kept ready."""
         self._cipher.cache_clear()
-        self._macs.cache_clear()
+        self._hmacs.cache_clear()
 
     def seal_entry(
         self, key: bytes, aad: bytes, content: bytes, fresh: bytes | None = None
@@ -151,10 +156,19 @@ class Sealer:
 
     def mac(self, key: bytes, purpose: str, message: bytes) -> bytes:
         """HMAC-SHA-256 for `mac`, `mac/<what>` or `digest`: 32 bytes."""
+        return self.macs(key, purpose)(message)
+
+    def macs(self, key: bytes, purpose: str) -> Mac:
+        """The same for many messages: what looks for the key and the purpose once."""
         _require(purpose, "mac", "digest")
-        mac = self._macs(key, purpose).copy()
-        mac.update(message)
-        return mac.digest()
+        ready = self._hmacs(key, purpose)
+
+        def mac(message: bytes) -> bytes:
+            mac = ready.copy()
+            mac.update(message)
+            return mac.digest()
+
+        return mac
 
     def _open(self, key: bytes, purpose: str, aad: bytes, sealed: bytes) -> bytes:
         nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
