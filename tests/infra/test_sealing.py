@@ -339,9 +339,9 @@ def test_forgetting_drops_what_was_kept_ready_and_nothing_else() -> None:
     sealer = Sealer()
     sealed = sealer.seal_entry(KEY, b"", b"{}")
     mac = sealer.mac(KEY, "mac", b"a")
-    assert sealer._cipher.cache_info().currsize == sealer._macs.cache_info().currsize == 1
+    assert sealer._cipher.cache_info().currsize == sealer._hmacs.cache_info().currsize == 1
     sealer.forget()
-    assert sealer._cipher.cache_info().currsize == sealer._macs.cache_info().currsize == 0
+    assert sealer._cipher.cache_info().currsize == sealer._hmacs.cache_info().currsize == 0
     assert sealer.open_entry(KEY, b"", sealed) == b"{}"
     assert sealer.mac(KEY, "mac", b"a") == mac
 
