@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from domain.amendment import amendments_of
@@ -19,6 +20,7 @@ from domain.clinic import Scope
 from domain.consent import ConsentWithdrawn, consents_of
 from domain.emergency import emergencies_unreviewed
 from domain.event import (
+    Entries,
     Erased,
     Event,
     Fold,
@@ -34,7 +36,7 @@ from domain.event import (
 from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
 from domain.note import notes_awaiting_cosign, unsigned_notes
-from domain.rating import Rating, ratings_of, score_of
+from domain.rating import Rating, Superseding, ratings_of, score_of
 from domain.relationship import (
     Constellation,
     ParticipantJoined,
@@ -47,7 +49,9 @@ from domain.relationship import (
 from domain.risk import risks_unreviewed
 from domain.rupture import ruptures_of
 from domain.scoring import Flag
-from domain.session import SessionHeld, sessions_of
+from domain.session import Session, SessionHeld, sessions_of
+from domain.told import Growing
+from domain.topics import EVENTS
 from projections.view import Cell, Cells, Number, Row, View, cell, known
 
 
@@ -217,23 +221,34 @@ class Caseload(View[State, Case]):
 
     def rows(self, state: State) -> Mapping[int, Case]:
         history = state.entries
-        opening = next((e for e in history.standing if e.topic == RelationshipOpened.topic), None)
+        opening = history.folded(_OPENING)
         if opening is None:
             return {}
+        counted: dict[str, Any] = {
+            "late_entries": state.late,
+            "imported_entries": state.imported,
+            "erased_entries": state.erased,
+            "reported": state.reported,
+        }
         if isinstance(opening.event, Erased):
-            case = Case.erased(opening)
-        else:
-            case = _with_goals(
-                _with_sessions(_opened(opening, history, self._policy), history), history
-            )
-        case = replace(
-            case,
-            late_entries=state.late,
-            imported_entries=state.imported,
-            erased_entries=state.erased,
-            reported=state.reported,
+            return {opening.version: Case.erased(opening, **counted)}
+        case = Case(
+            **history.folded(_WHO),
+            **_of_sessions(history),
+            **history.folded(_GOALS),
+            **counted,
+            last_ratings=history.folded(_RATINGS).in_order(),
+            consents=history.folded(_CONSENTS),
+            open_ends=history.folded(self._open_ends),
         )
         return {opening.version: case}
+
+    @cached_property
+    def _open_ends(self) -> Fold[tuple[Cell[OpenEnd], ...]]:
+        return Fold(
+            lambda history: tuple(_open_ends(history, self._policy)),
+            *_kinds("session", "rupture", "risk", "note", "amendment"),
+        )
 
 
 @lru_cache(1024)
@@ -246,23 +261,42 @@ def _counted(count: Cell[int] | None, more: Sequence[RecordedEvent]) -> Cell[int
     return cell(more[-1], (known(count) or 0) + len(more)) if more else count
 
 
-def _opened(opening: RecordedEvent, history: History, policy: Policy) -> Case:
+# Each part of a case is told again only where there is an entry of a kind that it is told from.
+
+
+def _kinds(*families: str) -> tuple[type, ...]:
+    """The kinds of events of these families of topics, and what is left of one that is erased."""
+    return (Erased, *(kind for topic, kind in EVENTS.items() if _family(topic) in families))
+
+
+_OPENING = Fold(
+    lambda history: next(
+        (entry for entry in history.standing if entry.topic == RelationshipOpened.topic), None
+    ),
+    *_kinds("relationship"),
+)
+
+
+def _who(history: History) -> Mapping[str, Any]:
+    """Of whom and how the relationship is, and whether it goes on."""
+    opening = history.folded(_OPENING)
+    assert opening is not None, "it was asked"
     relationship = relationship_of(history)
     turn = _last(history, RelationshipClosed, RelationshipReopened) or opening
     opened, here = relationship.opened, Cells(opening)
     who = Cells(_last(history, ParticipantJoined, ParticipantLeft) or opening)
-    return Case(
-        clients=who(relationship.clients),
-        therapists=who(relationship.therapists),
-        supervisor=who(relationship.supervisor),
-        state=cell(turn, CaseState.OPEN if relationship.is_open else CaseState.CLOSED),
-        constellation=here(opened.constellation),
-        modality=here(opened.modality),
-        opened_at=here(opening.occurred_at),
-        consents=tuple(_consents(history)),
-        last_ratings=history.folded(_LAST_RATINGS),
-        open_ends=tuple(_open_ends(history, policy)),
-    )
+    return {
+        "clients": who(relationship.clients),
+        "therapists": who(relationship.therapists),
+        "supervisor": who(relationship.supervisor),
+        "state": cell(turn, CaseState.OPEN if relationship.is_open else CaseState.CLOSED),
+        "constellation": here(opened.constellation),
+        "modality": here(opened.modality),
+        "opened_at": here(opening.occurred_at),
+    }
+
+
+_WHO = Fold(_who, *_kinds("relationship"))
 
 
 def _last(history: History, *kinds: type[Event]) -> RecordedEvent | None:
@@ -271,80 +305,121 @@ def _last(history: History, *kinds: type[Event]) -> RecordedEvent | None:
     return max(found, key=attrgetter("version"), default=None)
 
 
-def _with_sessions(case: Case, history: History) -> Case:
-    """How many sessions were held, and those since the last one that a client rated."""
+def _held(history: History) -> Sequence[tuple[Session, RecordedEvent]]:
+    """The held sessions in order of their start, each with the entry that says that it was held."""
     entries = {event.session: entry for entry, event in history.of(SessionHeld)}
-    held = sorted(
-        (session for session in sessions_of(history).values() if session.is_held),
-        key=lambda session: (session.started_at, session.id),
-    )
+    held = (session for session in sessions_of(history).values() if session.is_held)
+    by_start = sorted(held, key=lambda session: (session.started_at, session.id))
+    return [(session, entries[session.id]) for session in by_start]
+
+
+_HELD = Fold(_held, *_kinds("session"))
+
+
+def _of_sessions(history: History) -> Mapping[str, Any]:
+    """How many sessions were held, and those since the last one that a client rated."""
+    held = history.folded(_HELD)
     if not held:
-        return case
-    rated = history.folded(_RATED_BY_CLIENTS)
-    unrated = list(takewhile(lambda session: session.id not in rated, reversed(held)))
-    last = held[-1]
-    case = replace(
-        case,
-        sessions_held=cell(entries[last.id], len(held)),
-        last_session_at=cell(entries[last.id], last.started_at),
-    )
-    if not unrated:
-        return case
-    first = unrated[-1]
-    return replace(
-        case,
-        unrated_sessions=cell(entries[last.id], len(unrated)),
-        unrated_since=cell(entries[first.id], first.started_at),
-    )
+        return {}
+    rated = history.folded(_RATINGS).sessions
+    unrated = list(takewhile(lambda pair: pair[0].id not in rated, reversed(held)))
+    last, says_so = held[-1]
+    told = {
+        "sessions_held": cell(says_so, len(held)),
+        "last_session_at": cell(says_so, last.started_at),
+    }
+    if unrated:
+        first, its_entry = unrated[-1]
+        told["unrated_sessions"] = cell(says_so, len(unrated))
+        told["unrated_since"] = cell(its_entry, first.started_at)
+    return told
 
 
-def _with_goals(case: Case, history: History) -> Case:
+def _goals(history: History) -> Mapping[str, Any]:
     """How many goals are pursued, and how many of them not everybody has agreed to."""
-    required = (*(known(case.clients) or ()), *(known(case.therapists) or ()))
+    who = history.folded(_WHO)
+    required = (*(known(who["clients"]) or ()), *(known(who["therapists"]) or ()))
     pursued = [goal for goal in goals_of(history).values() if goal.status is GoalStatus.OPEN]
     vague = [goal for goal in pursued if not goal.current.agreed_by(required)]
-    if pursued:
-        case = replace(case, goals_pursued=cell(_last_worded(pursued), len(pursued)))
-    if vague:
-        case = replace(case, goals_not_agreed=cell(_last_worded(vague), len(vague)))
-    return case
+    counts = {"goals_pursued": pursued, "goals_not_agreed": vague}
+    return {name: cell(_last_worded(goals), len(goals)) for name, goals in counts.items() if goals}
+
+
+_GOALS = Fold(_goals, *_kinds("relationship", "goal"))
 
 
 def _last_worded(goals: Iterable[Goal]) -> RecordedEvent:
     return max((goal.current.entry for goal in goals), key=lambda entry: entry.version)
 
 
-def _last_ratings(history: History) -> Iterator[Cell[LastRating]]:
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """What ratings come to."""
+
+    named: Growing[UUID, None]
+    """Every id that a rating ever had, or one in whose place another was said to stand."""
+    last: Mapping[Perspective, Cell[LastRating]]
+    """The newest of each perspective."""
+    sessions: Growing[UUID | None, None]
+    """Those whose alliance a client rated."""
+
+    def in_order(self) -> tuple[Cell[LastRating], ...]:
+        return tuple(last for _, last in sorted(self.last.items()))
+
+
+def _rated(history: History) -> _Rated:
+    ratings = [entry.event for entry in history if isinstance(entry.event, Rating)]
+    named = {rating.rating: None for rating in ratings}
+    replaced = {rating.superseded: None for rating in ratings if isinstance(rating, Superseding)}
+    current = [current.entry for current in ratings_of(history).values()]
+    return _with(_Rated(Growing({**named, **replaced}), {}, Growing()), current)
+
+
+def _further(rated: _Rated, news: Entries) -> _Rated | None:
+    """With ratings that stand in nobody's place; None where they may."""
+    named = rated.named
+    for entry in news:
+        rating = entry.event
+        if not isinstance(rating, Rating) or isinstance(rating, Superseding):
+            return None
+        if rating.rating in named:
+            return None
+        named = named.having({rating.rating: None})
+    return _with(replace(rated, named=named), news)
+
+
+def _with(rated: _Rated, current: Iterable[RecordedEvent]) -> _Rated:
+    """With current ratings, in their order."""
     newest: dict[Perspective, RecordedEvent] = {}
-    for current in ratings_of(history).values():
-        known_entry = newest.get(current.rating.perspective)
-        if known_entry is None or known_entry.occurred_at <= current.entry.occurred_at:
-            newest[current.rating.perspective] = current.entry
-    for perspective, entry in sorted(newest.items()):
-        score = score_of(entry)
-        yield cell(
-            entry,
-            LastRating(
-                perspective=perspective,
-                at=entry.occurred_at,
-                flags=() if score is None else score.flags,
-                key_known=score is not None,
-            ),
-        )
+    sessions: dict[UUID | None, None] = {}
+    for entry in current:
+        rating = entry.event
+        assert isinstance(rating, Rating), "it is current"
+        before = newest.get(rating.perspective)
+        if before is None or before.occurred_at <= entry.occurred_at:
+            newest[rating.perspective] = entry
+        if rating.perspective is Perspective.CLIENT and entry.topic.startswith("alliance."):
+            sessions[rating.session] = None
+    last = {**rated.last}
+    for perspective, entry in newest.items():
+        earlier = known(last.get(perspective))
+        if earlier is None or earlier.at <= entry.occurred_at:
+            last[perspective] = _last_rating(entry, perspective)
+    return _Rated(rated.named, last, rated.sessions.having(sessions))
 
 
-_LAST_RATINGS = Fold(lambda history: tuple(_last_ratings(history)), Rating)
+def _last_rating(entry: RecordedEvent, perspective: Perspective) -> Cell[LastRating]:
+    score = score_of(entry)
+    rating = LastRating(
+        perspective=perspective,
+        at=entry.occurred_at,
+        flags=() if score is None else score.flags,
+        key_known=score is not None,
+    )
+    return cell(entry, rating)
 
-_RATED_BY_CLIENTS = Fold(
-    lambda history: {
-        current.rating.session
-        for current in ratings_of(history).values()
-        if current.rating.perspective is Perspective.CLIENT
-        and current.entry.topic.startswith("alliance.")
-    },
-    Rating,
-)
-"""The sessions whose alliance a client rated; found again only when something was rated."""
+
+_RATINGS = Fold(_rated, Erased, Rating, then=_further)
 
 
 def _consents(history: History) -> Iterator[Cell[Consented]]:
@@ -370,6 +445,11 @@ def _consents(history: History) -> Iterator[Cell[Consented]]:
                 lacks_assent=own_say is not None and not own_say.allows(_ALWAYS),
             ),
         )
+
+
+_CONSENTS = Fold(
+    lambda history: tuple(_consents(history)), *_kinds("relationship", "consent", "assent")
+)
 
 
 def _open_ends(history: History, policy: Policy) -> Iterator[Cell[OpenEnd]]:
