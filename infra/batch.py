@@ -5,10 +5,11 @@ the statement is prepared once for a connection, and its parameters go to libpq 
 here; psycopg would look at the type of each again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from select import POLLIN, poll
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -59,6 +60,13 @@ class Batch:
     commands: Sequence[CommandRow]
 
 
+Meanwhile = Callable[[], None]
+
+
+def _nothing() -> None:
+    pass
+
+
 class Writer:
     """A connection that appends batches, and what it knows of the tables it appends to."""
 
@@ -67,6 +75,9 @@ class Writer:
         self._entries = RowType(self._connection, "rapport.entries", ENTRY_COLUMNS)
         self._commands = RowType(self._connection, "rapport.commands", _COMMAND_COLUMNS)
         self._done(self._connection.pgconn.prepare(_NAME, _APPEND))
+        self._connection.pgconn.nonblocking = 0
+        self._answered = poll()
+        self._answered.register(self._connection.pgconn.socket, POLLIN)
 
     @property
     def closed(self) -> bool:
@@ -88,11 +99,17 @@ class Writer:
         if self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
             self._done(self._connection.pgconn.exec_(b"ROLLBACK"))
 
-    def append_packed(self, batch: Batch, clinic: UUID, entries: Sequence[bytes]) -> bool:
+    def append_packed(
+        self,
+        batch: Batch,
+        clinic: UUID,
+        entries: Sequence[bytes],
+        meanwhile: Meanwhile = _nothing,
+    ) -> bool:
         """Appends the batch; False where the head is no longer what the batch stands on.
 
-        `entries`: packed, as `RowType.pack` packs each row. Raises psycopg's errors:
-        OperationalError where the connection was lost.
+        `entries`: packed, as `RowType.pack` packs each row. `meanwhile` is done while PostgreSQL
+        works. Raises psycopg's errors: OperationalError where the connection was lost.
         """
         size, after = batch.head.size, batch.after
         commands = [
@@ -110,11 +127,31 @@ class Writer:
             self._commands.array(commands),
             self._entries.array(entries),
         ]
-        result = self._connection.pgconn.exec_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
+        self._connection.pgconn.send_query_prepared(_NAME, parameters, _ALL_BINARY, _BINARY)
+        try:
+            meanwhile()
+        finally:
+            result = self._answer()
         appended = self._done(result).ntuples == 1
         if appended and self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
             self._done(self._connection.pgconn.exec_(b"COMMIT"))
         return appended
+
+    def _answer(self) -> PGresult:
+        """What PostgreSQL answers to what was sent; other threads run until it does."""
+        pgconn = self._connection.pgconn
+        try:
+            while pgconn.is_busy():
+                self._answered.poll()
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            assert result is not None, "each statement is answered"
+            while pgconn.get_result() is not None:
+                pass
+        except BaseException:  # whatever is still to come must not be taken for another's answer
+            self.close()
+            raise
+        return result
 
     def _done(self, result: PGresult) -> PGresult:
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):

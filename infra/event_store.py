@@ -415,14 +415,20 @@ class ClinicLog:
     def _commit(self, pending: Pending, hand_over: HandOver) -> None:
         """Appends the batch and gives every decided proposal its receipt.
 
-        Meanwhile the next batch is decided on top of it, by whoever takes the lead.
+        While PostgreSQL works, the receipts are written and whoever takes the lead decides the next
+        batch on top of this one.
         """
+        receipts: list[Receipt] = []
+
+        def meanwhile() -> None:
+            hand_over()
+            receipts.extend(self._receipts(pending))
+
         rows = [decided.row for decided in pending.decided.values()]
         batch = Batch(pending.head, pending.after, rows)
         self._on_its_way = pending
-        hand_over()
         try:
-            self._recorder.insert_events((), batch=batch, rows=pending.rows)
+            self._recorder.insert_events((), batch=batch, rows=pending.rows, meanwhile=meanwhile)
             self._promised.remember(pending.after)
             self._cache.put(pending.histories, pending.generation)
             complete = self._complete
@@ -431,13 +437,15 @@ class ClinicLog:
             self._head = pending.after
         finally:
             self._on_its_way = None
-        self._give_receipts(pending)
+        for (turn, index, _), receipt in zip(pending.decided.values(), receipts, strict=True):
+            turn.verdicts[index] = receipt
 
-    def _give_receipts(self, pending: Pending) -> None:
+    def _receipts(self, pending: Pending) -> Iterator[Receipt]:
+        """What each decided proposal is answered once the batch is committed, in order."""
         head, after, hashes = pending.head, pending.after, pending.leaf_hashes
         proofs = Proofs.of_new(self.key, head, after, hashes)
         root, recorded_at, envelopes = after.root.hex(), pending.recorded_at, pending.envelopes
-        for turn, index, (command_id, _, first, count) in pending.decided.values():
+        for _, _, (command_id, _, first, count) in pending.decided.values():
             entries = [
                 ReceiptEntry(
                     stream_named(envelopes[at].stream),
@@ -448,8 +456,7 @@ class ClinicLog:
                 )
                 for at in range(first, first + count)
             ]
-            receipt = Receipt(command_id, recorded_at, after.size, root, tuple(entries))
-            turn.verdicts[index] = receipt
+            yield Receipt(command_id, recorded_at, after.size, root, tuple(entries))
 
     def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
         """Rule 2: a machine whose clock is far behind the log appends nothing."""

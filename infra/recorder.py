@@ -150,11 +150,15 @@ class EntryRecorder(PostgresApplicationRecorder):
     datastore: ClinicDatastore
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
-        """Appends one batch: packed `rows`, no `stored_events`. Raises LostRace or CommandSeen."""
+        """Appends one batch: packed `rows`, no `stored_events`; `meanwhile` while it waits.
+
+        Raises LostRace or CommandSeen.
+        """
         batch: Batch = kwargs["batch"]
+        rows, meanwhile = kwargs["rows"], kwargs["meanwhile"]
         try:
             with self.datastore.writer() as writer:
-                appended = writer.append_packed(batch, self.datastore.clinic, kwargs["rows"])
+                appended = writer.append_packed(batch, self.datastore.clinic, rows, meanwhile)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.table_name and error.diag.table_name.startswith("commands"):
                 raise CommandSeen from None

@@ -1,11 +1,16 @@
 """A clinic's log outside the `clinic` fixture: in other processes, or to be broken."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from types import FrameType
 from uuid import UUID
+
+import pytest
 
 from domain.access import ReadRecord, Role
 from domain.records import Clock
@@ -56,3 +61,32 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert monotonic() < end, "it did not happen in time"
         sleep(0.005)
+
+
+class Interrupted(Exception):
+    """What a signal raises in the main thread."""
+
+
+@contextmanager
+def interrupted(when: Callable[[], object]) -> Iterator[None]:
+    """Interrupts the main thread in this block once `when` returns."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def soon() -> None:
+        when()
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=soon)
+    thread.start()
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)

@@ -4,7 +4,7 @@ The statement of a batch is held up for real, by a lock on the head's row, while
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import sleep
 from typing import Any
@@ -21,7 +21,7 @@ from domain.records import Author, Proposal, Receipt
 from infra.event_store import ClinicLog
 from infra.postgres import EmbeddedPostgres
 from tests.conftest import Clinic
-from tests.infra.logs import read, until
+from tests.infra.logs import interrupted, read, until
 
 SEEN: list[tuple[UUID, int]] = []
 """Each decision of `Looks`: which command it was, and how many entries it saw."""
@@ -85,13 +85,16 @@ def held_up(clinic: Clinic) -> Iterator[None]:
 
 @contextmanager
 def about_to_send(log: ClinicLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Meanwhile this log sends no statement; the event says that one is ready."""
+    """Meanwhile this log sends no statement; the event says that one is ready.
+
+    What is else done while PostgreSQL works is done: the next batch is decided."""
     arrived, send, insert = threading.Event(), threading.Event(), log._recorder.insert_events
 
-    def wait(*entries: Any, **batch: Any) -> Sequence[int]:
+    def wait(*entries: Any, meanwhile: Callable[[], None], **batch: Any) -> Sequence[int]:
+        meanwhile()
         arrived.set()
         assert send.wait(20)
-        return insert(*entries, **batch)
+        return insert(*entries, meanwhile=lambda: None, **batch)
 
     monkeypatch.setattr(log._recorder, "insert_events", wait)
     try:
@@ -196,6 +199,22 @@ def test_what_was_decided_on_a_batch_whose_connection_broke_is_decided_again(
         )
     versions = [each.entries[0].version for each in callers.receipts()]
     assert versions == [1, 2]
+    assert len(clinic.log.read_log(0, 10)) == 2
+
+
+def test_who_is_interrupted_while_postgresql_works_leaves_no_answer_to_another(
+    clinic: Clinic, superuser: psycopg.Connection
+) -> None:
+    """Idea 3: the next one is not told what the interrupted one was; nothing is doubled."""
+    about = uuid4()
+    proposals = [Proposal(read(about), Author(uuid4())) for _ in range(2)]
+    with held_up(clinic), interrupted(lambda: hanging(superuser)):
+        clinic.log.append(proposals[:1])
+    again, other = clinic.log.append(proposals)
+    assert isinstance(again, Receipt)
+    assert isinstance(other, Receipt)
+    assert [again.entries[0].version, other.entries[0].version] == [1, 2]
+    assert clinic.log.append(proposals) == [again, other]
     assert len(clinic.log.read_log(0, 10)) == 2
 
 

@@ -1,24 +1,15 @@
 """The queue of callers: each is called once it is answered, whoever of them is interrupted."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import FrameType
 from uuid import uuid4
-
-import pytest
 
 from domain.records import Author, Proposal, Receipt
 from infra.turns import HandOver, Turn, Turns
-from tests.infra.logs import read, until
+from tests.infra.logs import interrupted, read, until
 
 _NOW = datetime.now(UTC)
-
-
-class Interrupted(Exception):
-    """What a signal raises in the main thread."""
 
 
 def proposal() -> Proposal:
@@ -54,31 +45,6 @@ class Held:
 
     def entered(self) -> int:
         return sum(map(len, self.batches)) + len(self.turns._waiting)
-
-
-@contextmanager
-def interrupted(when: Callable[[], object]) -> Iterator[None]:
-    """Interrupts the main thread in this block once `when` returns."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def soon() -> None:
-        when()
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    thread = threading.Thread(target=soon)
-    thread.start()
-    try:
-        with pytest.raises(Interrupted):
-            yield
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_caller_interrupted_while_it_is_written_for_leaves_nobody_uncalled() -> None:
