@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from domain.topics import Unreadable
-from infra import canonical
 from infra.canonical import CanonicalError, parse_time, time_text
 from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.mapper import SOURCES, event_of, stream_named
@@ -128,14 +127,24 @@ def bound_to(clinic: UUID, row: ScannedRow) -> bytes:
         _, stream, version, topic, schema_version, occurred_at, offset, _,
         actor, on_behalf_of, source, command_id, command_index, key_id, _, _,
     ) = row  # fmt: skip
-    behalf = "null" if on_behalf_of is None else f'"{on_behalf_of}"'
-    return (
-        f'{{"actor":"{actor}","clinic":"{_text(clinic)}","command_id":"{command_id}",'
-        f'"command_index":{command_index},"format":"{FORMAT}","key_id":"{key_id}",'
-        f'"occurred_at":"{time_text(occurred_at)}","occurred_offset":"{offset}",'
-        f'"on_behalf_of":{behalf},"schema_version":{schema_version},"source":{_quoted(source)},'
-        f'"stream":{_quoted(stream)},"stream_version":{version},"topic":{_quoted(topic)}}}'
-    ).encode()
+    return orjson.dumps(
+        {
+            "actor": actor,
+            "clinic": clinic,
+            "command_id": command_id,
+            "command_index": command_index,
+            "format": FORMAT,
+            "key_id": key_id,
+            "occurred_at": time_text(occurred_at),
+            "occurred_offset": offset,
+            "on_behalf_of": on_behalf_of,
+            "schema_version": schema_version,
+            "source": source,
+            "stream": stream,
+            "stream_version": version,
+            "topic": topic,
+        }
+    )
 
 
 def read(topic: str, schema_version: int, content: bytes) -> Event:
@@ -195,13 +204,6 @@ _LATER = UUID(int=0)
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 _id = lru_cache(65_536)(UUID)
-_text = lru_cache(1024)(str)
-
-
-@lru_cache(65_536)
-def _quoted(text: str) -> str:
-    """The text as a JSON string: topics, sources and streams come again and again."""
-    return canonical.encode(text).decode()
 
 
 @lru_cache(1024)

@@ -16,6 +16,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from infra.arrivals import MOVED, Tracked, tracked
+from infra.view_parts import PartWriter
 from infra.view_rows import Digest, Digesting
 from infra.view_tables import NO_BUILD, Older, Table, clear, older_versions
 from infra.view_writing import Line, Place, Writer
@@ -71,11 +72,22 @@ class Round:
         return replace(self, snapshot=None, read={})
 
 
-class Told(NamedTuple):
-    """One part in both builds: lines of digests, and the rows that are not the same."""
+class Lines(NamedTuple):
+    """Lines of a digest, each ended by a line feed, and how many."""
 
-    before: list[bytes]
-    after: list[bytes] | None
+    text: bytes
+    rows: int
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> "Lines":
+        return cls(b"".join([part for _, line in lines for part in (line, b"\n")]), len(lines))
+
+
+class Told(NamedTuple):
+    """One part in both builds, and the rows that are not the same."""
+
+    before: Lines
+    after: Lines | None
     """None: the same lines."""
     differing: list[tuple[str, int]]
 
@@ -86,7 +98,7 @@ class Told(NamedTuple):
 @contextmanager
 def folding(
     place: Place, round_: Round, tables: Sequence[Table], past: str, upto: str
-) -> Iterator[Mapping[str, Writer]]:
+) -> Iterator[Mapping[str, PartWriter]]:
     """The transaction in which a part is written: the writers of these views, by table."""
     with place.connection() as conn, conn.transaction():
         known = conn.execute(
@@ -95,7 +107,7 @@ def folding(
         done = {(row["view"], row["build"]) for row in known}
         with conn.pipeline():
             yield {
-                table.table: Writer(
+                table.table: PartWriter(
                     place.build(conn, table, round_.builds[table.table]),
                     round_.positions[table.table],
                     empty=(table.table, round_.builds[table.table]) not in done,
@@ -109,9 +121,14 @@ def folding(
 
 
 def told(
-    place: Place, round_: Round, tables: Sequence[Table], past: str, upto: str
+    place: Place,
+    round_: Round,
+    tables: Sequence[Table],
+    past: str,
+    upto: str,
+    written: Mapping[str, PartWriter],
 ) -> dict[str, Told]:
-    """A part of these views as it stands in both builds."""
+    """A part of these views as it stands in both builds; `written`: by whom it was, just now."""
     found: dict[str, Told] = {}
     its = [table for table in tables if table.table in round_.read]
     if round_.snapshot is None or not its:
@@ -122,19 +139,24 @@ def told(
         for table in its:
             read = round_.read[table.table]
             older = Older(table.name, read.version, table.category)
-            before = place.build(old, older, read.build).lines_of(past, upto)
-            build = place.build(new, table, round_.builds[table.table])
-            found[table.table] = _side_by_side(before, build.lines_of(past, upto))
+            before = place.build(old, older, read.build)
+            after = place.build(new, table, round_.builds[table.table])
+            writer = written.get(table.table)
+            lines = None if writer is None else writer.compared(before, after, past, upto)
+            found[table.table] = (
+                _side_by_side(before.lines_of(past, upto), after.lines_of(past, upto))
+                if lines is None
+                else Told(Lines.of(lines), None, [])
+            )
     return found
 
 
 def _side_by_side(before: Sequence[Line], after: Sequence[Line]) -> Told:
-    lines = [line for _, line in before]
     if before == after:
-        return Told(lines, None, [])
+        return Told(Lines.of(before), None, [])
     one, other = dict(before), dict(after)
     differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    return Told(lines, [line for _, line in after], differing)
+    return Told(Lines.of(before), Lines.of(after), differing)
 
 
 @dataclass(slots=True)
@@ -142,15 +164,17 @@ class Comparing:
     """Digests of both builds of a view, part after part in the order of names."""
 
     before: Digesting
-    after: Digesting
+    after: Digesting | None = None
+    """None: all lines were the same so far."""
     differing: list[tuple[str, int]] = field(default_factory=list)
     differences: int = 0
 
     def add(self, part: Told) -> None:
-        for line in part.before:
-            self.before.add(line)
-        for line in part.before if part.after is None else part.after:
-            self.after.add(line)
+        if part.after is not None and self.after is None:
+            self.after = self.before.copy()
+        if self.after is not None:
+            self.after.add_lines(*(part.before if part.after is None else part.after))
+        self.before.add_lines(*part.before)
         self.differences += len(part.differing)
         self.differing += part.differing[: _DIFFERENCES_NAMED - len(self.differing)]
 
@@ -261,7 +285,7 @@ class Building:
             return self._place.seals.digesting(table.name, table.version, at)
 
         return {
-            name: Comparing(digesting(table), digesting(table))
+            name: Comparing(digesting(table))
             for name, table in self._tables.items()
             if name in round_.read
         }
@@ -273,9 +297,10 @@ class Building:
         with self._place.connection() as conn:
             for name, one in found.items():
                 fresh = self._place.build(conn, self._tables[name], self._builds[name])
+                after = one.after or one.before.copy()
                 outcome[name] = Comparison(
                     one.before.finished(round_.read[name].parked),
-                    one.after.finished(fresh.parked()),
+                    after.finished(fresh.parked()),
                     tuple(one.differing),
                     one.differences,
                 )

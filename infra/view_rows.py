@@ -4,22 +4,26 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 """
 
 import hmac
+import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infra import canonical
 from infra.keyring import Keyring, KeyUnknown
-from infra.sealing import SealBroken, Sealer, subkey
+from infra.sealing import NONCE_BYTES, TAG_BYTES, SealBroken, subkey
 
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
-_KEYS_HELD: Final = 65_536
+_CIPHERS_HELD: Final = 16_384
 
 FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""
@@ -61,6 +65,21 @@ class Unsealable(Exception):
         self.code = code
 
 
+class Sealed(NamedTuple):
+    """A row by column, in bytes, and what they say."""
+
+    columns: dict[str, object]
+    """As they are packed: what is cited as JSON."""
+    plain: Mapping[str, object]
+    """The clear columns as they are digested."""
+    aad: bytes
+    """What its groups are bound to."""
+    keys: Sequence[UUID]
+    groups: Sequence[Group | None]
+    opened: Sequence[bytes | None]
+    """What was sealed under each key; None: it was destroyed."""
+
+
 class Seals:
     """Seals and opens the rows of one clinic's views."""
 
@@ -68,45 +87,64 @@ class Seals:
         self._clinic = clinic
         self._keyring = keyring
         self._generation = keyring.generation()
-        self._sealer = Sealer()
-        self._keys: dict[UUID, bytes | None] = {}
-        self._mac_key: bytes | None = None
+        self._ciphers: dict[str, dict[UUID, AESGCM | None]] = {}
+        """By view and key; None: the key is destroyed."""
+        self._mac_key: hmac.HMAC | None = None
         keyring.on_destroyed(self.forget)
 
     def forget(self) -> None:
-        """Drops every key and cipher kept ready; called when a key was destroyed."""
-        self._sealer.forget()
-        self._keys.clear()
+        """Drops every cipher kept ready; called when a key was destroyed."""
+        self._ciphers.clear()
         self._mac_key = None
 
-    def sealed(
-        self, view: str, table: str, stream: str, entry: int, row: NewRow
-    ) -> dict[str, object]:
-        """The row by column. A group whose key is gone by now is left out: never kept unsealed.
+    def sealed(self, view: str, table: str, stream: str, entry: int, row: NewRow) -> "Sealed":
+        """The row in bytes. A group whose key is gone by now is left out: never kept unsealed.
 
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
         self._look()
         keys = sorted(row.groups)
         cited = _cited_for_json(row.cited)
+        plain = _plain(row.columns)
+        groups: list[Group | None] = []
+        opened: list[bytes | None] = []
+        sealed: list[bytes | None] = []
         try:
-            aad = self._aad(table, stream, entry, _plain(row.columns), cited)
-            groups = [self._sealed_group(view, key, row.groups[key], aad) for key in keys]
+            aad = self._aad(table, stream, entry, plain, orjson.Fragment(cited))
+            for key_id in keys:
+                cipher = self._cipher(view, key_id)
+                if cipher is None:
+                    group = told = bound = None
+                else:
+                    group, nonce = _written(row.groups[key_id]), os.urandom(NONCE_BYTES)
+                    told = orjson.dumps(group, option=_CANONICAL)
+                    bound = nonce + cipher.encrypt(nonce, told, aad)
+                groups.append(group)
+                opened.append(told)
+                sealed.append(bound)
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
-        return {
+        columns: dict[str, object] = {
             "stream": stream,
             "entry": entry,
             "cited": cited,
             "keys": keys,
-            "sealed": groups,
-            "mac": self._mac(aad, keys, groups),
+            "sealed": sealed,
+            "mac": self._mac(aad, keys, sealed),
             **row.columns,
         }
+        return Sealed(columns, plain, aad, keys, groups, opened)
 
-    def _sealed_group(self, view: str, key_id: UUID, group: Group, aad: bytes) -> bytes | None:
-        key = self._key(key_id)
-        return key and self._sealer.seal(key, f"view/{view}", aad, group_bytes(group))
+    def holds(self, view: str, row: "Sealed", groups: Sequence[bytes | None], mac: bytes) -> bool:
+        """Whether these groups, stored beside the same clear columns, say the same as the row's:
+        they are opened, and what they are bound to is proven, as `line` does."""
+        self._look()
+        if not hmac.compare_digest(mac, self._mac(row.aad, row.keys, groups)):
+            return False
+        return all(
+            self._opened(view, key_id, row.aad, sealed) == opened
+            for key_id, sealed, opened in zip(row.keys, groups, row.opened, strict=True)
+        )
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
@@ -143,10 +181,21 @@ class Seals:
             raise SealBroken("not_authentic")
         groups: dict[UUID, Group | None] = {}
         for key_id, sealed in zip(row["keys"], row["sealed"], strict=True):
-            key = self._key(key_id)
-            opened = key and sealed and self._sealer.open(key, f"view/{view}", aad, sealed)
-            groups[key_id] = orjson.loads(opened) if opened else None
+            opened = self._opened(view, key_id, aad, sealed)
+            groups[key_id] = None if opened is None else orjson.loads(opened)
         return groups
+
+    def _opened(self, view: str, key_id: UUID, aad: bytes, sealed: bytes | None) -> bytes | None:
+        """What a group says; None where its key is destroyed, or was when it was to be sealed."""
+        cipher = self._cipher(view, key_id)
+        if cipher is None or sealed is None:
+            return None
+        if len(sealed) < NONCE_BYTES + TAG_BYTES:
+            raise SealBroken("truncated")
+        try:
+            return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+        except InvalidTag:
+            raise SealBroken("not_authentic") from None
 
     def digesting(self, view: str, version: int, position: int) -> "Digesting":
         """A digest to be filled with the lines of a view's rows in key order."""
@@ -167,25 +216,29 @@ class Seals:
             self.forget()
             self._generation = generation
 
-    def _key(self, key_id: UUID) -> bytes | None:
+    def _cipher(self, view: str, key_id: UUID) -> AESGCM | None:
+        ciphers = self._ciphers.setdefault(view, {})
         try:
-            return self._keys[key_id]
+            return ciphers[key_id]
         except KeyError:
-            if len(self._keys) >= _KEYS_HELD:
-                self._keys.clear()
-            key = self._keys[key_id] = self._keyring.get(self._clinic, key_id)
-            return key
+            if len(ciphers) >= _CIPHERS_HELD:
+                ciphers.clear()
+            key = self._keyring.get(self._clinic, key_id)
+            cipher = None if key is None else AESGCM(subkey(key, f"view/{view}"))
+            ciphers[key_id] = cipher
+            return cipher
 
     def _mac(self, aad: bytes, keys: Sequence[UUID], groups: Sequence[bytes | None]) -> bytes:
         """Binds a row that has no group, or whose groups were taken away, to what it says too."""
         lines = [aad]
         for key_id, group in zip(keys, groups, strict=True):
-            lines.append(_json([key_id, group and sha256(group).hexdigest()]))
-        key = self._mac_key
-        if key is None:
+            lines.append(orjson.dumps((key_id, group and sha256(group).hexdigest())))
+        if self._mac_key is None:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
-            self._mac_key = key
-        return self._sealer.mac(key, "mac/view", b"\n".join(lines))
+            self._mac_key = hmac.new(subkey(key, "mac/view"), digestmod="sha256")
+        mac = self._mac_key.copy()
+        mac.update(b"\n".join(lines))
+        return mac.digest()
 
     def _aad(
         self,
@@ -193,7 +246,7 @@ class Seals:
         stream: str,
         entry: int,
         plain: Mapping[str, object],
-        cited: Sequence[object],
+        cited: object,
     ) -> bytes:
         """What a row and its groups are bound to: its place, and all that stands in the clear."""
         return _json(
@@ -233,6 +286,17 @@ class Digesting:
         self._mac.update(line + b"\n")
         self._rows += 1
 
+    def add_lines(self, lines: bytes, rows: int) -> None:
+        """So many rows' lines, each ended by a line feed."""
+        self._mac.update(lines)
+        self._rows += rows
+
+    def copy(self) -> "Digesting":
+        """Another one that has got as far."""
+        other = copy(self)
+        other._mac = self._mac.copy()
+        return other
+
     def finished(self, parked: Mapping[str, tuple[int, str]]) -> Digest:
         for stream, (position, code) in sorted(parked.items()):
             line = {"code": code, "parked": stream, "position": position}
@@ -255,6 +319,20 @@ def digest_line(row: StoredRow) -> bytes:
     return _line(row.stream, row.entry, cells, row.groups)
 
 
+def line_of(row: Sealed, cited: Sequence[Cited]) -> bytes:
+    """The same of a row that was just sealed."""
+    cells: dict[str, object] = {}
+    for (position, version, _, amended_at), erased, fields in cited:
+        where = (position, version, amended_at)
+        for name in fields:
+            cells[name] = where if erased else (*where, row.plain[name])
+    for group in row.groups:
+        cells.update(group or {})
+    stream, entry = row.columns["stream"], row.columns["entry"]
+    gone = [key_id for key_id, group in zip(row.keys, row.groups, strict=True) if group is None]
+    return _json({"cells": cells, "entry": entry, "erased_keys": gone, "stream": stream})
+
+
 def _line(
     stream: str, entry: int, cells: Mapping[str, object], groups: Mapping[UUID, Group | None]
 ) -> bytes:
@@ -265,11 +343,13 @@ def _line(
 # --- Forms ----------------------------------------------------------------------------------
 
 
-def _cited_for_json(cited: Sequence[Cited]) -> list[object]:
-    return [
-        [position, version, str(key_id), amended_at, erased, list(fields)]
-        for (position, version, key_id, amended_at), erased, fields in cited
-    ]
+def _cited_for_json(cited: Sequence[Cited]) -> bytes:
+    return orjson.dumps(
+        [
+            (position, version, key_id, amended_at, erased, fields)
+            for (position, version, key_id, amended_at), erased, fields in cited
+        ]
+    )
 
 
 def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
@@ -279,6 +359,7 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
     )
 
 
+_CANONICAL: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _WRITTEN_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID})
 
 
@@ -288,21 +369,25 @@ def group_bytes(group: Group) -> bytes:
     Most values are of types that have one form in JSON; the others are encoded by themselves.
     Raises as `canonical.encode` does, or orjson's error for a surrogate or an integer too large.
     """
-    return orjson.dumps(
-        {
-            name: cell
-            if type(cell[3]) in _WRITTEN_AS_THEY_ARE or cell[3] == ()
-            else (*cell[:3], orjson.Fragment(canonical.encode(cell[3])))
-            for name, cell in group.items()
-        },
-        option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER,
-    )
+    return orjson.dumps(_written(group), option=_CANONICAL)
+
+
+def _written(group: Group) -> Group:
+    """The cells as orjson writes them canonically."""
+    cells = {}
+    for name, cell in group.items():
+        value = cell[3]
+        if type(value) in _WRITTEN_AS_THEY_ARE or value == ():
+            cells[name] = cell
+        else:
+            cells[name] = (*cell[:3], orjson.Fragment(canonical.encode(value)))
+    return cells
 
 
 def _plain(columns: Mapping[str, object]) -> dict[str, object]:
     """Clear columns as they are digested; a session's time zone is the server's affair."""
     return {
-        name: canonical.time_text(value) if isinstance(value, datetime) else value
+        name: canonical.time_text(value) if type(value) is datetime else value
         for name, value in columns.items()
     }
 

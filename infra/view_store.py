@@ -29,6 +29,7 @@ from infra.view_builds import (
     folding,
     told,
 )
+from infra.view_parts import PartWriter
 from infra.view_rows import Digest, StoredRow
 from infra.view_steps import Standing, Steps, stepping
 from infra.view_tables import Table, clear, configure, make, named, older_versions, parked
@@ -216,13 +217,21 @@ class ViewStore:
 
     def folding(
         self, round_: Round, tables: Sequence[Table], past: str, upto: str
-    ) -> AbstractContextManager[Mapping[str, Writer]]:
+    ) -> AbstractContextManager[Mapping[str, PartWriter]]:
         """The transaction in which one part of these builds is written: their writers by table."""
         return folding(self._place, round_, tables, past, upto)
 
-    def told(self, round_: Round, tables: Sequence[Table], past: str, upto: str) -> dict[str, Told]:
-        """One part of those views that are compared, as it stands in both builds."""
-        return told(self._place, round_, tables, past, upto)
+    def told(
+        self,
+        round_: Round,
+        tables: Sequence[Table],
+        past: str,
+        upto: str,
+        written: Mapping[str, PartWriter],
+    ) -> dict[str, Told]:
+        """One part of those views that are compared, as it stands in both builds; `written`: by
+        whom, where it was written just now."""
+        return told(self._place, round_, tables, past, upto, written)
 
     def forget_older(self, table: Table) -> None:
         """Deletes this clinic's rows of older versions of the view."""

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 from uuid import UUID
 
-import orjson
 from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg_pool import ConnectionPool
@@ -43,7 +42,7 @@ class Build:
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []
         mine = {"clinic": self.clinic, "build": self.id}
-        return change, [{**row, **mine, "cited": orjson.dumps(row["cited"])} for row in rows]
+        return change, [{**row.columns, **mine} for row in rows]
 
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""

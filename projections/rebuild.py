@@ -121,9 +121,17 @@ class PartStore(Protocol):
         ...
 
     def told(
-        self, round_: Any, tables: Sequence[View[Any, Any]], past: str, upto: str
+        self,
+        round_: Any,
+        tables: Sequence[View[Any, Any]],
+        past: str,
+        upto: str,
+        written: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """A part as it stands in both builds, of those views that are compared."""
+        """A part as it stands in both builds, of those views that are compared.
+
+        `written`: the builds that `folding` gave, where it was folded just now.
+        """
         ...
 
 
@@ -177,13 +185,14 @@ def fold_part(
 ) -> Done:
     """Folds one part of all views of its category, and compares it with what is read so far."""
     its = [view for view in views if view.category == part.category]
+    builds: Mapping[str, Build] = {}
     if part.streams:
         histories = log.scan_streams(part.streams)
         with store.folding(round_, its, part.past, part.upto) as builds:
             for view in its:
                 build = builds[view.table]
                 build.write(_refolded(view, histories, round_.positions[view.table]))
-    return Done(part, store.told(round_, its, part.past, part.upto))
+    return Done(part, store.told(round_, its, part.past, part.upto, builds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -18,7 +18,7 @@ from domain.clinic import Scope
 from infra import canonical
 from infra.keyring import open_keyring
 from infra.sealing import SealBroken, subkey
-from infra.view_rows import Seals, StoredRow, Unsealable, digest_line, group_bytes
+from infra.view_rows import Seals, StoredRow, Unsealable, digest_line, group_bytes, line_of
 from projections.dossier import VIEWS
 from projections.view import PlainRow
 from tests.domain.test_records import wild_records
@@ -94,7 +94,8 @@ class Sealing:
         )
 
     def stored(self) -> dict[str, Any]:
-        return self.seals.sealed("timeline", "timeline_v1", STREAM, 4, self.row)
+        columns = self.seals.sealed("timeline", "timeline_v1", STREAM, 4, self.row).columns
+        return {**columns, "cited": json.loads(cast(bytes, columns["cited"]))}
 
     def opened(self, **changed: Any) -> StoredRow:
         return self.seals.opened("timeline", "timeline_v1", self.stored() | changed)
@@ -218,3 +219,31 @@ def test_a_digest_can_be_computed_by_hand(sealing: Sealing) -> None:
     text = b"".join(canonical.encode(line) + b"\n" for line in lines)
     assert digest.mac == hmac.new(subkey(key, "digest"), text, "sha256").hexdigest()
     assert (digest.position, digest.rows, digest.parked) == (20, 1, 1)
+
+
+@for_all(record=wild_records())
+def test_a_row_just_sealed_says_what_it_says_when_it_is_opened(
+    tmp_path_factory: pytest.TempPathFactory, record: Record
+) -> None:
+    """R18: its line of the digest is the one that is read from the table, and its groups are known
+    again by what they say, whatever they were sealed with."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    with open_keyring(tmp_path_factory.mktemp("ring") / "keyring") as keyring:
+        seals = Seals(CLINIC, keyring)
+        for view in VIEWS.all():
+            for entry, row in (view.of(history[0].stream, history) if history else {}).items():
+                apart = view.taken_apart(row)
+                groups = {
+                    keyring.key_for(CLINIC, STREAM, str(key_id))[0]: group
+                    for key_id, group in apart.groups.items()
+                }
+                new = replace(apart, groups=groups)
+                place = view.name, view.table, STREAM, entry
+                sealed, other = (seals.sealed(*place, new) for _ in range(2))
+                columns = other.columns
+                stored = {**columns, "cited": json.loads(cast(bytes, columns["cited"]))}
+                assert line_of(sealed, new.cited) == seals.line(view.name, view.table, stored)
+                mac, its = columns["mac"], columns["sealed"]
+                assert seals.holds(view.name, sealed, its, mac)  # type: ignore[arg-type]
+                if groups:
+                    assert not seals.holds(view.name, sealed, [b"0" * 64] * len(groups), mac)  # type: ignore[arg-type]
