@@ -51,7 +51,7 @@ from infra.published import PublishedLog
 from infra.recorder import StoreUnavailable
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
-from infra.tiles import TilesBroken
+from infra.tiles import SubtreeFiller, TilesBroken
 from infra.view_store import ViewStore
 from infra.vouching import Voucher, Vouching, vouching
 from projections.dossier import VIEWS, Views
@@ -134,6 +134,9 @@ def open_service(
         first_use = not holds_entries(database.dsn("owner"))
         keyring = opened.enter_context(keyring_of(settings, first_use=first_use))
         clinic = begin_clinic(database, settings)
+        with suppress(psycopg.Error):  # what is derived may be missing
+            # Where no worker did it, after an import, each start would hash the whole log.
+            SubtreeFiller(database.dsn("views"), clinic).fill_all()
         log = ClinicLog(
             database.dsn(role),
             clinic,

@@ -423,6 +423,13 @@ class SubtreeFiller:
         self._filled = size
         return written
 
+    def fill_all(self) -> int:
+        """The same over the whole log as it is now."""
+        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            query = "SELECT size FROM rapport.heads WHERE clinic = %s"
+            row = connection.execute(query, (self._clinic,)).fetchone()
+        return self.fill(row[0]) if row else 0
+
     def _fill_level(self, connection: Connection[Any], level: int, end: int) -> int:
         written, begin = 0, self._filled >> HEIGHT * level
         missing = connection.execute(_MISSING, (begin, end - 1, self._clinic, level)).fetchall()

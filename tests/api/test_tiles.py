@@ -11,15 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.composition import open_service
 from api.worker import Worker
 from domain.access import RecordRead, Role, access_stream
+from domain.records import Author, Proposal
 from infra.checkpoint import ED25519, Checkpoint, NoteSigner
 from infra.checkpoint_store import CheckpointStore, Cosigned, KeptCheckpoint
 from infra.clinics import pinned
@@ -31,6 +35,7 @@ from tests.api import tile_reader
 from tests.api.commandline import answer, rapport, running
 from tests.api.conftest import HERE, Practice, Response
 from tests.api.test_cli_serving import free_port
+from tests.conftest import Clinic
 from tests.infra.logs import read
 
 LOG = "rapport-record/log/"
@@ -317,7 +322,25 @@ def test_whoever_keeps_the_views_keeps_the_hashes_of_full_tiles(open_: Open) -> 
     query = b"SELECT level, index FROM rapport.subtrees ORDER BY level, index"
     with psycopg.connect(pinned(clinic.database.dsn("read"), clinic.id)) as connection:
         assert connection.execute(query).fetchall() == [(1, 0), (1, 1)]
-    assert SubtreeFiller(clinic.database.dsn("views"), clinic.id).fill(520) == 0
+    assert SubtreeFiller(clinic.database.dsn("views"), clinic.id).fill_all() == 0
+
+
+def test_a_start_keeps_the_hashes_that_the_next_one_begins_from(clinic: Clinic) -> None:
+    """Derived data: where no worker is, after an import, one start hashes the whole log, not
+    each."""
+    settings = Settings(
+        home=clinic.home,
+        database_url=SecretStr(clinic.database.dsn("owner")),
+        database_url_views=SecretStr(clinic.database.dsn("views")),
+        database_url_app=SecretStr(clinic.database.dsn("app")),
+        clinic=clinic.id,
+    )
+    with open_service(settings) as service:
+        service.records.record_all([Proposal(read(), Author(uuid4())) for _ in range(300)])
+    with open_service(settings):
+        query = b"SELECT level, index FROM rapport.subtrees"
+        with psycopg.connect(pinned(clinic.database.dsn("read"), clinic.id)) as connection:
+            assert connection.execute(query).fetchall() == [(1, 0)]
 
 
 def test_proofs_have_a_door(open_: Open) -> None:
