@@ -267,6 +267,8 @@ def goals_of(history: History) -> Mapping[UUID, Goal]:
 
 def _goal(entries: Entries, before: Goal | None) -> Goal:
     """One goal from its own entries, in the order in which they happened."""
+    if before and len(entries) == 1 and isinstance(entries[0].event, GoalRated):
+        return Goal(before.id, before.revisions, before.ratings + entries, before.turn)
     revisions = {one.number: one for one in before.revisions} if before else {}
     ratings = [*before.ratings] if before else []
     turn = before.turn if before else None
@@ -306,6 +308,16 @@ _GOALS = Telling(
     *(GoalReached, GoalRetired, GoalReopened),
     come_to=_goal,
 )
+_WORDED = Telling(
+    "goal",
+    GoalProposed,
+    *(GoalRevised, GoalAssented, GoalDissented),
+    *(GoalReached, GoalRetired, GoalReopened),
+    come_to=_goal,
+    lasts=True,
+)
+"""The same without ratings, which are most of what is told of a goal."""
+
 _PROPOSED = ids("goal", GoalProposed, ever=True)
 
 
@@ -373,14 +385,14 @@ class GoalCommand(Command):
     goal: UUID
 
     def _found(self, given: Given) -> tuple[Relationship, Goal]:
-        """The relationship and the goal, as they stood when this occurred."""
+        """The relationship and the goal without its ratings, as they stood when this occurred."""
         history = given.history(relationship_stream(self.relationship))
         relationship = relationship_of(history).at(given.at)
         require_open(relationship, given)
-        goal = _GOALS.by(history, self.goal, given.at)
+        goal = _WORDED.by(history, self.goal, given.at)
         if goal is not None:
             return relationship, goal
-        if self.goal in goals_of(history):
+        if self.goal in _WORDED.of(history):
             raise GoalNotYetProposed(goal=self.goal)
         raise EntryUnknown(what="goal")
 
