@@ -157,18 +157,35 @@ def open_service(
 
 
 @contextmanager
+def open_log(settings: Settings, clinic: UUID) -> Iterator[ClinicLog]:
+    """The log alone, for a process beside one that opened the service."""
+    with _opened_beside(settings, clinic) as (log, _, __):
+        yield log
+
+
+@contextmanager
 def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[ClinicLog, ViewStore]]:
-    """The log and the tables of views alone, for a process beside one that opened the service."""
+    """The log and the tables of views, in the same way."""
+    with _opened_beside(settings, clinic) as (log, database, keyring):
+        views = ViewStore(database.dsn("views"), clinic, keyring)
+        try:
+            yield log, views
+        finally:
+            views.close()
+
+
+@contextmanager
+def _opened_beside(
+    settings: Settings, clinic: UUID
+) -> Iterator[tuple[ClinicLog, Database, WrappedKeyring]]:
     with ExitStack() as opened:
         database = opened.enter_context(open_database(settings))
         keyring = opened.enter_context(keyring_of(settings, first_use=False))
         head = AcknowledgedHead(settings.home / "heads", clinic)
         log = ClinicLog(database.dsn("app"), clinic, keyring, head)
         opened.callback(log.close)
-        views = ViewStore(database.dsn("views"), clinic, keyring)
-        opened.callback(views.close)
         opened.enter_context(keyring.watched())
-        yield log, views
+        yield log, database, keyring
 
 
 def destroy_again(log: ClinicLog, keyring: WrappedKeyring, settings: Settings) -> None:

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -53,7 +54,10 @@ class Rehearsal(Protocol):
 class Log(Protocol):
     """The clinic's log, as far as an import needs it."""
 
-    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]: ...
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
+        """One verdict each; None: appended, by another process that has the receipt."""
+        ...
+
     def seen(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]: ...
     def rehearse(self) -> Rehearsal: ...
     def keyed_id(self, *natural_key: str) -> UUID: ...
@@ -311,6 +315,21 @@ class Report:
     """Ratings whose scores were compared with the file's own."""
     differences: list[Difference] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, stages: Iterable[Sequence["Report"]], *, dry_run: bool = False) -> "Report":
+        """The whole of an import: its stages in order, each of shares that were done apart."""
+        whole = cls(dry_run)
+        for shares in stages:
+            for share in shares:
+                for all_, some in (whole.imported, share.imported), (whole.present, share.present):
+                    for what, rows in some.items():
+                        all_[what] = all_.get(what, 0) + rows
+                whole.compared += share.compared
+            whole.faults += sorted((one for s in shares for one in s.faults), key=_BY_LINE)
+            differences = (one for share in shares for one in share.differences)
+            whole.differences += sorted(differences, key=_BY_LINE)
+        return whole
+
     def take(self, what: str, step: Step, verdict: Receipt | Refusal | None, before: int) -> None:
         """Counts a verdict; entries up to position `before` were in the record already."""
         if isinstance(verdict, Refusal):
@@ -321,22 +340,52 @@ class Report:
         counts[what] = counts.get(what, 0) + 1
 
 
+# --- Shares ---------------------------------------------------------------------------------
+
+
+class Share(NamedTuple):
+    """What one of several processes imports of a source: the rows of some relationships."""
+
+    of: Mapping[str, int]
+    """Relationship → the number of the share that it belongs to; those unnamed to the first."""
+    number: int = 0
+
+    def holds(self, relationship: str) -> bool:
+        return self.of.get(relationship, 0) == self.number
+
+
+WHOLE = Share({})
+
+
 Made = tuple[Command, tuple[str, ...]]
 """A command and the natural key, within its source, of what it records."""
+
+Stage = tuple[str, str | None, Iterator[Step]]
+"""What is imported, from which file, and what its rows stand for, read as it is asked."""
+
+Append = Callable[[Sequence[Proposal]], Sequence[Receipt | Refusal | None]]
+
+_BY_LINE = attrgetter("line")
 
 
 class Importer:
     """One mapping, one folder, one clinic."""
 
-    def __init__(self, log: Log, mapping: ImportMapping, folder: Path, actor: UUID) -> None:
+    def __init__(
+        self, log: Log, mapping: ImportMapping, folder: Path, actor: UUID, share: Share = WHOLE
+    ) -> None:
         self._log = log
         self._mapping = mapping
         self._folder = folder
+        self._share = share
         self._id = lru_cache(_IDS_HELD)(self._new_id)
         """The same for what is named again and again, such as a relationship."""
         self._declaration = self._id("declaration")
         self._author = Author(actor, source=Source.IMPORT, import_id=self._declaration)
+        self._orders: dict[str, int] = {}
+        """Of all relationships of the source, counted from 1."""
         self._named: dict[str, _Named] = {}
+        """Those of the share."""
         self._ahead: set[Stream] = set()
         """What the commands of the rows that are being read will look at."""
         self._repeated = False
@@ -348,26 +397,49 @@ class Importer:
 
         A dry run decides everything and appends nothing.
         """
-        self._report = Report(dry_run=dry_run)
-        before = self._log.head_size()
         append = self._log.rehearse().append if dry_run else self._append
-        for what, file, steps in self._stages():
-            done, rows = 0, 1 if file is None else _lines(self._folder / file)
-            while some := list(islice(steps, ROWS_PER_STEP)):
-                verdicts = iter(append([step.proposal for step in some if step.proposal]))
-                for step in some:
-                    if step.fault is not None:
-                        self._report.faults.append(step.fault)
-                    else:
-                        self._report.take(what, step, next(verdicts), before)
-                self._ahead.clear()
-                self._repeated = bool(self._report.present)
-                done += len(some)
-                if progress is not None:
-                    progress(what, done, done if len(some) < ROWS_PER_STEP else max(done, rows))
-        return self._report
+        before = self._log.head_size()
+        stages = [self._declaration_stage(), *self._stages()]
+        reports = [self._done(append, before, progress, *stage) for stage in stages]
+        return Report.of(([report] for report in reports), dry_run=dry_run)
 
-    def _append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal]:
+    def declare(self) -> Report:
+        """Imports nothing but what the import stands on."""
+        return self._done(self._append, self._log.head_size(), None, *self._declaration_stage())
+
+    def run_share(self, before: int, progress: Progress | None = None) -> list[Report]:
+        """Imports the share of what was declared: a report for each stage.
+
+        Entries up to position `before` were in the record already.
+        """
+        return [self._done(self._append, before, progress, *stage) for stage in self._stages()]
+
+    def _done(
+        self,
+        append: Append,
+        before: int,
+        progress: Progress | None,
+        what: str,
+        file: str | None,
+        steps: Iterator[Step],
+    ) -> Report:
+        report = self._report = Report()
+        done, rows = 0, 1 if file is None else rows_at_most(self._folder / file)
+        while some := list(islice(steps, ROWS_PER_STEP)):
+            verdicts = iter(append([step.proposal for step in some if step.proposal]))
+            for step in some:
+                if step.fault is not None:
+                    report.faults.append(step.fault)
+                else:
+                    report.take(what, step, next(verdicts), before)
+            self._ahead.clear()
+            self._repeated = self._repeated or bool(report.present)
+            done += len(some)
+            if progress is not None:
+                progress(what, done, done if len(some) < ROWS_PER_STEP else max(done, rows))
+        return report
+
+    def _append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """Of an import that was begun before, rows that are in the record are not decided again."""
         seen: Sequence[Receipt | Refusal | None] = [None] * len(proposals)
         if self._repeated:
@@ -378,14 +450,16 @@ class Importer:
         appended = iter(self._log.append(missing))
         return [next(appended) if there is None else there for there in seen]
 
-    def _stages(self) -> Iterator[tuple[str, str | None, Iterator[Step]]]:
-        """What is imported, from which file, and what its rows stand for, read as it is asked."""
+    def _declaration_stage(self) -> Stage:
+        return "declarations", None, iter([Step(proposal=self._proposal(*self._declare()))])
+
+    def _stages(self) -> Iterator[Stage]:
         mapping = self._mapping
         named, held = mapping.relationships, mapping.sessions
-        yield "declarations", None, iter([Step(proposal=self._proposal(*self._declare()))])
         yield "people", named.file, self._people()
         columns = [named.key, named.therapist, named.client]
-        yield "relationships", named.file, self._each(named.file, columns, self._relationship)
+        relationships = self._each(named.file, columns, self._relationship, self._count)
+        yield "relationships", named.file, relationships
         columns = [held.relationship, held.number]
         yield "sessions", held.file, self._each(held.file, columns, self._session)
         for ratings in mapping.ratings:
@@ -420,6 +494,8 @@ class Importer:
         for row in read_rows(self._folder, named.file, (named.key, named.therapist, named.client)):
             if isinstance(row, RowFault):
                 continue  # reported with the relationship it stands for
+            if not self._share.holds(row[named.key]):
+                continue
             for kind, column in (("therapist", named.therapist), ("client", named.client)):
                 with suppress(RowRefused):  # reported there too
                     name = self._filled(row, column)
@@ -437,15 +513,22 @@ class Importer:
         )
         return command, ("person", kind, name)
 
-    def _relationship(self, row: Row) -> Made:
+    def _count(self, row: Row) -> tuple[str, str, str]:
+        """Gives a relationship its number; its names, and those of whom it is between."""
         named = self._mapping.relationships
         key = self._filled(row, named.key)
-        therapist = self._id("therapist", self._filled(row, named.therapist))
-        client = self._id("client", self._filled(row, named.client))
-        if key in self._named:
+        therapist, client = self._filled(row, named.therapist), self._filled(row, named.client)
+        if key in self._orders:
             raise RowRefused(row, named.key, "named-twice", "This relationship is named twice.")
+        self._orders[key] = len(self._orders) + 1
+        return key, therapist, client
+
+    def _relationship(self, row: Row) -> Made:
+        named = self._mapping.relationships
+        key, *between = self._count(row)
+        therapist, client = map(self._id, ("therapist", "client"), between)
         relationship = self._id("relationship", key)
-        there = _Named(len(self._named) + 1, relationship, client, therapist)
+        there = _Named(self._orders[key], relationship, client, therapist)
         self._named[key] = there
         self._ahead.update(there.streams)
         self._ahead.add(person_stream(client))
@@ -540,16 +623,26 @@ class Importer:
     # --- Pieces ------------------------------------------------------------------------------
 
     def _each(
-        self, file: str, columns: Iterable[str], make: Callable[[Row], Made]
+        self,
+        file: str,
+        columns: Sequence[str],
+        make: Callable[[Row], Made],
+        pass_over: Callable[[Row], object] = lambda row: None,
     ) -> Iterator[Step]:
+        """What the rows stand for; the first of `columns` names the relationship. What another
+        share holds is passed over, and what is no row is the first share's."""
         for row in read_rows(self._folder, file, columns):
             if isinstance(row, RowFault):
-                yield Step(fault=row)
-                continue
-            try:
-                yield Step(row, self._proposal(*make(row)))
-            except RowRefused as refused:
-                yield Step(row, fault=refused.fault)
+                if self._share.number == 0:
+                    yield Step(fault=row)
+            elif self._share.holds(row[columns[0]]):
+                try:
+                    yield Step(row, self._proposal(*make(row)))
+                except RowRefused as refused:
+                    yield Step(row, fault=refused.fault)
+            else:
+                with suppress(RowRefused):
+                    pass_over(row)
 
     def _proposal(self, command: Command, key: tuple[str, ...]) -> Proposal:
         return Proposal(command, self._author, self._new_id("command", *key))
@@ -635,7 +728,7 @@ class _Form:
         return [answer and str(labels.get(answer, answer)) for answer in answers]
 
 
-def _lines(path: Path) -> int:
+def rows_at_most(path: Path) -> int:
     """How many rows the file has at most, for showing how far it is."""
     try:
         with path.open("rb") as file:

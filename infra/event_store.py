@@ -67,7 +67,7 @@ _ATTEMPTS = 100
 _OTHERS_SECONDS = 1.0
 _NO_GENERATION = -1
 _SKEW_ALARM = timedelta(seconds=5)
-_SKEW_LIMIT = timedelta(seconds=60)
+SKEW_LIMIT = timedelta(seconds=60)
 
 
 class ClockSkew(Refusal):
@@ -199,6 +199,14 @@ class ClinicLog:
         names = [stream_name(stream) for stream in streams]
         entries = self._scans.entries(self._recorder.scan_streams(names))
         return list(_by_stream(names, entries).values())
+
+    def histories(self, streams: Collection[Stream]) -> dict[Stream, History]:
+        """Whole streams to decide over, read by one statement."""
+        self._forget_erased()
+        named = {stream_name(stream): stream for stream in streams}
+        with search_put_off():
+            entries = self._scans.opened(self._recorder.scan_streams(list(named)))
+        return {named[name]: history for name, history in _by_stream(named, entries).items()}
 
     def disclosed(self, stream: Stream) -> list[Disclosed]:
         """The stream as a bundle shows it: logged bytes, and content with the salt that proves it;
@@ -461,7 +469,7 @@ class ClinicLog:
     def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
         """Rule 2: a machine whose clock is far behind the log appends nothing."""
         skew = self._head.recorded_at - self._clock()
-        if skew > _SKEW_LIMIT:
+        if skew > SKEW_LIMIT:
             self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
             return True
         if skew > _SKEW_ALARM:

@@ -74,6 +74,7 @@ class Pending:
         """Of its entries, in order."""
         self.rows: Sequence[bytes] = ()
         """Its entries, packed for their table."""
+        self.leaves: Sequence[bytes] = ()
         self.leaf_hashes: Sequence[bytes] = ()
         self.after = head
         """The head once the batch is committed."""
@@ -133,7 +134,8 @@ class Pending:
         unsealed, written = self._unsealed, mapper.written(self._unsealed)
         self.envelopes = [envelope for envelope, _ in unsealed]
         self.rows = list(map(packed_entry, self.envelopes, written))
-        self.leaf_hashes = [leaf_hash(leaf) for _, _, leaf in written]
+        self.leaves = [leaf for _, _, leaf in written]
+        self.leaf_hashes = list(map(leaf_hash, self.leaves))
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
         for stream, growing in self._growing.items():
             news = [recorded(*unsealed[at], written[at].commitment.hex()) for at in growing.added]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psycopg
 
+from api.cli.importing_crew import ImportHandLost
 from api.cli.terminal import Exit, Failed
 from api.demo import DemonstrationStuck
 from api.importer import MappingBroken
@@ -50,6 +51,12 @@ def explain(error: Exception) -> Failed | None:
         case StoreUnavailable() | psycopg.OperationalError() | psycopg.InterfaceError():
             return Failed(
                 Exit.UNAVAILABLE, "The database went away or did not answer.", "Try it again."
+            )
+        case ImportHandLost():
+            return Failed(
+                Exit.UNAVAILABLE,
+                "A process that imported was ended from outside.",
+                "Import again: it goes on where this one was.",
             )
         case psycopg.errors.InsufficientPrivilege():
             return Failed(

@@ -3,12 +3,15 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from api.cli.importing_crew import hands_for
 from api.cli.terminal import (
     Exit,
     Failed,
@@ -20,7 +23,7 @@ from api.cli.terminal import (
     show,
     write_private,
 )
-from api.composition import open_service, operator_id
+from api.composition import open_log, open_service, operator_id
 from api.importer import Importer, Report, RowFault, read_mapping
 from domain.cycles import searched_seldom
 
@@ -60,13 +63,20 @@ def import_(
     read = read_mapping(mapping)
     if not folder.is_dir():
         raise Failed(Exit.USAGE, f"There is no folder {folder}.")
+    chosen = settings()
     with (
-        open_service(settings(), progress=say) as service,
+        hands_for(read, folder) if not dry_run else nullcontext() as hands,
+        open_service(chosen, progress=say) as service,
         progress_bar() as advance,
         searched_seldom(),
     ):
-        importer = Importer(service.log, read, folder, operator_id(service.log))
-        report = importer.run(dry_run=dry_run, progress=advance)
+        actor = operator_id(service.log)
+        if hands is None:
+            importer = Importer(service.log, read, folder, actor)
+            report = importer.run(dry_run=dry_run, progress=advance)
+        else:
+            opening = partial(open_log, chosen, service.clinic)
+            report = hands.import_(service.log, opening, read, folder, actor, advance)
     if errors is not None:
         write_private(errors, _as_csv(report.faults))
     show(format_, _document(report), lambda: "\n".join(_lines(report)))

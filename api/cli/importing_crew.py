@@ -1,0 +1,249 @@
+"""An import by several processes: each reads, decides and seals a share of it, this one appends.
+
+The shares have no stream in common. The processes are begun before this one has threads, so that
+they need not load the program again (elsewhere than on Linux they do), and hold the only other end
+of a pipe: without this one each ends by itself. One that is killed ends the import, not what was
+imported; the next goes on from there.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from pickle import loads
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from api.importer import (
+    Importer,
+    ImportMapping,
+    Progress,
+    Ratings,
+    Report,
+    Row,
+    Sessions,
+    Share,
+    read_rows,
+    rows_at_most,
+)
+from domain.cycles import searched_seldom
+from infra.apart import LogApart
+from infra.event_store import ClinicLog
+from infra.placing import Placing
+
+_ENDING_SECONDS = 10.0
+_WORTH_IT = 2_000
+
+Opening = Callable[[], AbstractContextManager[ClinicLog]]
+"""Opens the log, in whichever process; it can be pickled."""
+
+
+class ImportHandLost(Exception):
+    """A process that imported was ended from outside. The next import goes on where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What one process is told to do."""
+
+    opening: Opening
+    mapping: ImportMapping
+    folder: Path
+    actor: UUID
+    share: Share
+    before: int
+
+
+class _Done(NamedTuple):
+    """A share was imported: a report for each stage."""
+
+    reports: list[Report]
+
+
+class _Progress(NamedTuple):
+    what: str
+    done: int
+    rows: int
+
+
+@contextmanager
+def hands_for(mapping: ImportMapping, folder: Path) -> Iterator["ImportHands | None"]:
+    """A process for each processor, where there are rows enough; else None: this one alone."""
+    files = {mapping.sessions.file, *(ratings.file for ratings in mapping.ratings)}
+    processors = os.cpu_count() or 1
+    if processors == 1 or sum(rows_at_most(folder / file) for file in files) < _WORTH_IT:
+        yield None
+        return
+    with import_hands(processors) as hands:
+        yield hands
+
+
+@contextmanager
+def import_hands(number: int) -> Iterator["ImportHands"]:
+    """So many processes that import, until the end of the block."""
+    # A thread would not be there in a process that was forked, what it holds locked would stay so.
+    forks = sys.platform == "linux" and threading.active_count() == 1
+    context: Any = get_context("fork" if forks else "spawn")
+    with ExitStack() as started:
+        ends: list[Connection] = []
+        for _ in range(number):
+            ours, theirs = context.Pipe()
+            not_its_own = [*ends, ours] if forks else []
+            process = context.Process(target=_serve, args=(theirs, not_its_own))
+            process.start()
+            theirs.close()  # from here on only the process holds it: its end is noticed
+            started.callback(_end, ours, process)
+            ends.append(ours)
+        yield ImportHands(ends)
+
+
+def _end(connection: Connection, process: Any) -> None:
+    connection.close()
+    process.join(_ENDING_SECONDS)
+    process.kill()
+    process.join()
+
+
+class ImportHands:
+    """Processes that import shares."""
+
+    def __init__(self, ends: Sequence[Connection]) -> None:
+        self._ends = ends
+
+    def import_(
+        self,
+        log: ClinicLog,
+        opening: Opening,
+        mapping: ImportMapping,
+        folder: Path,
+        actor: UUID,
+        progress: Progress | None = None,
+    ) -> Report:
+        """As `Importer.run`, by all of them. Raises what a process raised, or ImportHandLost."""
+        before = log.head_size()
+        declared = Importer(log, mapping, folder, actor).declare()
+        shares = shares_of(mapping, folder, len(self._ends))
+        ends = self._ends[: len(shares)]
+        done: dict[Connection, list[Report]] = {}
+        told: dict[str, dict[Connection, int]] = {}
+
+        def heard(end: Connection, message: Any) -> bool:
+            match message:
+                case _Progress(what, rows, rows_in_all):
+                    of_each = told.setdefault(what, {})
+                    of_each[end] = rows
+                    if progress is not None:
+                        progress(what, sum(of_each.values()), rows_in_all)
+                    return False
+                case _Done(reports):
+                    done[end] = reports
+                    return True
+            raise message
+
+        try:
+            for end, share in zip(ends, shares, strict=True):
+                end.send(_Task(opening, mapping, folder, actor, share, before))
+            Placing(log, ends, heard).run()
+        except BaseException as error:
+            for end in self._ends:  # whatever they are about, they end
+                end.close()
+            if isinstance(error, EOFError | ConnectionError):
+                raise ImportHandLost from None
+            raise
+        stages = zip(*(done[end] for end in ends), strict=True)
+        return Report.of([[declared], *stages])
+
+
+# --- Shares -----------------------------------------------------------------------------------
+
+
+def shares_of(mapping: ImportMapping, folder: Path, number: int) -> list[Share]:
+    """The source cut into shares that have no person in common, and so no stream; of about as many
+    rows each as far as that goes. MappingBroken."""
+    named, groups = mapping.relationships, _Groups()
+    columns = (named.key, named.therapist, named.client)
+    for row in read_rows(folder, named.file, columns):
+        if isinstance(row, Row):
+            key = "relationship", row[named.key]
+            groups.join(key, ("therapist", row[named.therapist]))
+            groups.join(key, ("client", row[named.client]))
+    rows: Counter[str] = Counter()
+    sources: tuple[Sessions | Ratings, ...] = (mapping.sessions, *mapping.ratings)
+    for source in sources:
+        for row in read_rows(folder, source.file, (source.relationship,)):
+            if isinstance(row, Row):
+                rows[row[source.relationship]] += 1
+    sizes: Counter[_Name] = Counter()
+    for name in groups.names("relationship"):
+        sizes[groups.first_of(name)] += 1 + rows[name[1]]
+    lengths, of = [0] * number, dict[_Name, int]()
+    for group, size in sizes.most_common():
+        of[group] = shortest = lengths.index(min(lengths))
+        lengths[shortest] += size
+    found = {name[1]: of[groups.first_of(name)] for name in groups.names("relationship")}
+    return [Share(found, n) for n in range(number) if n == 0 or lengths[n]]
+
+
+_Name = tuple[str, str]
+
+
+class _Groups:
+    """Names that belong together because each is joined to another of them."""
+
+    def __init__(self) -> None:
+        self._joined: dict[_Name, _Name] = {}
+
+    def join(self, one: _Name, other: _Name) -> None:
+        self._joined[self.first_of(one)] = self.first_of(other)
+
+    def first_of(self, name: _Name) -> _Name:
+        """The name that stands for the group."""
+        while (above := self._joined.setdefault(name, name)) != name:
+            # What was looked up is found sooner the next time.
+            self._joined[name] = name = self._joined[above]
+        return name
+
+    def names(self, kind: str) -> list[_Name]:
+        return [name for name in self._joined if name[0] == kind]
+
+
+# --- In each process --------------------------------------------------------------------------
+
+
+def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
+    for connection in not_its_own:
+        connection.close()  # else a process would keep itself, and others, from noticing the end
+    try:
+        with searched_seldom():
+            while True:
+                task: _Task = end.recv()
+                end.send(_Done(_imported(end, task)))
+    except (EOFError, ConnectionError):
+        return  # nobody is there any more
+    except Exception as error:
+        with suppress(ConnectionError):
+            end.send(_portable(error))
+
+
+def _imported(end: Connection, task: _Task) -> list[Report]:
+    with task.opening() as log:
+        apart = LogApart(log, end)
+        importer = Importer(apart, task.mapping, task.folder, task.actor, task.share)
+        return importer.run_share(task.before, lambda *told: end.send(_Progress(*told)))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it survives the way; else its kind."""
+    with suppress(Exception):  # some errors cannot be made anew from what they hold
+        if type(loads(ForkingPickler.dumps(error))) is type(error):  # noqa: S301  just pickled
+            return error
+    return RuntimeError(type(error).__name__)

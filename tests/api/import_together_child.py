@@ -1,0 +1,24 @@
+"""A process that imports with others until it is killed; tests/api/test_import_together.py starts
+it. It has no threads when it begins, so its helpers are forked."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+from api.cli.importing_crew import import_hands
+from api.importer import read_mapping
+from tests.api.test_import_equals import OPERATOR
+from tests.api.test_import_together import opened
+
+
+def main() -> None:
+    dsn, clinic, home, folder = sys.argv[1], UUID(sys.argv[2]), *map(Path, sys.argv[3:])
+    opening = partial(opened, dsn, clinic, home)
+    mapping = read_mapping(folder / "mapping.toml")
+    with import_hands(2) as hands, opening() as log:
+        hands.import_(log, opening, mapping, folder, OPERATOR)
+
+
+if __name__ == "__main__":
+    main()
