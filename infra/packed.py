@@ -74,8 +74,12 @@ def _nullable(oid: int, pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
     """An array of what is packed by itself; None among it is a null."""
+    one_of_it = Struct("!IiiiIiii").pack
 
     def pack(values: Sequence[bytes | None]) -> bytes:
+        if len(values) == 1 and (value := values[0]) is not None:  # as nearly all are
+            size = len(value)
+            return one_of_it(oid, 24 + size, 1, 0, element, 1, 1, size) + value
         parts = [_ARRAY(1, int(None in values), element, len(values), 1) if values else b""]
         for value in values:
             parts += (_COUNT(-1), b"") if value is None else (_COUNT(len(value)), value)

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from types import UnionType
 from typing import (
     Annotated,
@@ -180,9 +181,12 @@ Group = Mapping[str, tuple[int, int, int | None, object]]
 """What one key seals: field → position, version, amended_at and value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlainRow:
-    """A row taken apart for a table: clear columns, citations, and a group of cells per key."""
+    """A row taken apart for a table: clear columns, citations, and a group of cells per key.
+
+    Nobody assigns to one.
+    """
 
     columns: Mapping[str, object]
     cited: tuple[Cited, ...]
@@ -322,12 +326,22 @@ class View(ABC, Generic[S, R]):
         return {name: TypeAdapter(value) for name, value in self._values.items()}
 
     @cached_property
-    def _fields(self) -> Sequence[tuple[str, bool, bool, "Writing | None"]]:
-        """Each field: whether it is in the clear, whether it holds several, how it is written."""
-        return [
-            (name, name in self.clear, name in self._several, self._writing(name, value))
-            for name, value in self._values.items()
-        ]
+    def _ways(self) -> tuple[Sequence[str], Sequence[bool], Sequence["Writing | None"]]:
+        """The fields: their names, which are in the clear, how each is written."""
+        values = self._values
+        written = [self._writing(name, value) for name, value in values.items()]
+        return list(values), [name in self.clear for name in values], written
+
+    @cached_property
+    def _contents(self) -> Callable[[R], tuple[Any, ...]]:
+        """What a row holds in its fields."""
+        first, *others = self._values
+        return attrgetter(first, *others) if others else lambda row: (getattr(row, first),)
+
+    @cached_property
+    def _tuples(self) -> Sequence[int]:
+        """Where among the fields those are that hold several cells."""
+        return [at for at, name in enumerate(self._values) if name in self._several]
 
     def _writing(self, name: str, value: Any) -> "Writing | None":
         """How values of that type are written; None: as they are."""
@@ -342,6 +356,8 @@ class View(ABC, Generic[S, R]):
         groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]] = {}
         ref = named = cells = None
         for name, clear, writing, content in self._parts(row):
+            if not content:
+                continue
             value = content.value
             if content.ref is not ref:  # most of a row is of one entry
                 ref, named, cells = content.ref, None, None
@@ -360,20 +376,24 @@ class View(ABC, Generic[S, R]):
                 if cells is None:
                     cells = groups.setdefault(key_id, {})
                 cells[name] = (position, version, amended_at, value)
-        told = sorted((names, ref, gone) for (ref, gone), names in cited.items())
-        return PlainRow(
-            columns, tuple([Cited(ref, gone, tuple(names)) for names, ref, gone in told]), groups
-        )
+        told = [Cited(ref, gone, tuple(names)) for (ref, gone), names in cited.items()]
+        if len(told) > 1:
+            told.sort(key=lambda one: (one.fields, one.ref, one.erased))
+        return PlainRow(columns, tuple(told), groups)
 
-    def _parts(self, row: R) -> Iterator[tuple[str, bool, "Writing | None", Cell[Any]]]:
-        """The established cells as they are to be written; those of a tuple one by one."""
-        for name, clear, several, writing in self._fields:
-            content = getattr(row, name)
-            if several:
-                for at, part in enumerate(content):
-                    yield f"{name}/{at}", False, writing, part
-            elif content is not None:
-                yield name, clear, writing, content
+    def _parts(self, row: R) -> Iterable[tuple[str, bool, "Writing | None", Cell[Any] | None]]:
+        """The cells as they are to be written; those of a tuple one by one."""
+        contents = self._contents(row)
+        names, clear, writing = self._ways
+        if not any(contents[at] for at in self._tuples):
+            return zip(names, clear, writing, contents, strict=True)
+        parts: list[tuple[str, bool, Writing | None, Cell[Any] | None]] = []
+        for name, is_clear, way, content in zip(names, clear, writing, contents, strict=True):
+            if isinstance(content, tuple):
+                parts += [(f"{name}/{at}", False, way, part) for at, part in enumerate(content)]
+            else:
+                parts.append((name, is_clear, way, content))
+        return parts
 
     def put_together(self, stored: "StoredRow") -> R:
         """The row that a table kept.
