@@ -6,12 +6,19 @@ shall stop the service by merely holding connections open, or by headers without
 
 import asyncio
 import sys
+from functools import lru_cache
 from typing import Final
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 REQUEST_SECONDS: Final = 30.0
 """For a request to arrive as a whole, and for the next one to begin."""
@@ -92,6 +99,12 @@ class PromptProtocol(HttpToolsProtocol):
         self.parser = HttpRequestParser(self)
         super().data_received(b"\r\n".join([*lines, b"", rest]))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, _Sending(cycle, send))
+
+        super()._start_asgi_task(cycle, answered)  # type: ignore[arg-type]
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
         super().connection_lost(exc)
@@ -105,11 +118,78 @@ class PromptProtocol(HttpToolsProtocol):
             self._timer = None
 
 
+class _Sending:
+    """Sends an answer that is whole by one write, and checks a header that is always the same once.
+
+    Any other, and whatever does not fit, is left to the library.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, send: Send) -> None:
+        self._cycle = cycle
+        self._send = send
+        self._start: Message | None = None
+        """Put off until it is known what follows."""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and not self._cycle.response_started:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            answer = self._whole(start, message)
+            if answer is not None:
+                self._write(answer)
+                return
+            await self._send(start)
+        await self._send(message)
+
+    def _whole(self, start: Message, message: Message) -> bytes | None:
+        """The bytes of the answer; None where they are more to come, or unusual."""
+        cycle, body = self._cycle, message.get("body", b"")
+        can_be = message["type"] == "http.response.body" and not message.get("more_body", False)
+        headers = [*cycle.default_headers, *start["headers"]]
+        length = (b"content-length", b"%d" % len(body))
+        if not can_be or length not in headers or cycle.scope["method"] == "HEAD":
+            return None
+        lines = [_line(*pair) if pair[0] not in _VARYING else _checked(*pair) for pair in headers]
+        if b"" in lines or cycle.disconnected or cycle.flow.write_paused:
+            return None
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        return b"".join((STATUS_LINE[start["status"]], *lines, b"\r\n", body))
+
+    def _write(self, answer: bytes) -> None:
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(answer)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+
+_VARYING: Final = frozenset({b"location", b"set-cookie", b"x-request-id"})
+"""Headers of which no two are alike, or that nobody is to keep."""
+_ITS_OWN: Final = frozenset({b"connection", b"transfer-encoding"})
+"""Headers that say how the answer is sent."""
+
+
+def _checked(name: bytes, value: bytes) -> bytes:
+    """The line of a header; nothing where the library has to look at it."""
+    if name in _ITS_OWN or not name.islower() or HEADER_RE.search(name):
+        return b""
+    return b"" if HEADER_VALUE_RE.search(value) else b"%b: %b\r\n" % (name, value)
+
+
+_line = lru_cache(1_024)(_checked)
+
+
 def _is_unambiguous(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether it is told once to whom the request goes, and in at most one way how long it is."""
-    hosts = [value for name, value in headers if name == b"host"]
+    names = [name for name, _ in headers]
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    return len(hosts) == 1 and codings in ([], [b"chunked"])
+    return names.count(b"host") == 1 and codings in ([], [b"chunked"])
 
 
 def _size(headers: list[tuple[bytes, bytes]]) -> int:

@@ -1,14 +1,20 @@
 """The server at its socket: what is no request, too much of one, or one that never ends."""
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.cli import web
 
@@ -38,6 +44,13 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(web.PromptProtocol, "seconds", 1.0)
     config = web.config(app)
     config.limit_concurrency = 20
+    with running(config) as port:
+        yield port
+
+
+@contextmanager
+def running(config: uvicorn.Config) -> Iterator[int]:
+    """The port of a server that runs while the block lasts."""
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -192,3 +205,107 @@ def test_more_connections_than_it_can_bear_are_told_so(port: int) -> None:
         connection.close()
     time.sleep(0.2)
     assert b" 200 " in answer(port, LIVE + b"Connection: close\r\n\r\n")
+
+
+# --- Whole answers --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an app answers with."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    parts: list[bytes]
+    fails_after: int
+    """How many messages it sends before it fails."""
+
+    def app(self) -> ASGIApp:
+        async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                return
+            messages: list[dict[str, Any]] = [
+                {"type": "http.response.start", "status": self.status, "headers": self.headers}
+            ]
+            for part in self.parts:
+                messages.append({"type": "http.response.body", "body": part, "more_body": True})
+            messages[-1].pop("more_body", None)
+            for message in messages[: self.fails_after]:
+                await send(message)
+            if self.fails_after < len(messages):
+                raise ZeroDivisionError
+
+        return answers
+
+
+NAMES = st.sampled_from(
+    b"content-length content-type Content-Length location x-request-id connection "
+    b"transfer-encoding set-cookie cache-control bad\tname".split(b" ")
+)
+VALUES = st.sampled_from([b"3", b"0", b"4", b"close", b"chunked", b"a\r\nb: c", b"text/html", b""])
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Answers of all kinds; most of them whole, and as long as they say."""
+    parts = draw(st.lists(st.sampled_from([b"", b"abc", b"abcd"]), min_size=1, max_size=3))
+    headers = draw(st.lists(st.tuples(NAMES, VALUES), max_size=3))
+    if draw(st.integers(0, 2)):
+        headers.append((b"content-length", b"%d" % len(b"".join(parts))))
+    return Plan(
+        draw(st.sampled_from([200, 201, 204, 304, 404])),
+        headers,
+        parts,
+        draw(st.sampled_from([9, 9, 9, 0, 2])),
+    )
+
+
+class Switched:
+    """An app that is another one for each example."""
+
+    def __init__(self) -> None:
+        self.now: ASGIApp = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.now(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Switched, int, int]]:
+    """An app behind our way of sending, and behind the library's own: it, and their ports."""
+    switched = Switched()
+    theirs = web.config(switched)
+    theirs.http = HttpToolsProtocol
+    with running(web.config(switched)) as ours, running(theirs) as its:
+        yield switched, ours, its
+
+
+REQUESTS = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n" + HOST + b"\r\n",
+        (LIVE + b"\r\n") * 2 + LIVE + b"Connection: close\r\n\r\n",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=plans(), request=REQUESTS)
+def test_what_is_sent_at_once_is_what_the_library_would_send(
+    both: tuple[Switched, int, int], plan: Plan, request: bytes
+) -> None:
+    """API: to the byte, whatever an app answers with; only the time may have gone on."""
+    switched, ours, its = both
+    switched.now = plan.app()
+    sent = [re.sub(rb"date: [^\r]*", b"", answer(port, request)) for port in (ours, its)]
+    assert sent[0] == sent[1]
+
+
+def test_who_fails_before_the_first_byte_is_told_to_have_failed(
+    both: tuple[Switched, int, int],
+) -> None:
+    """API: no half of an answer where nothing of it was sent yet."""
+    switched, ours, _ = both
+    switched.now = Plan(200, [(b"content-length", b"3")], [b"abc"], fails_after=1).app()
+    assert answer(ours, LIVE + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 500 ")
