@@ -14,7 +14,18 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from functools import cache
 from itertools import chain
-from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, overload
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NamedTuple,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 from uuid import UUID
 
 from pydantic import (
@@ -174,6 +185,7 @@ class Event(Model):
             return self
         event = self.__copy__()
         event.__dict__.update(late_reason=late_reason, import_id=import_id, reported=reported)
+        event.model_post_init(None)
         return event
 
     def subject(self) -> UUID | None:
@@ -259,7 +271,8 @@ class Fold(Generic[S]):
     `of` folds a whole history; nothing but entries of these kinds changes what it comes to. `then`
     goes on from a state by such entries that came after it, in their order, and gives the same as
     `of` would: it changes nothing in the state that it is given, which other threads may hold, and
-    answers None where it has to be folded anew. Where an entry is amended, it always is.
+    answers None where it has to be folded anew. Where an entry is amended, it always is. What
+    `lasts` holds few of the entries, and is remembered also where they are not (`at_rest`).
     """
 
     def __init__(
@@ -267,19 +280,23 @@ class Fold(Generic[S]):
         of: Callable[["History"], S],
         *kinds: type,
         then: Callable[[S, Entries], S | None] = lambda state, news: None,
+        lasts: bool = False,
     ) -> None:
         self.of = of
+        self.lasts = lasts
         self._among = _Among(kinds)
         self._then = then
 
     def after(self, state: S, news: Entries, history: "History") -> S:
         """What `history` comes to, whose last entries are `news` after one that came to `state`."""
+        further = self.further(state, news)
+        return self.of(history) if further is None else further
+
+    def further(self, state: S, news: Entries) -> S | None:
+        """The state these entries later; None where it has to be folded anew."""
         among = self._among
         told = [entry for entry in news if among[type(entry.event)]]
-        if not told:
-            return state
-        then = self._then(state, tuple(told))
-        return self.of(history) if then is None else then
+        return self._then(state, tuple(told)) if told else state
 
 
 class _Among(dict[type, bool]):
@@ -326,6 +343,11 @@ class History(Sequence[RecordedEvent]):
         return self._new[length - old :] if length >= old else self._old[length:] + self._new
 
     @property
+    def last(self) -> RecordedEvent | None:
+        """The last entry; None for a stream that does not exist."""
+        return (self._new or self._old)[-1] if len(self) else None
+
+    @property
     def version(self) -> int:
         """The version of the last entry; 0 for a stream that does not exist."""
         return (self._new or self._old)[-1].version if len(self) else 0
@@ -350,6 +372,37 @@ class History(Sequence[RecordedEvent]):
             if entry.amends() is not None:
                 grown._folded = {}
         return grown
+
+    def at_rest(self, entries: Sequence[RecordedEvent]) -> "History":
+        """The same, with `entries`, which need not be in memory, in the place of its own; of what
+        it was folded to it keeps what lasts without them."""
+        rested, size = History(), len(self)
+        rested._old = cast(Entries, entries)
+        for fold, (length, state) in self._folded.copy().items():
+            lasting = fold.further(state, self._after(length)) if fold.lasts else None
+            if lasting is not None:
+                rested._folded[fold] = size, lasting
+        return rested
+
+    def awake(self) -> "History":
+        """The same, with its entries in memory."""
+        woken = History(self)
+        woken._folded = self._folded
+        return woken
+
+    def take_over(self, known: "History") -> None:
+        """Remembers also what a history of the same entries was folded to."""
+        self._folded = {**known._folded, **self._folded}
+
+    @property
+    def lasting(self) -> list[Fold[Any]]:
+        """What it was folded to, of what lasts without its entries."""
+        return [fold for fold in self._folded.copy() if fold.lasts]
+
+    @property
+    def resting(self) -> Sequence[RecordedEvent] | None:
+        """What stands in the place of its entries, if it is at rest."""
+        return None if type(self._old) is tuple else self._old
 
     def folded(self, fold: Fold[S]) -> S:
         """What these entries come to; of entries that were folded before, the state is taken."""

@@ -7,10 +7,9 @@ is passed over.
 
 from bisect import bisect_right
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Generic, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 from uuid import UUID
 
 from domain.event import Entries, Event, Fold, History, RecordedEvent
@@ -81,11 +80,10 @@ def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[Growing[UUI
         entries = history if ever else history.standing
         return Growing(named(e for e in entries if isinstance(e.event, kinds)))
 
-    return Fold(among, *kinds, then=lambda used, news: used.having(named(news)))
+    return Fold(among, *kinds, then=lambda used, news: used.having(named(news)), lasts=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told(Generic[T]):
+class _Told(NamedTuple, Generic[T]):
     things: Growing[UUID, T]
     """In the order in which they began."""
     entries: Growing[UUID, Entries]
@@ -109,12 +107,13 @@ class Telling(Generic[T]):
         begins: type[Event],
         *goes_on: type[Event],
         come_to: Callable[[Entries, T | None], T],
+        lasts: bool = False,
     ) -> None:
         self._id_of: Callable[[RecordedEvent], UUID] = attrgetter(f"event.{field}")
         self._begins = begins
         self._kinds = (begins, *goes_on)
         self._come_to = come_to
-        self.fold = Fold(self._all, *self._kinds, then=self._further)
+        self.fold = Fold(self._all, *self._kinds, then=self._further, lasts=lasts)
 
     def of(self, history: History) -> Mapping[UUID, T]:
         """Every thing by its id, in the order in which they began."""
