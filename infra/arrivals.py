@@ -6,16 +6,16 @@ from `rapport.tracking`, and they are looked at without any notice too.
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from select import select
 from threading import Event, Lock, Thread
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
 from psycopg import Connection, sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 APPENDED: Final = "rapport_log"
 """The channel on which an append is told (infra/recorder.py); the payload is the clinic's id."""
@@ -41,20 +41,32 @@ def tracked(conn: Connection[DictRow], clinic: UUID, tables: Iterable[str]) -> d
     return {row["view"]: Tracked(row["position"], row["build"]) for row in rows}
 
 
-def notices(connection: Connection[Any], channel: str, clinic: UUID, poll: float) -> Iterator[None]:
-    """At once, then after each notice for the clinic, or after `poll` seconds without any.
+class Listening:
+    """A connection that is told on one channel what concerns one clinic.
 
-    Who looks at each step misses nothing; notices that came together make one step.
+    Past psycopg, which would make an object of each notice and a timer for each wait.
     """
-    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-    payload = str(clinic)
-    while True:
-        yield
-        until = time.monotonic() + poll
-        while (left := until - time.monotonic()) > 0:
-            # All that came with the first one, too: they say the same.
-            if payload in [n.payload for n in connection.notifies(timeout=left, stop_after=1)]:
-                break
+
+    def __init__(self, connection: Connection[Any], channel: str, clinic: UUID) -> None:
+        self._pgconn = connection.pgconn
+        self._payload = str(clinic).encode()
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+
+    def wait(self, seconds: float, *, heed: bool = True) -> bool:
+        """Whether something was told within so many seconds; notices that came together are one.
+
+        What was told before counts. Not to `heed` notices is to wait for all of the time. Raises
+        OperationalError where the connection was lost.
+        """
+        until, told = time.monotonic() + seconds, False
+        while True:
+            while (notice := self._pgconn.notifies()) is not None:
+                told |= heed and notice.extra == self._payload
+            left = until - time.monotonic()
+            if told or left <= 0:
+                return told
+            if select([self._pgconn.socket], [], [], left)[0]:
+                self._pgconn.consume_input()
 
 
 @dataclass(eq=False, slots=True)
@@ -65,8 +77,11 @@ class _Waiter:
     position: int
     called: Event = field(default_factory=Event)
 
-    def is_served_by(self, found: Mapping[str, Tracked]) -> bool:
-        return all(name in found and found[name].position >= self.position for name in self.tables)
+    def call_if(self, positions: Mapping[str, int]) -> bool:
+        """Calls who is served where the views stand at these positions."""
+        if all(positions.get(name, -1) >= self.position for name in self.tables):
+            self.called.set()
+        return self.called.is_set()
 
 
 class Arrivals:
@@ -81,6 +96,8 @@ class Arrivals:
         self._clinic = clinic
         self._lock = Lock()
         self._waiters: set[_Waiter] = set()
+        self._positions: Mapping[str, int] | None = None
+        """Where the views stand, as far as notices tell; None: nobody has looked since."""
         self._listener: Thread | None = None
         self._closed = Event()
 
@@ -90,48 +107,70 @@ class Arrivals:
         if self._listener is not None:
             self._listener.join()
 
-    @contextmanager
-    def waiter(self, tables: Collection[str], position: int) -> Iterator[_Waiter]:
-        """A waiter who is called from now on; who looks after this begins misses nothing."""
+    def wait(
+        self,
+        tables: Collection[str],
+        position: int,
+        timeout: float,
+        look: Callable[[], Mapping[str, Tracked]],
+    ) -> bool:
+        """Waits until all these views cover `position`; False after `timeout` seconds.
+
+        `look` tells where they stand. It is asked where no notice is sure to come any more.
+        """
         waiter = _Waiter(tables, position)
         with self._lock:
             self._waiters.add(waiter)
-            if self._listener is None:
-                self._listener = Thread(target=self._listen, name="arrivals", daemon=True)
-                self._listener.start()
+            self._listen()
+            known = self._positions
         try:
-            yield waiter
+            return (
+                waiter.call_if(_positions(look()) if known is None else known)
+                or waiter.called.wait(timeout)
+                or waiter.call_if(_positions(look()))
+            )
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
 
     def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = Thread(target=self._call_all, name="arrivals", daemon=True)
+            self._listener.start()
+
+    def _call_all(self) -> None:
         while not self._closed.is_set():
             try:
-                with Connection[DictRow].connect(
-                    self._conninfo, row_factory=dict_row, autocommit=True
-                ) as connection:
-                    for _ in notices(connection, MOVED, self._clinic, _POLL_SECONDS):
-                        if self._closed.is_set():
-                            return
-                        self._call(connection)
+                with Connection[Any].connect(self._conninfo, autocommit=True) as connection:
+                    listening = Listening(connection, MOVED, self._clinic)
+                    while not self._closed.is_set():
+                        self._look(connection)
+                        listening.wait(_POLL_SECONDS)
             except psycopg.Error as error:
                 _log.warning("who waits for views is not called: %s", type(error).__name__)
                 self._closed.wait(_PAUSE_SECONDS)
+            finally:
+                self._positions = None
 
-    def _call(self, connection: Connection[DictRow]) -> None:
-        """One look at the positions for all who wait."""
+    def _look(self, connection: Connection[Any]) -> None:
+        """One look at the positions for all who wait; none where nobody does."""
         with self._lock:
-            waiters = list(self._waiters)
-        if not waiters:
-            return
-        tables = {name for waiter in waiters for name in waiter.tables}
-        found = tracked(connection, self._clinic, tables)
-        for waiter in waiters:
-            if waiter.is_served_by(found):
-                waiter.called.set()
+            if not self._waiters:
+                self._positions = None
+                return
+        rows = connection.execute(_ALL, (self._clinic,), prepare=True, binary=True).fetchall()
+        with self._lock:
+            # Whoever has come since finds these, or is called by the notice of what came since.
+            self._positions = positions = dict(rows)
+            for waiter in self._waiters:
+                waiter.call_if(positions)
+
+
+def _positions(found: Mapping[str, Tracked]) -> Mapping[str, int]:
+    return {name: at.position for name, at in found.items()}
 
 
 _TRACKED: Final = (
     "SELECT view, position, build FROM rapport.tracking WHERE clinic = %s AND view = ANY(%s)"
 )
+_ALL: Final = "SELECT view, position FROM rapport.tracking WHERE clinic = %s"

@@ -6,22 +6,20 @@ since: whoever moves a view, swaps its build or parks a stream writes that row. 
 between two steps, and what is remembered is never older than what is changed.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from select import select
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow, dict_row
 
-from infra.arrivals import APPENDED, MOVED
+from infra.arrivals import APPENDED, MOVED, Listening
 from infra.view_tables import NewRows, Table, configure
 from infra.view_writing import Place
 
@@ -57,10 +55,9 @@ class Steps:
         self._tables = {table.table: table for table in tables}
         self._prepared: dict[tuple[str, ...], bytes] = {}
         self._leads = False
-        self._payload = str(place.clinic).encode()
+        self._appended = Listening(connection, APPENDED, place.clinic)
         self.called = False
         """Whether it was told of an append when it last waited."""
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(APPENDED)))
 
     def leads(self) -> bool:
         """Whether this worker is the one that answers notices, as long as its connection lasts.
@@ -81,17 +78,7 @@ class Steps:
 
         A notice is only a hint, and what came in the meantime counts.
         """
-        pgconn, until = self._connection.pgconn, time.monotonic() + seconds
-        self.called = False
-        while True:
-            while (notice := pgconn.notifies()) is not None:
-                self.called |= self._leads and notice.extra == self._payload
-            left = until - time.monotonic()
-            if self.called or left <= 0:
-                return
-            if select([pgconn.socket], [], [], left)[0]:
-                pgconn.consume_input()
-                self._require_connected()
+        self.called = self._appended.wait(seconds, heed=self._leads)
 
     def standing(self) -> Standing | None:
         """Where the views stand; None where it is not one place, or some were never built."""
@@ -173,12 +160,9 @@ class Steps:
     def _done(self, result: PGresult) -> PGresult:
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             return result
-        self._require_connected()
-        raise psycopg.errors.error_from_result(result)
-
-    def _require_connected(self) -> None:
         if self._connection.pgconn.status != ConnStatus.OK:
             raise psycopg.OperationalError("the connection was lost")
+        raise psycopg.errors.error_from_result(result)
 
 
 @contextmanager

@@ -109,12 +109,7 @@ class ViewStore:
 
         Whoever waits is called: no connection is held meanwhile, and nothing is asked again.
         """
-        with self._arrivals.waiter(tables, position) as waiter:
-            return (
-                waiter.is_served_by(self.tracked(tables))
-                or waiter.called.wait(timeout)
-                or waiter.is_served_by(self.tracked(tables))
-            )
+        return self._arrivals.wait(tables, position, timeout, lambda: self.tracked(tables))
 
     def read(
         self,
