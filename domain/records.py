@@ -7,7 +7,7 @@ stands behind it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from domain.clinic import DeclareImport, require_declared
@@ -111,20 +111,16 @@ class Proposal:
     command_id: UUID = field(default_factory=uuid4)
     expected: Mapping[Stream, int] = field(default_factory=dict)
 
-    def said(self, mode: Literal["json", "python"]) -> dict[str, Any]:
+    def said(self) -> dict[str, object]:
         """What is compared when the same command id comes again: the command and its author.
 
         Only what was sent counts: an id that the command gave itself differs at each attempt.
-        `mode`: in JSON's own types, or as the command holds it.
         """
-        author, command = self.author, self.command
-        # What `model_dump` does, which asks for a dozen arguments first.
-        dumped = command.__pydantic_serializer__.to_python
         return {
-            "actor": str(author.actor),
-            "body": dumped(command, mode=mode, exclude_unset=True),
-            "command": command.name,
-            "on_behalf_of": str(author.on_behalf_of),
+            "command": self.command.name,
+            "body": self.command.model_dump(mode="json", exclude_unset=True),
+            "actor": str(self.author.actor),
+            "on_behalf_of": str(self.author.on_behalf_of),
         }
 
     def decide(

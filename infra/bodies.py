@@ -1,8 +1,8 @@
 """The bytes of a command's body, whose keyed digest is stored: what comes again is told by them.
 
 They are what `json.dumps` writes of `Proposal.said`, names sorted, without blanks, everything but
-printable ASCII escaped. Most bodies are short and plain: orjson writes the same of them, which a
-property test compares, and faster.
+printable ASCII escaped. Most bodies are plain: orjson writes the same of their fields as they are,
+which a property test compares.
 """
 
 import json
@@ -14,18 +14,31 @@ from domain.records import Proposal
 from infra.canonical import AS_THEY_ARE
 
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)  # of ids
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def body_of(proposal: Proposal) -> bytes:
     """What the proposal says, as ASCII."""
-    said = proposal.said("python")
-    if not AS_THEY_ARE.issuperset(map(type, said["body"].values())):
-        return _ENCODER.encode(proposal.said("json")).encode()
+    written = _plain_body(proposal)
+    if written is None or not written.isascii() or b"\x7f" in written:
+        return _ENCODER.encode(proposal.said()).encode()
+    return written
+
+
+def _plain_body(proposal: Proposal) -> bytes | None:
+    """What the proposal says, in UTF-8; None where it holds more than texts, numbers and ids."""
+    command, author = proposal.command, proposal.author
+    fields = command.__dict__
+    body = {name: fields[name] for name in command.model_fields_set}
+    if not AS_THEY_ARE.issuperset(map(type, body.values())):
+        return None
+    said = {
+        "actor": author.actor,
+        "body": body,
+        "command": command.name,
+        "on_behalf_of": author.on_behalf_of or "None",
+    }
     try:
-        written = orjson.dumps(said, option=_OPTIONS)
+        return orjson.dumps(said, option=_OPTIONS)
     except orjson.JSONEncodeError:
-        return _ENCODER.encode(said).encode()
-    if written.isascii() and b"\x7f" not in written:
-        return written
-    return _ENCODER.encode(said).encode()
+        return None

@@ -13,6 +13,8 @@ from typing import Final, Self
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = sha256(b"").digest()
 _SIZE_BYTES: Final = 8
+_HASH_LENGTHS: Final = frozenset({HASH_BYTES})
+_LEAF, _NODE = b"\x00", b"\x01"
 
 
 class FrontierBroken(ValueError):
@@ -21,12 +23,12 @@ class FrontierBroken(ValueError):
 
 def leaf_hash(leaf_input: bytes) -> bytes:
     """SHA-256(0x00 ‖ leaf input), 32 bytes."""
-    return sha256(b"\x00" + leaf_input).digest()
+    return sha256(_LEAF + leaf_input).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256(0x01 ‖ left ‖ right), 32 bytes."""
-    return sha256(b"\x01" + left + right).digest()
+    return sha256(_NODE + left + right).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Frontier:
     def __post_init__(self) -> None:
         if self.size < 0 or len(self.subtrees) != self.size.bit_count():
             raise FrontierBroken("a frontier holds one hash for each bit set in its size")
-        if any(len(subtree) != HASH_BYTES for subtree in self.subtrees):
+        if not _HASH_LENGTHS.issuperset(map(len, self.subtrees)):
             raise FrontierBroken("a hash has 32 bytes")
 
     def append(self, leaf_hashes: Iterable[bytes]) -> Self:
@@ -58,7 +60,7 @@ class Frontier:
             if len(nodes) & 1:
                 kept.append(nodes.pop())
             pairs = iter(nodes)
-            nodes = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
+            nodes = [sha256(_NODE + left + next(pairs)).digest() for left in pairs]
             carry >>= 1
         return type(self)(size, (*subtrees, *reversed(kept)))
 
@@ -68,7 +70,7 @@ class Frontier:
             return EMPTY_ROOT
         *larger, root = self.subtrees
         for subtree in reversed(larger):
-            root = node_hash(subtree, root)
+            root = sha256(_NODE + subtree + root).digest()
         return root
 
     def to_bytes(self) -> bytes:

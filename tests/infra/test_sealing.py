@@ -1,5 +1,6 @@
 """Sealed entries: our code, an independent script and the document agree on every byte."""
 
+import hmac
 import json
 import re
 import runpy
@@ -167,6 +168,13 @@ def test_what_was_sealed_opens(content: bytes) -> None:
     view = sealer.seal(KEY, "view/timeline", b"row", content)
     assert sealer.open(KEY, "view/timeline", b"row", view) == content
     assert len(view) == 12 + len(content) + 16
+
+
+@given(st.binary(min_size=32, max_size=32) | st.binary(max_size=100), st.binary())
+def test_a_commitment_is_an_hmac(salt: bytes, content: bytes) -> None:
+    """Idea 4: as RFC 2104 has it, whatever its salt, also one that somebody else sent."""
+    expected = hmac.digest(salt, b"rapport-commitment/1" + content, "sha256")
+    assert commitment(salt, content) == expected
 
 
 def test_the_same_content_never_looks_the_same() -> None:
