@@ -191,7 +191,7 @@ def _licences(history: History) -> Mapping[str, Sequence[InstrumentLicenceAttest
     return licences
 
 
-_LICENCES = Fold(_licences, InstrumentLicenceAttested)
+_LICENCES = Fold(_licences, InstrumentLicenceAttested, lasts=True)
 
 
 def import_declared(history: History, import_id: UUID | None) -> bool:

@@ -341,6 +341,7 @@ _REGISTER = Fold(
     *(ConsentGiven, ConsentWithdrawn, ConsentScopeNarrowed),
     *(MajorityReached, AssentGiven, AssentDissented, AssentWaived),
     then=_further,
+    lasts=True,
 )
 
 

@@ -318,7 +318,9 @@ def _recorded(entries: Iterable[RecordedEvent]) -> Mapping[UUID, ConsentGiven]:
     }
 
 
-_RECORDED = Fold(_recorded, ConsentGiven, then=lambda told, news: {**told, **_recorded(news)})
+_RECORDED = Fold(
+    _recorded, ConsentGiven, then=lambda told, news: {**told, **_recorded(news)}, lasts=True
+)
 
 
 def _takings_back(entries: Iterable[RecordedEvent]) -> Entries:
@@ -331,6 +333,7 @@ _TAKINGS_BACK = Fold(
     _takings_back,
     *(ConsentWithdrawn, ConsentScopeNarrowed),
     then=lambda taken, news: taken + news,
+    lasts=True,
 )
 
 

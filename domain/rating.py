@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import (
@@ -87,7 +87,7 @@ _FIGURES = re.compile(r"[-+.0-9]{1,200}")  # a Line in whatever order, unless it
 
 def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tuple[str | None, ...]:
     """Answers all in figures, as on most forms, are what they should be: no look at each."""
-    if type(answers) is list and len(answers) <= _MOST_ITEMS and all(answers):
+    if type(answers) in (list, tuple) and len(answers) <= _MOST_ITEMS and all(answers):
         with suppress(TypeError):  # not all of them are text
             if _FIGURES.fullmatch("".join(answers)):
                 return tuple(answers)
@@ -178,13 +178,17 @@ class CurrentRating:
 Place = tuple[UUID | None, str, Perspective, UUID]  # session, instrument, perspective and rater
 
 
-@dataclass(frozen=True, slots=True)
-class _Ratings:
+class _Ratings(NamedTuple):
     named: Growing[UUID, None]
     """Every id that a rating ever had, or one in whose place another was said to stand."""
     current: Growing[UUID, CurrentRating]
-    places: Growing[Place, UUID]
-    """Which of them is current there."""
+
+
+class _Places(NamedTuple):
+    named: Growing[UUID, None]
+    """The same."""
+    current: Growing[Place, UUID]
+    """Which rating is current there."""
 
 
 def ratings_of(history: History) -> Mapping[UUID, CurrentRating]:
@@ -209,16 +213,13 @@ def _ratings(history: History) -> _Ratings:
         rating.rating: CurrentRating(entry, rating, tuple(entry for entry, _ in earlier))
         for *earlier, (entry, rating) in chains.values()
     }
-    places: dict[Place, UUID] = {}
-    for id_, rated in current.items():
-        places.setdefault(_place(rated.rating), id_)
     recorded, replaced = history.folded(_IDS), history.folded(_REPLACED)
-    return _Ratings(recorded.having(replaced), Growing(current), Growing(places))
+    return _Ratings(recorded.having(replaced), Growing(current))
 
 
 def _further_ratings(before: _Ratings, news: Entries) -> _Ratings | None:
     """With ratings that stand in nobody's place; None where they may."""
-    named, current, places = before.named, before.current, before.places
+    named, current = before
     for entry in news:
         rating = entry.event
         assert isinstance(rating, Rating), "no other kind is a rating"
@@ -226,9 +227,28 @@ def _further_ratings(before: _Ratings, news: Entries) -> _Ratings | None:
             return None
         named = named.having({rating.rating: None})
         current = current.having({rating.rating: CurrentRating(entry, rating)})
+    return _Ratings(named, current)
+
+
+def _places(history: History) -> _Places:
+    ratings = history.folded(_RATINGS)
+    places: dict[Place, UUID] = {}
+    for id_, rated in ratings.current.items():
+        places.setdefault(_place(rated.rating), id_)
+    return _Places(ratings.named, Growing(places))
+
+
+def _further_places(before: _Places, news: Entries) -> _Places | None:
+    named, places = before
+    for entry in news:
+        rating = entry.event
+        assert isinstance(rating, Rating), "no other kind is a rating"
+        if isinstance(rating, Superseding) or rating.rating in named:
+            return None
+        named = named.having({rating.rating: None})
         if (place := _place(rating)) not in places:
             places = places.having({place: rating.rating})
-    return _Ratings(named, current, places)
+    return _Places(named, places)
 
 
 def _place(rating: Rating) -> Place:
@@ -238,6 +258,7 @@ def _place(rating: Rating) -> Place:
 _IDS = ids("rating", Rating, ever=True)
 _REPLACED = ids("superseded", Superseding, ever=True)
 _RATINGS = Fold(_ratings, Rating, then=_further_ratings)
+_PLACES = Fold(_places, Rating, then=_further_places, lasts=True)
 
 
 def score_of(entry: RecordedEvent) -> Score | None:
@@ -435,7 +456,7 @@ class Rate(Command):
         if self.perspective in _FROM_WITHIN and self.rater not in session.present:
             raise RaterNotPresent(rater=self.rater, session=self.session)
         place = (self.session, instrument, self.perspective, self.rater)
-        other = history.folded(_RATINGS).places.get(place)
+        other = history.folded(_PLACES).current.get(place)
         if other is not None:
             raise RatedAlready(rating=other)
 

@@ -326,7 +326,7 @@ def _relationship(history: History) -> Relationship | Erased | None:
     return relationship_in(history.standing)
 
 
-_RELATIONSHIP = Fold(_relationship, Turn, ParticipantJoined, ParticipantLeft, Erased)
+_RELATIONSHIP = Fold(_relationship, Turn, ParticipantJoined, ParticipantLeft, Erased, lasts=True)
 
 
 def _turns(

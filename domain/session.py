@@ -236,7 +236,9 @@ def _sessions(before: Growing[UUID, Session], entries: Entries) -> Growing[UUID,
 
 
 _TELLING = (SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled)
-_SESSIONS = Fold(lambda all_: _sessions(Growing(), all_.standing), *_TELLING, then=_sessions)
+_SESSIONS = Fold(
+    lambda all_: _sessions(Growing(), all_.standing), *_TELLING, then=_sessions, lasts=True
+)
 
 
 def session_of(history: History, session: UUID) -> Session | None:
