@@ -15,6 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import domain
+from domain.clinic import Scope
+from domain.consent import consenting, consents_of, in_force
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import (
     ERASED,
@@ -28,7 +30,9 @@ from domain.event import (
     Refusal,
     Stream,
 )
+from domain.goal import goals_of
 from domain.records import Author, Proposal
+from domain.relationship import Part, relationship_in
 from domain.session import SessionTimeTaken, taken_about
 from domain.told import Growing, Telling
 from domain.topics import COMMANDS, EVENTS
@@ -42,7 +46,7 @@ from tests.domain.test_records import (
     read_current,
     wild_records,
 )
-from tests.kit import BEGINNING, CLINIC, DAY, HOUR, NOW, OFFICE, Record, held, taken
+from tests.kit import BEGINNING, CLIENT, CLINIC, DAY, HOUR, NOW, OFFICE, Record, held, taken
 
 CLOCK = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -211,6 +215,53 @@ def test_entries_of_a_kind_are_those_that_stand(
             for kind in EVENTS.values():
                 found = [(e, e.event) for e in standing if isinstance(e.event, kind)]
                 assert list(history.of(kind)) == found
+
+
+@settings(max_examples=200)
+@for_all(dense_streams(FAMILIES["consent assent"]), CUTS, st.integers(-1, 5))
+def test_whoever_consents_is_found_by_what_is_consented_to(
+    told: tuple[RecordedEvent, ...], cuts: list[int], days_ago: int
+) -> None:
+    """Rules 12 and 20: the newest consent of each party that holds, as among all there are."""
+    at = NOW - days_ago * DAY
+    for history in grown(told, cuts):
+        consents = consents_of(history).values()
+        for scope in Scope:
+            hold = [one for one in consents if one.given.scope is scope and one.holds(at)]
+            newest = {one.given.party: one.reliance(at) for one in hold}
+            assert consenting(history, scope, at) == newest
+            for party in {one.given.party for one in consents}:
+                assert in_force(history, scope, party, at) == newest.get(party)
+
+
+@settings(max_examples=200)
+@for_all(dense_streams(FAMILIES["relationship"]), st.integers(-1, 5))
+def test_those_who_take_part_then_are_those_whose_time_it_was(
+    told: tuple[RecordedEvent, ...], days_ago: int
+) -> None:
+    """Rule 10: also where nobody ever left, which is seen at once."""
+    relationship = relationship_in(History(told).standing)
+    if relationship is None:
+        return
+    at = NOW - days_ago * DAY
+    then = relationship.at(at)
+    there = [(one.person, one.part) for one in relationship.participations if one.span.covers(at)]
+    assert [(one.person, one.part) for one in then.participations] == there
+    for part, people in ((Part.CLIENT, then.clients), (Part.THERAPIST, then.therapists)):
+        assert people == tuple(person for person, its in there if its is part)
+    assert then.participants == (*then.clients, *then.therapists)
+
+
+@settings(max_examples=200)
+@for_all(dense_streams(FAMILIES["goal"]), st.sets(st.sampled_from([*map(UUID, _IDS), CLIENT])))
+def test_a_wording_is_agreed_by_those_who_all_assent(
+    told: tuple[RecordedEvent, ...], required: set[UUID]
+) -> None:
+    """Rule 25: an agreement of nobody is none."""
+    for goal in goals_of(History(told)).values():
+        for wording in goal.revisions:
+            agreed = bool(required) and wording.assents() >= required
+            assert wording.agreed_by(required) == agreed
 
 
 @settings(max_examples=200)
