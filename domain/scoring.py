@@ -391,12 +391,11 @@ class _Part:
 def _scored(
     definition: Definition, name: str, items: Sequence[int | None], rule: MissingRule
 ) -> ScaleScore:
-    scale = definition.scales[name]
-    if not (scale.sum_of or definition.asked):
-        total = _in_all(_facts(definition, name), items)
-        if total is not None:
-            return _in_full(definition, name, total)
-    return _of_parts(definition, name, items, rule)
+    simple = not (definition.scales[name].sum_of or definition.asked)
+    total = _in_all(_facts(definition, name), items) if simple else None
+    if total is None:
+        return _of_parts(definition, name, items, rule)
+    return _in_full(definition, name, total)
 
 
 def _of_parts(
@@ -417,26 +416,17 @@ def _of_parts(
         Flag.NOT_ASKED: unasked,
         Flag.CONTRADICTORY: any(part.answered_unasked for part in parts),
     }
-    return ScaleScore(
-        scale=name,
-        value=value,
-        low=facts.low,
-        high=facts.high,
-        missing=missing,
-        flags=tuple(flag for flag, raised in flags.items() if raised),
-        text=None if value is None else _text(value, definition.response),
-        metric=facts.metric,
-    )
+    raised = tuple(flag for flag, is_raised in flags.items() if is_raised)
+    return _told(definition, name, value, missing, raised)
 
 
 def _in_all(facts: _Facts, items: Sequence[int | None]) -> int | None:
     """The answers added up, each in the scale's direction; None where one is missing."""
-    total, ends, turned = 0, facts.ends, facts.reversed
+    total = 0
     for number in facts.numbers:
-        item = items[number - 1]
-        if item is None:
+        if (item := items[number - 1]) is None:
             return None
-        total += ends - item if number in turned else item
+        total += facts.ends - item if number in facts.reversed else item
     return total
 
 
@@ -445,35 +435,32 @@ def _in_full(definition: Definition, name: str, total: int) -> ScaleScore:
     """What a scale comes to whose items were all answered, by their sum, whoever's it is."""
     facts = _facts(definition, name)
     value = Fraction(total * facts.factor, len(facts.numbers) * facts.unit)
+    return _told(definition, name, value, (), () if facts.verified else (Flag.UNVERIFIED,))
+
+
+def _told(
+    definition: Definition,
+    name: str,
+    value: Fraction | None,
+    missing: tuple[int, ...],
+    flags: tuple[Flag, ...],
+    restates: str | None = None,
+) -> ScaleScore:
+    facts = _facts(definition, name)
+    text = None if value is None else _text(value, definition.response)
     return ScaleScore(
-        scale=name,
-        value=value,
-        low=facts.low,
-        high=facts.high,
-        missing=(),
-        flags=() if facts.verified else (Flag.UNVERIFIED,),
-        text=_text(value, definition.response),
-        metric=facts.metric,
+        name, value, facts.low, facts.high, missing, flags, text, facts.metric, restates
     )
 
 
 def _restated(definition: Definition, name: str, of: ScaleScore) -> ScaleScore:
     """The score of a scale in another metric: prorated and flagged as it is."""
     facts = _facts(definition, name)
-    times = Fraction(facts.factor, _facts(definition, of.scale).factor)
-    value = None if of.value is None else of.value * times
+    factor = _facts(definition, of.scale).factor
+    value = None if of.value is None else of.value * facts.factor / factor
     unverified = [] if facts.verified else [Flag.UNVERIFIED]
-    return ScaleScore(
-        scale=name,
-        value=value,
-        low=facts.low,
-        high=facts.high,
-        missing=of.missing,
-        flags=(*unverified, *(flag for flag in of.flags if flag is not Flag.UNVERIFIED)),
-        text=None if value is None else _text(value, definition.response),
-        metric=facts.metric,
-        restates=of.scale,
-    )
+    flags = (*unverified, *(flag for flag in of.flags if flag is not Flag.UNVERIFIED))
+    return _told(definition, name, value, of.missing, flags, restates=of.scale)
 
 
 def _over_items(
