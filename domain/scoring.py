@@ -407,9 +407,8 @@ def _of_parts(
     missing = tuple(sorted(number for part in parts for number in part.missing))
     unasked = any(part.unasked for part in parts)
     value = _added(parts, rule.prorate_up_to[name]) if scale.sum_of else parts[0].value
-    facts = _facts(definition, name)
     flags = {
-        Flag.UNVERIFIED: not facts.verified,
+        Flag.UNVERIFIED: not _facts(definition, name).verified,
         Flag.INCOMPLETE: value is None and not unasked,
         Flag.PRORATED: bool(missing) and value is not None,
         Flag.MISSING_RULE_PRODUCT_DEFAULT: bool(missing) and not rule.confidence.verified,
