@@ -427,7 +427,6 @@ def _configuration(endpoint: Endpoint, hba: Path) -> str:
     small_machine = {
         "max_connections": "100",
         "shared_buffers": "256MB",
-        "wal_compression": "on",
         "timezone": "UTC",
     }
     # A message may repeat a rejected value in its details and its statement, which are left out
