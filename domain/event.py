@@ -287,11 +287,6 @@ class Fold(Generic[S]):
         self._among = _Among(kinds)
         self._then = then
 
-    def after(self, state: S, news: Entries, history: "History") -> S:
-        """What `history` comes to, whose last entries are `news` after one that came to `state`."""
-        further = self.further(state, news)
-        return self.of(history) if further is None else further
-
     def further(self, state: S, news: Entries) -> S | None:
         """The state these entries later; None where it has to be folded anew."""
         among = self._among
@@ -318,10 +313,14 @@ class History(Sequence[RecordedEvent]):
     It never changes, and may be shared between threads; what it was folded to is remembered.
     """
 
-    __slots__ = ("_folded", "_new", "_old")
+    __slots__ = ("_folded", "_new", "_old", "version")
+
+    version: int
+    """The version of the last entry; 0 for a stream that does not exist."""
 
     def __init__(self, entries: Iterable[RecordedEvent] = ()) -> None:
         self._old: Entries = tuple(entries)
+        self.version = self._old[-1].version if self._old else 0
         self._new: Entries = ()  # apart, until it is long enough to copy the old ones with it
         self._folded: dict[Fold[Any], tuple[int, Any]] = {}  # what the first so many come to
 
@@ -347,11 +346,6 @@ class History(Sequence[RecordedEvent]):
         """The last entry; None for a stream that does not exist."""
         return (self._new or self._old)[-1] if len(self) else None
 
-    @property
-    def version(self) -> int:
-        """The version of the last entry; 0 for a stream that does not exist."""
-        return (self._new or self._old)[-1].version if len(self) else 0
-
     def entry(self, version: int) -> RecordedEvent | None:
         """The entry of that version as it was recorded, if it is in this history."""
         entries = self._after(0)
@@ -366,6 +360,7 @@ class History(Sequence[RecordedEvent]):
         grown, old, new = History.__new__(History), self._old, self._new + entries
         is_long = len(new) ** 2 > len(old)
         grown._old, grown._new = (old + new, ()) if is_long else (old, new)
+        grown.version = entries[-1].version
         # States never change, so both may hold them; an amendment reaches back behind them.
         grown._folded = self._folded.copy()
         for entry in entries:
@@ -377,7 +372,7 @@ class History(Sequence[RecordedEvent]):
         """The same, with `entries`, which need not be in memory, in the place of its own; of what
         it was folded to it keeps what lasts without them."""
         rested, size = History(), len(self)
-        rested._old = cast(Entries, entries)
+        rested._old, rested.version = cast(Entries, entries), self.version
         for fold, (length, state) in self._folded.copy().items():
             lasting = fold.further(state, self._after(length)) if fold.lasts else None
             if lasting is not None:
@@ -407,15 +402,15 @@ class History(Sequence[RecordedEvent]):
     def folded(self, fold: Fold[S]) -> S:
         """What these entries come to; of entries that were folded before, the state is taken."""
         size, known = len(self._old) + len(self._new), self._folded.get(fold)
-        if known is None:
-            state = fold.of(self)
-        else:
+        state: S | None = None
+        if known is not None:
             length, state = known
             if length == size:
                 return state
-            state = fold.after(state, self._after(length), self)
-        self._folded[fold] = size, state
-        return state
+            state = fold.further(state, self._after(length))
+        found = fold.of(self) if state is None else state
+        self._folded[fold] = size, found
+        return found
 
     @property
     def standing(self) -> Entries:
