@@ -42,6 +42,9 @@ _QUIET_TICKS = 20
 _MOST_UNCOLLECTED = 1_000_000
 """Requests."""
 _ENDING_SECONDS = 10.0
+_GIVES_WAY = 10
+"""How nice the worker is to the doors where there is not enough for both: a command is waited for,
+and with more commands at once a view takes less for each."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -292,6 +295,7 @@ def work_beside(loaded: Settings) -> NoReturn:
 
     def keep() -> None:
         with _stoppable():
+            os.nice(_GIVES_WAY)
             threading.Thread(target=follow, daemon=True).start()
             with open_service(loaded) as service:
                 _log_to_stderr(loaded)
