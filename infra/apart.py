@@ -177,12 +177,13 @@ class LogApart:
         return self._histories.get(stream) if known is None else known
 
     def _keep(self, histories: Mapping[Stream, History]) -> None:
-        """Keeps them in memory; when that is full, what was kept before is read anew."""
-        self._held += sum(1 + len(history) for history in histories.values())
+        """Keeps them in memory; when that is full, all but these are read anew."""
+        known = self._histories
+        for stream, history in histories.items():
+            self._held += 1 + len(history) - (1 + len(known[stream]) if stream in known else 0)
+        known.update(histories)
         if self._held > _ENTRIES_HELD:
-            self._histories.clear()
-            self._held = 0
-        self._histories.update(histories)
+            self._histories, self._held = dict(histories), 0
 
     def _forget_erased(self) -> int:
         """Drops opened content from memory when any process destroyed a key."""

@@ -6,7 +6,9 @@ which a property test compares.
 """
 
 import json
-from typing import Final
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
 
 import orjson
 
@@ -20,9 +22,29 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 def body_of(proposal: Proposal) -> bytes:
     """What the proposal says, as ASCII."""
     written = _plain_body(proposal)
-    if written is None or not written.isascii() or b"\x7f" in written:
-        return _ENCODER.encode(proposal.said()).encode()
-    return written
+    if written is not None and _is_plain(written):
+        return written
+    said = proposal.said()
+    if not _holds_a_float(said.values()):
+        with suppress(orjson.JSONEncodeError):
+            written = orjson.dumps(said, option=_OPTIONS)
+            if _is_plain(written):
+                return written
+    return _ENCODER.encode(said).encode()
+
+
+def _is_plain(written: bytes) -> bool:
+    return written.isascii() and b"\x7f" not in written
+
+
+def _holds_a_float(values: Iterable[Any]) -> bool:
+    """Among values as JSON has them: floats alone the two do not always write the same."""
+    return any(
+        kind is float
+        or (kind is list and _holds_a_float(value))
+        or (kind is dict and _holds_a_float(value.values()))
+        for value, kind in [(value, type(value)) for value in values if type(value) is not str]
+    )
 
 
 def _plain_body(proposal: Proposal) -> bytes | None:
