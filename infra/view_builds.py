@@ -19,7 +19,7 @@ from infra.arrivals import MOVED, Tracked, tracked
 from infra.view_parts import PartWriter
 from infra.view_rows import Digest, Digesting
 from infra.view_tables import NO_BUILD, Older, Table, clear, older_versions
-from infra.view_writing import Line, Place, Writer
+from infra.view_writing import Build, Line, Place, Writer
 
 _DIFFERENCES_NAMED: Final = 1_000
 
@@ -101,6 +101,10 @@ def folding(
 ) -> Iterator[Mapping[str, PartWriter]]:
     """The transaction in which a part is written: the writers of these views, by table."""
     with place.connection() as conn, conn.transaction():
+        if round_.snapshot is not None:
+            _see(conn, round_.snapshot)
+        # Who swaps the builds in waits until all of them are on the disk.
+        conn.execute("SET LOCAL synchronous_commit TO off")
         known = conn.execute(
             _PART, (place.clinic, [table.table for table in tables], past), prepare=True
         ).fetchall()
@@ -111,6 +115,9 @@ def folding(
                     place.build(conn, table, round_.builds[table.table]),
                     round_.positions[table.table],
                     empty=(table.table, round_.builds[table.table]) not in done,
+                    read=_read_so_far(place, conn, round_, table),
+                    past=past,
+                    upto=upto,
                 )
                 for table in tables
             }
@@ -118,6 +125,22 @@ def folding(
                 name = table.table
                 at = (name, round_.builds[name], table.category, past, upto)
                 conn.execute(_NOTE, (place.clinic, *at, round_.positions[name], round_.keys))
+
+
+def _see(conn: Connection[DictRow], snapshot: str) -> None:
+    """The transaction that begins sees what that snapshot sees."""
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    conn.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+
+
+def _read_so_far(
+    place: Place, conn: Connection[DictRow], round_: Round, table: Table
+) -> Build | None:
+    """The build of a view that is read so far, where it is compared."""
+    read = round_.read.get(table.table)
+    if read is None:
+        return None
+    return place.build(conn, Older(table.name, read.version, table.category), read.build)
 
 
 def told(
@@ -131,23 +154,20 @@ def told(
     """A part of these views as it stands in both builds; `written`: by whom it was, just now."""
     found: dict[str, Told] = {}
     its = [table for table in tables if table.table in round_.read]
-    if round_.snapshot is None or not its:
+    for table in its:
+        writer = written.get(table.table)
+        if writer is not None and writer.lines is not None:
+            found[table.table] = Told(Lines.of(writer.lines), None, [])
+    if round_.snapshot is None or len(found) == len(its):
         return found
     with place.connection() as old, place.connection() as new, old.transaction():
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        old.execute(f"SET TRANSACTION SNAPSHOT '{round_.snapshot}'".encode())
+        _see(old, round_.snapshot)
         for table in its:
-            read = round_.read[table.table]
-            older = Older(table.name, read.version, table.category)
-            before = place.build(old, older, read.build)
-            after = place.build(new, table, round_.builds[table.table])
-            writer = written.get(table.table)
-            lines = None if writer is None else writer.compared(before, after, past, upto)
-            found[table.table] = (
-                _side_by_side(before.lines_of(past, upto), after.lines_of(past, upto))
-                if lines is None
-                else Told(Lines.of(lines), None, [])
-            )
+            before = _read_so_far(place, old, round_, table)
+            if before is not None and table.table not in found:
+                after = place.build(new, table, round_.builds[table.table])
+                lines = before.lines_of(past, upto), after.lines_of(past, upto)
+                found[table.table] = _side_by_side(*lines)
     return found
 
 

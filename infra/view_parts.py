@@ -1,18 +1,17 @@
-"""One part of a rebuild: written, read back byte for byte, and held against what is read so far.
+"""One part of a rebuild: folded, held against what is read so far, and written beside it.
 
-What is stored of a row in the making has to be exactly what was sent. The row that is read so far
-has other random bytes: what stands in the clear beside them has to be the same to the last byte,
-and each of its groups is opened. Where anything is otherwise both builds are read row by row.
+A row that is read so far has to stand in its table as the fold tells it: what is in the clear to
+the last byte, and each of its groups is opened. A part whose rows all do is copied by PostgreSQL,
+sealed as they are. Any other part is sealed anew, and then both builds are read row by row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from psycopg import Connection
-from psycopg.rows import DictRow, scalar_row
+from psycopg.rows import scalar_row
 
-from infra.view_rows import NewRow, Sealed, Unsealable, line_of
+from infra.view_rows import Unsealable, Written, line_of
 from infra.view_tables import NewRows, Rows, on
 from infra.view_writing import Build, Line, Writer
 
@@ -20,112 +19,113 @@ _FIELD: Final = 8
 """Bytes before each field: its type, and how long it is."""
 _BUILD: Final = 4 + _FIELD + 16
 """Where the build stands: after the number of fields, and the clinic."""
-_AFTER_BUILD: Final = _BUILD + _FIELD + 16
+_KEY: Final = _BUILD + _FIELD + 16
+"""Where the stream stands."""
 _MAC: Final = _FIELD + 32
-_DIMENSIONS: Final = Struct("!i8xi4x").unpack_from
-_LENGTH: Final = Struct("!i").unpack_from
+_ARRAY: Final = 20
+"""Bytes before the elements of an array."""
+_NUMBER: Final = Struct("!i").unpack_from
 
 
 class _Kept(NamedTuple):
-    """A row that was written, in PostgreSQL's binary format."""
+    """A row as it is to be written, with what stands in the clear in PostgreSQL's binary format."""
 
-    key: tuple[str, int]
-    packed: bytes
-    sealed_at: int
-    mac_at: int
-    row: Sealed
-    line: bytes
+    row: Written
+    before: bytes
+    after: bytes
+    """What stands before the groups, from the stream on, and after the MAC."""
 
 
 class PartWriter(Writer):
-    """Writes one part of a build, and keeps in memory what it wrote, until that was compared."""
+    """Writes one part of a build."""
 
-    def __init__(self, build: Build, position: int, *, empty: bool) -> None:
+    def __init__(
+        self,
+        build: Build,
+        position: int,
+        *,
+        empty: bool,
+        read: Build | None,
+        past: str,
+        upto: str,
+    ) -> None:
+        """`read`: what is read so far, where the part is to be compared with it."""
         super().__init__(build, position, empty=empty)
-        self._kept: list[_Kept] | None = [] if empty else None
-        """None: some of the part was written before."""
+        same = read is not None and read.table.table == build.table.table
+        self._read = read if empty and same else None
+        self._part = past, upto
+        self.lines: list[Line] | None = None
+        """The part's lines of the digest, if it was found to be the same."""
 
-    def _write(self, changes: Sequence[NewRows]) -> None:
-        if self._kept is None:
-            super()._write(changes)
+    def write(self, changes: Iterable[NewRows]) -> None:
+        """Writes the whole part."""
+        if self._read is None:
+            super().write(changes)
             return
-        build, others = self.build, list[NewRows]()
-        rows, written = build.insertion(build.conn, build.table), list[_Kept]()
+        build, kept, others = self.build, list[_Kept](), list[NewRows]()
+        rows = build.insertion(build.conn, build.table)
         for change in changes:
             try:
-                written += [
-                    self._packed(rows, str(change.stream), entry, row)
-                    for entry, row in change.written.items()
-                ]
+                kept += self._kept(rows, change)
             except Unsealable:
                 others.append(change)
             if change.parked is not None:
                 others.append(change)
-        if written:
-            rows.append(build.conn, [kept.packed for kept in written])
-        self._kept += written
-        super()._write(others)
+        kept.sort(key=lambda one: (one.row.stream, one.row.entry))
+        if not self._copied(self._read, kept):
+            self._append(rows, kept)
+        super().write(others)
 
-    def _packed(self, rows: Rows, stream: str, entry: int, new: NewRow) -> _Kept:
-        build = self.build
-        row = build.seals.sealed(build.table.name, build.table.table, stream, entry, new)
-        line = line_of(row, new.cited)
-        cited = row.columns["cited"]
-        assert isinstance(cited, bytes)
-        # As PostgreSQL will write it: no name in there has a comma.
-        spaced = cited.replace(b",", b", ")
-        mine = {"clinic": build.clinic, "build": build.id, "cited": spaced}
-        fields = rows.fields({**row.columns, **mine})
-        before = b"".join([len(fields).to_bytes(4, "big"), *fields[:6]])
-        packed = b"".join([before, *fields[6:]])
-        mac_at = len(before) + len(fields[6])
-        return _Kept((stream, entry), packed, len(before), mac_at, row, line)
+    def _kept(self, rows: Rows, change: NewRows) -> list[_Kept]:
+        build, kept = self.build, []
+        place = build.table.name, build.table.table, str(change.stream)
+        beside: dict[str, object] = {"clinic": build.clinic, "build": build.id}
+        for row in change.written.items():
+            written = build.seals.written(*place, *row)
+            # As PostgreSQL writes it: no name in there has a comma.
+            beside["cited"] = written.cited.replace(b",", b", ")
+            fields = rows.fields(written.columns([], b"") | beside)
+            kept.append(_Kept(written, b"".join(fields[2:6]), b"".join(fields[8:])))
+        return kept
 
-    def compared(self, read: Build, fresh: Build, past: str, upto: str) -> list[Line] | None:
-        """The part's lines, if both builds hold exactly what was written; else None."""
-        kept = self._kept
-        if kept is None or read.table.table != fresh.table.table:
-            return None
-        kept.sort()
-        stored = _stored(fresh.conn, fresh, past, upto)
-        if stored != [one.packed for one in kept]:
-            return None
-        older = _stored(read.conn, read, past, upto)
-        if len(older) != len(kept) or not all(map(self._alike, older, kept)):
-            return None
-        return [(one.key, one.line) for one in kept]
+    def _copied(self, read: Build, kept: Sequence[_Kept]) -> bool:
+        """Copies the part, if what is read so far is exactly what was kept."""
+        build, bounds = self.build, (read.clinic, read.id, *self._part)
+        with build.conn.cursor(binary=True, row_factory=scalar_row) as cursor:
+            query = on(build.table.table, _STORED)
+            stored = cursor.execute(query, bounds, prepare=True).fetchall()
+        if len(stored) != len(kept) or not all(map(self._alike, stored, kept)):
+            return False
+        self.lines = [((one.row.stream, one.row.entry), line_of(one.row)) for one in kept]
+        build.insertion(build.conn, build.table).copy(build.conn, bounds, build.id)
+        return True
 
     def _alike(self, stored: bytes, kept: _Kept) -> bool:
-        """Whether the row that is read so far says the same as the one that was written."""
-        packed, sealed_at, mac_at = kept.packed, kept.sealed_at, kept.mac_at
-        after = mac_at + _MAC
-        if (
-            stored[:_BUILD] != packed[:_BUILD]
-            or stored[_AFTER_BUILD:sealed_at] != packed[_AFTER_BUILD:sealed_at]
-            or stored[after:] != packed[after:]
-        ):
+        """Whether the row that is read so far says the same as the one that is to be written."""
+        sealed_at = _KEY + len(kept.before)
+        if stored[_KEY:sealed_at] != kept.before:
+            return False
+        (length,) = _NUMBER(stored, sealed_at + 4)
+        mac_at = sealed_at + _FIELD + length
+        if stored[mac_at + _MAC :] != kept.after:
             return False
         groups = _elements(stored[sealed_at + _FIELD : mac_at])
-        mac = stored[mac_at + _FIELD : after]
+        mac = stored[mac_at + _FIELD : mac_at + _MAC]
         return self.build.seals.holds(self.build.table.name, kept.row, groups, mac)
 
-
-def _stored(conn: Connection[DictRow], build: Build, past: str, upto: str) -> list[bytes]:
-    """The rows of the streams past one name, up to and with another, in key order."""
-    with conn.cursor(binary=True, row_factory=scalar_row) as cursor:
-        bounds = (build.clinic, build.id, past, upto)
-        return cursor.execute(on(build.table.table, _STORED), bounds, prepare=True).fetchall()
+    def _append(self, rows: Rows, kept: Sequence[_Kept]) -> None:
+        build, seals, view = self.build, self.build.seals, self.build.table.name
+        mine = {"clinic": build.clinic, "build": build.id}
+        if kept:
+            rows.insert(build.conn, [seals.sealed(view, one.row) | mine for one in kept])
 
 
 def _elements(array: bytes) -> list[bytes | None]:
     """What an array of bytea holds."""
-    if len(array) < 20:
-        return []
     found: list[bytes | None] = []
-    _, number = _DIMENSIONS(array)
-    at = 20
-    for _ in range(number):
-        (length,) = _LENGTH(array, at)
+    at = _ARRAY
+    while at < len(array):
+        (length,) = _NUMBER(array, at)
         at += 4
         found.append(None if length < 0 else array[at : at + length])
         at += max(length, 0)

@@ -65,11 +65,13 @@ class Unsealable(Exception):
         self.code = code
 
 
-class Sealed(NamedTuple):
-    """A row by column, in bytes, and what they say."""
+class Written(NamedTuple):
+    """A row in bytes, not yet sealed."""
 
-    columns: dict[str, object]
-    """As they are packed: what is cited as JSON."""
+    stream: str
+    entry: int
+    row: NewRow
+    cited: bytes
     plain: Mapping[str, object]
     """The clear columns as they are digested."""
     aad: bytes
@@ -77,7 +79,19 @@ class Sealed(NamedTuple):
     keys: Sequence[UUID]
     groups: Sequence[Group | None]
     opened: Sequence[bytes | None]
-    """What was sealed under each key; None: it was destroyed."""
+    """What is to be sealed under each key; None: it was destroyed."""
+
+    def columns(self, sealed: Sequence[bytes | None], mac: bytes) -> dict[str, object]:
+        """By column, with these groups."""
+        return {
+            "stream": self.stream,
+            "entry": self.entry,
+            "cited": self.cited,
+            "keys": self.keys,
+            "sealed": sealed,
+            "mac": mac,
+            **self.row.columns,
+        }
 
 
 class Seals:
@@ -97,8 +111,8 @@ class Seals:
         self._ciphers.clear()
         self._mac_key = None
 
-    def sealed(self, view: str, table: str, stream: str, entry: int, row: NewRow) -> "Sealed":
-        """The row in bytes. A group whose key is gone by now is left out: never kept unsealed.
+    def written(self, view: str, table: str, stream: str, entry: int, row: NewRow) -> "Written":
+        """The row as it is to be sealed. A group whose key is gone by now is left out.
 
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
@@ -106,37 +120,34 @@ class Seals:
         keys = sorted(row.groups)
         cited = _cited_for_json(row.cited)
         plain = _plain(row.columns)
-        groups: list[Group | None] = []
-        opened: list[bytes | None] = []
-        sealed: list[bytes | None] = []
         try:
             aad = self._aad(table, stream, entry, plain, orjson.Fragment(cited))
-            for key_id in keys:
-                cipher = self._cipher(view, key_id)
-                if cipher is None:
-                    group = told = bound = None
-                else:
-                    group, nonce = _written(row.groups[key_id]), os.urandom(NONCE_BYTES)
-                    told = orjson.dumps(group, option=_CANONICAL)
-                    bound = nonce + cipher.encrypt(nonce, told, aad)
-                groups.append(group)
-                opened.append(told)
-                sealed.append(bound)
+            groups = [
+                None if self._cipher(view, key_id) is None else _for_json(row.groups[key_id])
+                for key_id in keys
+            ]
+            opened = [
+                None if group is None else orjson.dumps(group, option=_CANONICAL)
+                for group in groups
+            ]
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
-        columns: dict[str, object] = {
-            "stream": stream,
-            "entry": entry,
-            "cited": cited,
-            "keys": keys,
-            "sealed": sealed,
-            "mac": self._mac(aad, keys, sealed),
-            **row.columns,
-        }
-        return Sealed(columns, plain, aad, keys, groups, opened)
+        return Written(stream, entry, row, cited, plain, aad, keys, groups, opened)
 
-    def holds(self, view: str, row: "Sealed", groups: Sequence[bytes | None], mac: bytes) -> bool:
-        """Whether these groups, stored beside the same clear columns, say the same as the row's:
+    def sealed(self, view: str, row: "Written") -> dict[str, object]:
+        """The row by column, what it cites as JSON. Nothing is ever kept unsealed."""
+        sealed: list[bytes | None] = []
+        for key_id, opened in zip(row.keys, row.opened, strict=True):
+            cipher = self._cipher(view, key_id)
+            if cipher is None or opened is None:
+                sealed.append(None)
+            else:
+                nonce = os.urandom(NONCE_BYTES)
+                sealed.append(nonce + cipher.encrypt(nonce, opened, row.aad))
+        return row.columns(sealed, self._mac(row.aad, row.keys, sealed))
+
+    def holds(self, view: str, row: "Written", groups: Sequence[bytes | None], mac: bytes) -> bool:
+        """Whether these groups, stored beside the same clear columns, say the same as the row:
         they are opened, and what they are bound to is proven, as `line` does."""
         self._look()
         if not hmac.compare_digest(mac, self._mac(row.aad, row.keys, groups)):
@@ -319,18 +330,17 @@ def digest_line(row: StoredRow) -> bytes:
     return _line(row.stream, row.entry, cells, row.groups)
 
 
-def line_of(row: Sealed, cited: Sequence[Cited]) -> bytes:
-    """The same of a row that was just sealed."""
+def line_of(row: Written) -> bytes:
+    """The same of a row that is not yet sealed."""
     cells: dict[str, object] = {}
-    for (position, version, _, amended_at), erased, fields in cited:
+    for (position, version, _, amended_at), erased, fields in row.row.cited:
         where = (position, version, amended_at)
         for name in fields:
             cells[name] = where if erased else (*where, row.plain[name])
     for group in row.groups:
         cells.update(group or {})
-    stream, entry = row.columns["stream"], row.columns["entry"]
     gone = [key_id for key_id, group in zip(row.keys, row.groups, strict=True) if group is None]
-    return _json({"cells": cells, "entry": entry, "erased_keys": gone, "stream": stream})
+    return _json({"cells": cells, "entry": row.entry, "erased_keys": gone, "stream": row.stream})
 
 
 def _line(
@@ -369,10 +379,10 @@ def group_bytes(group: Group) -> bytes:
     Most values are of types that have one form in JSON; the others are encoded by themselves.
     Raises as `canonical.encode` does, or orjson's error for a surrogate or an integer too large.
     """
-    return orjson.dumps(_written(group), option=_CANONICAL)
+    return orjson.dumps(_for_json(group), option=_CANONICAL)
 
 
-def _written(group: Group) -> Group:
+def _for_json(group: Group) -> Group:
     """The cells as orjson writes them canonically."""
     cells = {}
     for name, cell in group.items():

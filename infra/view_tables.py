@@ -157,7 +157,6 @@ class Rows:
 
     def __init__(self, conn: Connection[DictRow], table: Table) -> None:
         columns = _columns(conn, table)
-        self._name = table.table
         self._type = RowType(conn, f"views.{table.table}", columns, NULLABLE)
         self._values = itemgetter(*columns)
         key = ("clinic", "build", "stream", "entry")
@@ -169,6 +168,8 @@ class Rows:
         )
         self._table = named(table.table).as_string(conn)
         self._insert = self.insertion("%s").encode()
+        others = sql.SQL(", ").join(sql.Identifier(name) for name in columns if name != "build")
+        self._copy = sql.SQL(_COPY).format(named(table.table), others).as_bytes(conn)
 
     def insertion(self, parameter: str, beside: str = "") -> str:
         """The statement that writes the packed rows of a parameter in place of those that are
@@ -184,10 +185,12 @@ class Rows:
         """One row's fields, each packed, in the order of the table's columns."""
         return self._type.fields(self._values(row))
 
-    def append(self, conn: Connection[DictRow], rows: Sequence[bytes]) -> None:
-        """Writes packed rows, each after the number of its fields, where there are none yet."""
-        packed = _Packed(self._type.array(rows))
-        conn.execute(on(self._name, _APPEND), (packed,), prepare=True)
+    def copy(
+        self, conn: Connection[DictRow], part: tuple[UUID, UUID, str, str], build: UUID
+    ) -> None:
+        """Writes the rows of a clinic's build, of the streams past one name, up to and with
+        another, also as rows of another build that has none of them."""
+        conn.execute(self._copy, (build, *part), prepare=True)
 
     def insert(self, conn: Connection[DictRow], rows: Iterable[Mapping[str, object]]) -> None:
         """Writes whole rows by column, in place of those that are there."""
@@ -225,7 +228,10 @@ def named(table: str) -> sql.Identifier:
     return sql.Identifier("views", table)
 
 
-_APPEND: Final = "INSERT INTO {0} SELECT r.* FROM unnest(%s::{0}[]) AS r"
+_COPY: Final = """
+INSERT INTO {0} (build, {1}) SELECT %s, {1} FROM {0}
+WHERE clinic = %s AND build = %s AND stream > %s AND stream <= %s ORDER BY stream, entry
+"""
 _NEXT_BUILD: Final = "SELECT build FROM {} WHERE clinic = %s AND build > %s ORDER BY build LIMIT 1"
 _DELETE_BUILD: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s"
 _FORGET: Final = (

@@ -36,13 +36,16 @@ class Build:
     def sealed(self, change: NewRows) -> tuple[NewRows, list[Mapping[str, object]]]:
         """The change with its rows by column, in bytes; parked where one of them has none."""
         stream = str(change.stream)
-        place = self.table.name, self.table.table, stream
+        view, place = self.table.name, (self.table.name, self.table.table, stream)
         try:
-            rows = [self.seals.sealed(*place, *row) for row in change.written.items()]
+            rows = [
+                self.seals.sealed(view, self.seals.written(*place, *row))
+                for row in change.written.items()
+            ]
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []
         mine = {"clinic": self.clinic, "build": self.id}
-        return change, [{**row.columns, **mine} for row in rows]
+        return change, [row | mine for row in rows]
 
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""

@@ -110,7 +110,8 @@ class BothWays:
         return getattr(self._store, name)
 
     def told(self, *part: Any) -> Any:
-        told, read = self._store.told(*part), self._store.told(*part[:-1], {})
+        tell: Callable[..., Any] = self._store.told
+        told, read = tell(*part), tell(*part[:-1], {})
         assert told == read
         self.briefly += [one.after is None for one in told.values()]
         return told
