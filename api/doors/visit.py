@@ -45,7 +45,7 @@ from domain.relationship import (
     relationship_of,
     relationship_stream,
 )
-from domain.rescoring import adopted_key
+from domain.rescoring import ScoringKeyAdopted, adopted_key
 from domain.restriction import Purpose as DisclosurePurpose
 from domain.restriction import RecipientKind, Use
 from projections.alliance_course import RatingRow, read_by
@@ -190,6 +190,8 @@ class Visit:
     def _rescored(self, rows: Mapping[int, RatingRow]) -> Mapping[int, RatingRow]:
         """Rule 31: read by the keys that were adopted, as it was known at that time."""
         clinic = self.house.records.history(clinic_stream(self.house.clinic))
+        if not any(isinstance(entry.event, ScoringKeyAdopted) for entry in clinic):
+            return rows
         at = self.known_at or self.house.clock()
         known = clinic.as_of(known_at=self.known_at)
         return read_by(rows, partial(adopted_key, known, at=at))
