@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import (
     Annotated,
@@ -84,34 +84,52 @@ def _from_stored_form(value: Any) -> Any:
     if isinstance(value, (datetime, str)):
         return value
     if isinstance(value, dict) and value.keys() == {"at", "offset"}:
-        sign = _STORED_OFFSET.fullmatch(str(value["offset"]))
-        if sign:
-            minutes = int(sign[2]) * 60 + int(sign[3])
-            shift = timedelta(minutes=minutes if sign[1] == "+" else -minutes)
-            with suppress(ValueError, OverflowError):
-                at = datetime.fromisoformat(str(value["at"]))
-                if at.tzinfo is not None:  # else it would be read in this machine's own zone
-                    return at.astimezone(timezone(shift))
+        zone = _zone(str(value["offset"]))
+        with suppress(ValueError, OverflowError):
+            at = datetime.fromisoformat(str(value["at"]))
+            # Without a zone it would be read in this machine's own.
+            if zone is not None and at.tzinfo is not None:
+                return at.astimezone(zone)
     raise PydanticCustomError(
         "not_a_moment", "Give a date and time with its offset, as in 2026-03-01T14:00:00+01:00."
     )
 
 
+@lru_cache(1024)
+def _zone(offset: str) -> timezone | None:
+    """The zone of an offset as it is stored; None where it is none."""
+    sign = _STORED_OFFSET.fullmatch(offset)
+    if sign is None:
+        return None
+    minutes = int(sign[2]) * 60 + int(sign[3])
+    with suppress(ValueError):
+        return timezone(timedelta(minutes=minutes if sign[1] == "+" else -minutes))
+    return None
+
+
+@lru_cache(1024)
+def _is_whole(zone: timezone) -> bool:
+    """Whether its offset is one of whole minutes, and of no more than any place on earth has."""
+    offset = zone.utcoffset(None)
+    return not offset % _MINUTE and abs(offset) <= _FARTHEST_OFFSET
+
+
 def _within_the_calendar(value: Any, aware: ValidatorFunctionWrapHandler) -> datetime:
+    moment = value if type(value) is datetime else _from_stored_form(value)
     # What was read once comes again, from a command into its events: it is aware as it is.
-    read = type(value) is datetime and type(value.tzinfo) is timezone
-    moment: datetime = value if read else aware(_from_stored_form(value))
+    if type(moment) is not datetime or type(moment.tzinfo) is not timezone:
+        moment = aware(moment)
     if not _EARLIEST <= moment <= _LATEST:
         raise PydanticCustomError("moment_out_of_range", "The year must lie within 1900 and 2200.")
-    if moment.tzinfo is UTC:
-        return moment
-    offset = moment.utcoffset()
-    assert offset is not None, "AwareDatetime gives an offset"
-    if offset % _MINUTE or abs(offset) > _FARTHEST_OFFSET:
+    if type(moment.tzinfo) is not timezone:
+        offset = moment.utcoffset()
+        assert offset is not None, "AwareDatetime gives an offset"
+        moment = moment.replace(tzinfo=timezone(offset))
+    if not _is_whole(moment.tzinfo):
         raise PydanticCustomError(
             "offset_out_of_range", "An offset is whole minutes, 14 h at most."
         )
-    return moment if type(moment.tzinfo) is timezone else moment.replace(tzinfo=timezone(offset))
+    return moment
 
 
 Moment = Annotated[AwareDatetime, WrapValidator(_within_the_calendar)]
@@ -183,9 +201,12 @@ class Event(Model):
         """The same fact with what every event carries."""
         if (self.late_reason, self.import_id, self.reported) == (late_reason, import_id, reported):
             return self
-        event = self.__copy__()
-        event.__dict__.update(late_reason=late_reason, import_id=import_id, reported=reported)
-        event.model_post_init(None)
+        common = {"late_reason": late_reason, "import_id": import_id, "reported": reported}
+        event = self.__class__.__new__(self.__class__)
+        _SET(event, "__dict__", self.__dict__ | common)
+        _SET(event, "__pydantic_fields_set__", _NOT_KEPT)
+        _SET(event, "__pydantic_extra__", None)
+        _SET(event, "__pydantic_private__", None)
         return event
 
     def subject(self) -> UUID | None:

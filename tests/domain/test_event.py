@@ -47,6 +47,41 @@ def test_a_moment_that_was_read_is_read_again_as_any_other(
     assert read(time.replace(tzinfo=zone)) == read(elsewhere)
 
 
+@for_all(st.datetimes(datetime(1900, 1, 2), datetime(2199, 12, 30)), st.integers(-840, 840))  # noqa: DTZ001  zones
+def test_a_moment_is_read_as_it_is_stored(time: datetime, minutes: int) -> None:
+    """Rule 2: in UTC, and the offset that it was told with beside it."""
+    moment = time.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    hours, rest = divmod(abs(minutes), 60)
+    stored = {
+        "at": moment.astimezone(UTC).isoformat(),
+        "offset": f"{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}",
+    }
+    found = MOMENT.validate_python(stored)
+    assert (found, found.utcoffset()) == (moment, moment.utcoffset())
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"at": "2026-03-01T14:00:00", "offset": "+01:00"},
+        {"at": "in March", "offset": "+01:00"},
+        {"at": "9999-12-31T23:59:59Z", "offset": "+01:00"},
+        {"at": "2026-03-01T14:00:00Z", "offset": "01:00"},
+        {"at": "2026-03-01T14:00:00Z", "offset": "+24:00"},
+        {"at": "2026-03-01T14:00:00Z", "offset": "+99:99"},
+        {"at": "2026-03-01T14:00:00Z", "offset": None},
+        {"at": None, "offset": "+01:00"},
+        {"at": "2026-03-01T14:00:00Z"},
+        {},
+    ],
+)
+def test_nothing_else_is_a_stored_moment(stored: dict[str, object]) -> None:
+    """Rule 2: neither without a zone, nor in one that there is not."""
+    with pytest.raises(ValidationError) as refused:
+        MOMENT.validate_python(stored)
+    assert [fault["type"] for fault in refused.value.errors()] == ["not_a_moment"]
+
+
 @for_all(
     FACTS,
     st.none() | st.just("Found later."),
