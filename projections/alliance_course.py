@@ -17,10 +17,20 @@ from uuid import UUID
 from pydantic import BeforeValidator, PlainSerializer
 
 from domain.alliance import AllianceRated, RatingSuperseded
-from domain.event import Erased, History, Model, Moment, RecordedEvent, Source, Stream
+from domain.event import (
+    Entries,
+    Erased,
+    Fold,
+    History,
+    Model,
+    Moment,
+    RecordedEvent,
+    Source,
+    Stream,
+)
 from domain.instrument import Perspective, UnknownKey, load_key
 from domain.outcome import OutcomeRated, OutcomeSuperseded
-from domain.rating import Rating, ratings_of, series_of
+from domain.rating import Rating, Superseding, ratings_of, series_of
 from domain.scoring import (
     Flag,
     RawItems,
@@ -31,6 +41,7 @@ from domain.scoring import (
     series_id,
 )
 from domain.session import SessionHeld, session_numbers
+from domain.told import ids
 from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
@@ -46,6 +57,10 @@ class Scored(Model):
     low: Exact
     high: Exact
     flags: tuple[Flag, ...]
+
+    def __hash__(self) -> int:
+        """Cheap, so that what follows from a score can be kept at hand."""
+        return hash(self.text)
 
 
 class Family(StrEnum):
@@ -106,6 +121,8 @@ class State:
     """By version of the rating, as it was first recorded: the one thing here that takes long."""
     made: dict[int, tuple[object, RatingRow]] = field(default_factory=dict, compare=False)
     """By version, a row that was told before, and all that it was told from: only a memory."""
+    rows: list[Mapping[int, RatingRow]] = field(default_factory=list, compare=False)
+    """What the entries come to, once it was asked: only a memory, too."""
 
 
 class AllianceCourse(View[State, RatingRow]):
@@ -132,22 +149,47 @@ class AllianceCourse(View[State, RatingRow]):
             for entry in news
             if isinstance(entry.event, Rating)
         }
-        return State(state.entries.then(*news), {**state.scales, **scales}, state.made)
+        # Asked before the history grows: what it was folded to goes on with it.
+        sessions = state.entries.folded(_SESSIONS) if self._stand_alone(state, news) else None
+        grown = State(state.entries.then(*news), {**state.scales, **scales}, state.made)
+        if sessions is not None:
+            rows = {**state.rows[0]}
+            for entry in news:
+                assert isinstance(entry.event, Rating), "it stands alone"
+                session = sessions.get(entry.event.session)
+                rows[entry.version] = self._made(grown, entry, session, None)
+            grown.rows.append(rows)
+        return grown
+
+    def _stand_alone(self, state: State, news: Entries) -> bool:
+        """Whether rows were told, and nothing came but ratings that change no other row."""
+        named, replaced = state.entries.folded(_NAMED), state.entries.folded(_REPLACED)
+        its: set[UUID] = set()
+        for entry in news:
+            rating = entry.event
+            if not isinstance(rating, Rating) or isinstance(rating, Superseding):
+                return False
+            if rating.rating in named or rating.rating in replaced or rating.rating in its:
+                return False
+            its.add(rating.rating)
+        return bool(state.rows)
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
+        if not state.rows:
+            state.rows.append(self._all(state))
+        return state.rows[0]
+
+    def _all(self, state: State) -> Mapping[int, RatingRow]:
         history = state.entries
-        sessions, successors = _sessions(history), _successors(history)
+        sessions, successors = history.folded(_SESSIONS), _successors(history)
         rows: dict[int, RatingRow] = {}
         for entry in history.standing:
             rating = entry.event
             if isinstance(rating, Rating):
-                session = sessions.get(rating.session, (None, None))
-                told_from = entry, session, successors.get(entry.version)
-                made = state.made.get(entry.version)
-                if made is None or made[0] != told_from:
-                    row = self._told(state, *told_from)
-                    made = state.made[entry.version] = told_from, row
-                rows[entry.version] = made[1]
+                session = sessions.get(rating.session)
+                rows[entry.version] = self._made(
+                    state, entry, session, successors.get(entry.version)
+                )
             elif isinstance(rating, Erased) and entry.topic in self._families:
                 rows[entry.version] = RatingRow.erased(
                     entry,
@@ -157,34 +199,57 @@ class AllianceCourse(View[State, RatingRow]):
                 )
         return rows
 
+    def _made(
+        self,
+        state: State,
+        entry: RecordedEvent,
+        session: "_Session | None",
+        superseded_by: Cell[UUID] | None,
+    ) -> RatingRow:
+        """The row of a rating, told again where something of it is not what it was."""
+        told_from = entry, session, superseded_by
+        made = state.made.get(entry.version)
+        if made is None or made[0] != told_from:
+            made = state.made[entry.version] = told_from, self._told(state, *told_from)
+        return made[1]
+
     def _told(
         self,
         state: State,
         entry: RecordedEvent,
-        session: tuple[Cell[Moment] | None, Cell[int] | None],
+        session: "_Session | None",
         superseded_by: Cell[UUID] | None,
     ) -> RatingRow:
         rating = entry.event
         assert isinstance(rating, Rating), "it was asked"
         scales = state.scales.get(entry.version) if entry.amended_at is None else None
+        starts, number = session or (None, None)
         return _row(
             entry,
             rating,
             self._families[entry.topic],
             scales_of(entry, rating) if scales is None else scales,
-            session_at=session[0],
-            session_number=session[1],
+            session_at=starts,
+            session_number=number,
             superseded_by=superseded_by,
         )
 
 
-def _sessions(history: History) -> dict[UUID | None, tuple[Cell[Moment], Cell[int]]]:
-    """By held session: its start and its number."""
+_Session = tuple[Cell[Moment], Cell[int]]
+"""A held session's start and its number."""
+
+
+def _sessions(history: History) -> dict[UUID | None, _Session]:
     numbers = session_numbers(history)
     return {
         held.session: (cell(entry, held.started_at), cell(entry, numbers[held.session]))
         for entry, held in history.of(SessionHeld)
     }
+
+
+_SESSIONS = Fold(_sessions, SessionHeld)
+_NAMED = ids("rating", Rating, ever=True)
+_REPLACED = ids("superseded", Superseding, ever=True)
 
 
 def _successors(history: History) -> dict[int, Cell[UUID]]:
