@@ -4,23 +4,20 @@ Doors receive what stands here; only this module, the command line and the worke
 """
 
 import json
-import logging
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from threading import Event, Thread
 from typing import Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
 from api.access import holds_role
 from api.doors import Check, Commitment, House, LogStatus, Patience, Persona
-from domain.erasure import destroyed_keys
+from api.opening import Progress, open_record, opened_beside, operator_id
 from domain.event import Source
 from domain.records import Author, Clock, Records, system_clock
 from domain.role import (
@@ -38,33 +35,22 @@ from infra.acknowledged import AcknowledgedHead, LogDiverged
 from infra.canonical import CanonicalError
 from infra.checkpoint import NoteBroken
 from infra.checkpoint_store import CheckpointStore
-from infra.clinics import acknowledged_head, clinic_in, found_clinic, holds_entries
-from infra.erased_keys import ErasedKeys
+from infra.clinics import acknowledged_head
 from infra.event_store import ClinicLog
 from infra.identity import NotAuthentic, NotForTokens, Principal, Tokens
 from infra.keyring import KeyringError, WrappedKeyring
-from infra.keyrings import keyring_of
-from infra.migrate import MigrationError, migrate, pending
+from infra.migrate import MigrationError, pending
 from infra.notary import Plan
-from infra.postgres import Database, open_database
+from infra.postgres import Database
 from infra.published import PublishedLog
 from infra.recorder import StoreUnavailable
 from infra.sealing import SealBroken, commitment
 from infra.settings import Settings
-from infra.tiles import SubtreeFiller, TilesBroken
+from infra.tiles import TilesBroken
 from infra.view_store import ViewStore
 from infra.vouching import Voucher, Vouching, vouching
 from projections.dossier import VIEWS, Views
 from projections.view import ViewReader
-
-Progress = Callable[[str], None]
-
-# Advisory lock of whoever begins a clinic: the bytes of "founding" as a number.
-_FOUNDING = int.from_bytes(b"founding", "big")
-
-_LOOK_AGAIN_SECONDS = 5.0
-
-_log = logging.getLogger("rapport.keyring")
 
 
 @dataclass(frozen=True)
@@ -127,123 +113,26 @@ def open_service(
     Raises PostgresError, MigrationError, KeyringError, ClinicUnclear, LogDiverged; each message is
     for the person who runs the product.
     """
-    with ExitStack() as opened:
-        database = opened.enter_context(open_database(settings, progress))
-        migrate(database.dsn("owner"))
-        # A keyring begins with the log: made anew beside an old log it would bury a loss.
-        first_use = not holds_entries(database.dsn("owner"))
-        keyring = opened.enter_context(keyring_of(settings, first_use=first_use))
-        clinic = begin_clinic(database, settings)
-        with suppress(psycopg.Error):  # what is derived may be missing
-            # Where no worker did it, after an import, each start would hash the whole log.
-            SubtreeFiller(database.dsn("views"), clinic).fill_all()
-        log = ClinicLog(
-            database.dsn(role),
-            clinic,
-            keyring,
-            AcknowledgedHead(settings.home / "heads", clinic),
-            clock=clock,
-        )
-        opened.callback(log.close)
-        log.make_clinic_keys()
-        destroy_again(log, keyring, settings)
-        tokens = Tokens(database.dsn("app"), clinic, keyring, clock=clock)
+    with (
+        open_record(settings, role=role, progress=progress, clock=clock) as record,
+        ExitStack() as opened,
+    ):
+        tokens = Tokens(record.database.dsn("app"), record.clinic, record.keyring, clock=clock)
         opened.callback(tokens.close)
-        views = ViewStore(database.dsn("app"), clinic, keyring)
+        views = ViewStore(record.database.dsn("app"), record.clinic, record.keyring)
         opened.callback(views.close)
-        opened.enter_context(keyring.watched())
-        opened.enter_context(_destroying_again(log, keyring, settings))
-        yield Service(settings, database, keyring, clinic, log, tokens, views, clock)
-
-
-@contextmanager
-def open_log(settings: Settings, clinic: UUID) -> Iterator[ClinicLog]:
-    """The log alone, for a process beside one that opened the service."""
-    with _opened_beside(settings, clinic) as (log, _, __):
-        yield log
+        yield Service(*record, tokens, views, clock)
 
 
 @contextmanager
 def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[ClinicLog, ViewStore]]:
-    """The log and the tables of views, in the same way."""
-    with _opened_beside(settings, clinic) as (log, database, keyring):
+    """The log and the tables of views, for a process beside one that opened the service."""
+    with opened_beside(settings, clinic) as (log, database, keyring):
         views = ViewStore(database.dsn("views"), clinic, keyring)
         try:
             yield log, views
         finally:
             views.close()
-
-
-@contextmanager
-def _opened_beside(
-    settings: Settings, clinic: UUID
-) -> Iterator[tuple[ClinicLog, Database, WrappedKeyring]]:
-    with ExitStack() as opened:
-        database = opened.enter_context(open_database(settings))
-        keyring = opened.enter_context(keyring_of(settings, first_use=False))
-        head = AcknowledgedHead(settings.home / "heads", clinic)
-        log = ClinicLog(database.dsn("app"), clinic, keyring, head)
-        opened.callback(log.close)
-        opened.enter_context(keyring.watched())
-        yield log, database, keyring
-
-
-def destroy_again(log: ClinicLog, keyring: WrappedKeyring, settings: Settings) -> None:
-    """Destroys every key that the log says is destroyed, before anything is served (rule 9).
-
-    A keyring restored from a copy brings keys back; so does a start after an erasure that was
-    noted and cut short. Where the log was restored too, the file beside the heads still knows.
-    """
-    erased = ErasedKeys(settings.home / "heads", log.clinic)
-    erased.add(
-        key for stream in log.streams("erasure") for key in destroyed_keys(log.history(stream))
-    )
-    missing = erased.read() - keyring.destroyed(log.clinic)
-    if missing:
-        keyring.destroy_again(log.clinic, missing)
-
-
-@contextmanager
-def _destroying_again(
-    log: ClinicLog, keyring: WrappedKeyring, settings: Settings
-) -> Iterator[None]:
-    """Looks also while something is served: for an erasure that was noted by a process that did
-    not live to carry it out, and for what a restore of the keyring brings back."""
-    stop = Event()
-
-    def look() -> None:
-        settled: tuple[int, int] | None = None
-        while not stop.wait(_LOOK_AGAIN_SECONDS):
-            try:
-                found = keyring.generation(), log.head_size()
-                if found != settled:
-                    destroy_again(log, keyring, settings)
-                    settled = found
-            except Exception as error:  # the next look may be luckier
-                _log.warning("what is to be destroyed was not seen: %s", type(error).__name__)
-
-    thread = Thread(target=look, name="destroying again", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def begin_clinic(database: Database, settings: Settings) -> UUID:
-    """The clinic this process is for; on a new database it begins one.
-
-    Processes that start together take turns, or each would begin its own.
-    """
-    owner = database.dsn("owner")
-    with psycopg.connect(owner, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_FOUNDING,))
-        known = clinic_in(database, settings)
-        if known is None:
-            known = settings.clinic or uuid4()
-            found_clinic(owner, known)
-        return known
 
 
 # --- What the doors receive -----------------------------------------------------------------
@@ -330,11 +219,6 @@ def revoke_role(service: Service, person: UUID, role: Role, reason: str) -> bool
         if (token.principal, token.role) == (person, role) and token.revoked_at is None:
             service.tokens.revoke(token.id)
     return True
-
-
-def operator_id(log: ClinicLog) -> UUID:
-    """The id of whoever runs this program: the same for the same account of this machine."""
-    return log.keyed_id("operator", str(os.getuid()))
 
 
 def by_machine(service: Service) -> Author:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-from api.composition import Service, by_machine, destroy_again
+from api.composition import Service, by_machine
+from api.opening import destroy_again
 from api.worker import Worker
 from domain.disclosure import ExportMade, RecordDisclosed, disclosure_stream, suspended
 from domain.erasure import (

@@ -23,8 +23,8 @@ from api.cli.terminal import (
     show,
     write_private,
 )
-from api.composition import open_log, open_service, operator_id
 from api.importer import Importer, Report, RowFault, read_mapping
+from api.opening import open_log, open_record, operator_id
 from domain.cycles import searched_seldom
 
 _SHOWN = 20
@@ -66,17 +66,17 @@ def import_(
     chosen = settings()
     with (
         hands_for(read, folder) if not dry_run else nullcontext() as hands,
-        open_service(chosen, progress=say) as service,
+        open_record(chosen, progress=say) as record,
         progress_bar() as advance,
         searched_seldom(),
     ):
-        actor = operator_id(service.log)
+        actor = operator_id(record.log)
         if hands is None:
-            importer = Importer(service.log, read, folder, actor)
+            importer = Importer(record.log, read, folder, actor)
             report = importer.run(dry_run=dry_run, progress=advance)
         else:
-            opening = partial(open_log, chosen, service.clinic)
-            report = hands.import_(service.log, opening, read, folder, actor, advance)
+            opening = partial(open_log, chosen, record.clinic)
+            report = hands.import_(record.log, opening, read, folder, actor, advance)
     if errors is not None:
         write_private(errors, _as_csv(report.faults))
     show(format_, _document(report), lambda: "\n".join(_lines(report)))

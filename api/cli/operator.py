@@ -20,7 +20,8 @@ import typer
 
 from api.access import Principal
 from api.cli.terminal import Exit, Failed
-from api.composition import Service, authenticated, issue_token, operator_id
+from api.composition import Service, authenticated, issue_token
+from api.opening import operator_id
 from domain.role import Role, is_revoked, role_stream
 
 TOKEN_VARIABLE = "RAPPORT_TOKEN"  # noqa: S105  a name, no secret

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.terminal import Exit, Format, FormatOption, say, settings_of_record, show
-from api.composition import Service, open_service, operator_id
+from api.composition import Service, open_service
+from api.opening import operator_id
 from infra.checkpoint_store import CheckpointStore
 from infra.notary import Plan, called
 from infra.vouching import Voucher, Vouching

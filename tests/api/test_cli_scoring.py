@@ -10,7 +10,7 @@ import pytest
 
 from api.cli.operator import Operator
 from api.cli.rescoring import report
-from api.composition import operator_id
+from api.opening import operator_id
 from domain.access import RecordRead, access_stream
 from domain.instrument import Perspective, versions
 from domain.outcome import RateOutcome

@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.composition import destroy_again
 from api.erasing import carry_out, plan
+from api.opening import destroy_again
 from domain.access import Role
 from domain.erasure import (
     RECORD,

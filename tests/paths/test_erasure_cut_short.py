@@ -31,10 +31,10 @@ from tests.paths.canaries import opened
 
 BEFORE_ITS_ENTRY = (
     ("infra/verify.py", "verify", 400),
-    ("infra/batch.py", "append", 0),
+    ("infra/batch.py", "append_packed", 0),
 )
 AFTER_ITS_ENTRY = (
-    ("api/composition.py", "destroy_again", 0),
+    ("api/opening.py", "destroy_again", 0),
     ("infra/cluster.py", "write_file", 0),
     ("infra/wrapped_keyring.py", "destroy_again", 12),
     ("infra/wrapped_keyring.py", "destroy_again", 30),
