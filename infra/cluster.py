@@ -427,6 +427,7 @@ def _configuration(endpoint: Endpoint, hba: Path) -> str:
     small_machine = {
         "max_connections": "100",
         "shared_buffers": "256MB",
+        "jit": "off",  # statements are short; one that looks long is not worth a compilation
         "timezone": "UTC",
     }
     # A message may repeat a rejected value in its details and its statement, which are left out
