@@ -23,6 +23,7 @@ from domain.event import (
     Source,
     Stream,
 )
+from domain.making import maker
 
 Clock = Callable[[], datetime]
 
@@ -92,6 +93,11 @@ class Receipt:
         return self.entries[-1].proofs.checkpoint
 
 
+made_receipt_entry, made_receipt = maker(ReceiptEntry), maker(Receipt)
+
+_given = maker(Given)
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who records, and for whom."""
@@ -138,16 +144,16 @@ class Proposal:
         late = now - at > policy.late_after
         if late and command.late_reason is None:
             raise LateReasonMissing(hours=int(policy.late_after.total_seconds() // 3600))
-        given = Given(
-            clinic=clinic,
-            now=now,
-            at=at,
-            actor=author.actor,
-            history=history,
-            on_behalf_of=author.on_behalf_of,
-            source=author.source,
-            import_id=author.import_id,
-            policy=policy,
+        given = _given(
+            clinic,
+            now,
+            at,
+            author.actor,
+            history,
+            author.on_behalf_of,
+            author.source,
+            author.import_id,
+            policy,
         )
         for stream, expected in self.expected.items():
             actual = history(stream).version

@@ -29,6 +29,8 @@ from domain.records import (
     Proposal,
     Receipt,
     ReceiptEntry,
+    made_receipt,
+    made_receipt_entry,
     system_clock,
 )
 from infra import canonical
@@ -470,7 +472,7 @@ class ClinicLog:
         root, recorded_at, envelopes = after.root.hex(), pending.recorded_at, pending.envelopes
         for _, _, (command_id, _, first, count) in pending.decided.values():
             entries = [
-                ReceiptEntry(
+                made_receipt_entry(
                     stream_named(envelopes[at].stream),
                     envelopes[at].stream_version,
                     head.size + at + 1,
@@ -479,7 +481,7 @@ class ClinicLog:
                 )
                 for at in range(first, first + count)
             ]
-            yield Receipt(command_id, recorded_at, after.size, root, tuple(entries))
+            yield made_receipt(command_id, recorded_at, after.size, root, tuple(entries))
 
     def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
         """Rule 2: a machine whose clock is far behind the log appends nothing."""

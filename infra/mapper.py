@@ -15,6 +15,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, Stor
 
 from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
+from domain.making import maker
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
 from infra.keyring import Keyring
@@ -180,11 +181,15 @@ def recorded(envelope: Envelope, event: Event | Erased, commitment: str = "") ->
     ) = envelope  # fmt: skip
     assert position is not None
     assert recorded_at is not None
-    return RecordedEvent(
+    return made_entry(
         clinic, position, stream_named(stream), version, topic, schema_version,
         occurred_at, recorded_at, actor, on_behalf_of, SOURCES.get(source) or Source(source),
         command_id, command_index, key_id, event, commitment,
     )  # fmt: skip
+
+
+made_entry = maker(RecordedEvent)
+"""An entry, as its class makes it."""
 
 
 @lru_cache(65_536)

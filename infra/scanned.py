@@ -4,7 +4,7 @@ Whoever decides over a record reads it whole, or not at all. A view opens what i
 over the rest; what cannot be read parks one stream in the views that need it, and stops nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -19,7 +19,7 @@ from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from domain.topics import Unreadable
 from infra.canonical import CanonicalError, parse_time, time_text
 from infra.keyring import Keyring, KeyringError, KeyUnknown
-from infra.mapper import SOURCES, event_of, stream_named
+from infra.mapper import SOURCES, event_of, made_entry, stream_named
 from infra.recorder import ScannedRow
 from infra.sealing import FORMAT, SealBroken, Sealed, Sealer
 
@@ -50,7 +50,7 @@ class Scans:
         """The entries, read whole for whoever decides over them; raises for what cannot be read:
         SealBroken, KeyUnknown, and what `canonical.decode` or `topics.read` raise."""
         return [
-            self._entry(row, RecordedEvent, UUID(row[_COMMAND_ID]), self._required(row))
+            self._entry(row, made_entry, UUID(row[_COMMAND_ID]), self._required(row))
             for row in rows
         ]
 
@@ -63,7 +63,11 @@ class Scans:
         return entry
 
     def _entry(
-        self, row: ScannedRow, kind: type[RecordedEvent], command_id: UUID, event: Event | Erased
+        self,
+        row: ScannedRow,
+        kind: Callable[..., RecordedEvent],
+        command_id: UUID,
+        event: Event | Erased,
     ) -> RecordedEvent:
         (
             position, stream, version, topic, schema_version, occurred_at, offset, recorded_at,
