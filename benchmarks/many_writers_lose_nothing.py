@@ -24,7 +24,7 @@ from projections.dossier import VIEWS
 
 WRITERS = 16
 WORKERS = 3
-_STOCK_EVENTS = 4_000
+_STOCK_EVENTS = 2_000
 """Of all its writers together: enough to see losses, few enough to stay short."""
 
 
