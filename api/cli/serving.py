@@ -138,8 +138,12 @@ def _run(service: Service, listener: socket.socket) -> None:
     from api.app import create_app  # noqa: PLC0415  the other commands need no web
 
     search_rarely()
-    server = _Server(web.config(create_app(service)), lambda: _announce(service, listener))
-    server.run(sockets=[listener])
+    app = create_app(service)
+    server = _Server(web.config(app), lambda: _announce(service, listener))
+    try:
+        server.run(sockets=[listener])
+    finally:
+        app.state.tray.close()  # what is being recorded is, before the record is closed
 
 
 class _Server(uvicorn.Server):

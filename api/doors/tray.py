@@ -4,6 +4,7 @@ whoever waits in one lends it to others."""
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -17,7 +18,7 @@ A = TypeVar("A")
 AT_ONCE: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked(Generic[Q, A]):
     question: Q
     answer: "asyncio.Future[A]"
@@ -37,7 +38,8 @@ class Tray(Generic[Q, A]):
         self._lock = Lock()
         self._asked: deque[_Asked[Q, A]] = deque()
         self._at_work = False
-        self._at_work_in: asyncio.Future[None] | None = None
+        # Of its own: that of the loop would wake the loop once more whenever it is done.
+        self._thread = ThreadPoolExecutor(1, "tray")
 
     async def ask(self, question: Q) -> A:
         """The answer; raises what stands in its place."""
@@ -47,8 +49,12 @@ class Tray(Generic[Q, A]):
             self._asked.append(asked)
             begin, self._at_work = not self._at_work, True
         if begin:
-            self._at_work_in = loop.run_in_executor(None, self._work)
+            self._thread.submit(self._work)
         return await asked.answer
+
+    def close(self) -> None:
+        """Waits until what is being answered is."""
+        self._thread.shutdown()
 
     def _work(self) -> None:
         while batch := self._next():
