@@ -18,11 +18,9 @@ from psycopg import Connection
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from infra.canonical import offset_text
 from infra.log_rows import packed_command
-from infra.mapper import SealedEntry
 from infra.merkle import Frontier
-from infra.packed import RowType, bigint, timestamptz
+from infra.packed import ArrayType, bigint, timestamptz
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ class Writer:
 
     def __init__(self, conninfo: str) -> None:
         self._connection = Connection[Any].connect(conninfo, autocommit=True)
-        self._entries = RowType(self._connection, "rapport.entries", ENTRY_COLUMNS)
-        self._commands = RowType(self._connection, "rapport.commands", _COMMAND_COLUMNS)
+        self._entries = ArrayType(self._connection, "rapport.entries")
+        self._commands = ArrayType(self._connection, "rapport.commands")
         self._done(self._connection.pgconn.prepare(_NAME, _APPEND))
         self._connection.pgconn.nonblocking = 0
         self._answered = poll()
@@ -108,8 +106,8 @@ class Writer:
     ) -> bool:
         """Appends the batch; False where the head is no longer what the batch stands on.
 
-        `entries`: packed, as `RowType.pack` packs each row. `meanwhile` is done while PostgreSQL
-        works. Raises psycopg's errors: OperationalError where the connection was lost.
+        `entries`: packed (`infra/log_rows.py`). `meanwhile` is done while PostgreSQL works. Raises
+        psycopg's errors: OperationalError where the connection was lost.
         """
         size, after = batch.head.size, batch.after
         commands = [
@@ -161,61 +159,27 @@ class Writer:
         raise psycopg.errors.error_from_result(result)
 
 
-def entry_row(entry: SealedEntry) -> tuple[object, ...]:
-    """The entry by the columns of its table."""
-    envelope = entry.envelope
-    return (
-        envelope.clinic,
-        envelope.position,
-        envelope.stream,
-        envelope.stream_version,
-        envelope.topic,
-        envelope.schema_version,
-        envelope.occurred_at,
-        offset_text(envelope.occurred_at),
-        envelope.recorded_at,
-        envelope.actor,
-        envelope.on_behalf_of,
-        envelope.source,
-        envelope.command_id,
-        envelope.command_index,
-        envelope.key_id,
-        entry.commitment,
-        entry.state,
-        entry.leaf_input,
-    )
-
-
-ENTRY_COLUMNS: Final = {
-    "clinic": "uuid",
-    "position": "bigint",
-    "stream": "text",
-    "version": "bigint",
-    "topic": "text",
-    "schema_version": "integer",
-    "occurred_at": "timestamptz",
-    "occurred_offset": "text",
-    "recorded_at": "timestamptz",
-    "actor": "uuid",
-    "on_behalf_of": "uuid",
-    "source": "text",
-    "command_id": "uuid",
-    "command_index": "integer",
-    "key_id": "uuid",
-    "commitment": "bytea",
-    "ciphertext": "bytea",
-    "leaf_input": "bytea",
-}
+ENTRY_COLUMNS: Final = (
+    "clinic",
+    "position",
+    "stream",
+    "version",
+    "topic",
+    "schema_version",
+    "occurred_at",
+    "occurred_offset",
+    "recorded_at",
+    "actor",
+    "on_behalf_of",
+    "source",
+    "command_id",
+    "command_index",
+    "key_id",
+    "commitment",
+    "ciphertext",
+    "leaf_input",
+)
 """The columns of `rapport.entries`, in the order of the table."""
-
-_COMMAND_COLUMNS: Final = {
-    "clinic": "uuid",
-    "command_id": "uuid",
-    "body_mac": "bytea",
-    "first_position": "bigint",
-    "entries": "integer",
-    "tree_size": "bigint",
-}
 
 _NAME: Final = b"append"
 _BINARY: Final = 1

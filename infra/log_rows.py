@@ -1,7 +1,6 @@
 """Entries and commands as rows of their tables, each packed in one go.
 
-The same bytes as `RowType.pack` makes field by field, which a property test compares: whatever is
-appended goes through here.
+Whatever is appended goes through here; a property test has PostgreSQL read it.
 """
 
 from datetime import datetime

@@ -20,7 +20,6 @@ _COUNT: Final = Struct("!i").pack
 _NO_ELEMENTS: Final = Struct("!iiI").pack
 _FIELD: Final = Struct("!Ii").pack
 _BIGINT: Final = Struct("!Iiq").pack
-_INTEGER: Final = Struct("!Iii").pack
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -57,16 +56,6 @@ def text(value: str) -> bytes:
     return _FIELD(TEXT_OID, len(encoded)) + encoded
 
 
-_FIELDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
-    "uuid": lambda value: NO_UUID if value is None else _UUID + value.bytes,
-    "bytea": lambda value: _FIELD(BYTEA_OID, len(value)) + value,
-    "bigint": lambda value: _BIGINT(INT8_OID, 8, value),
-    "integer": lambda value: _INTEGER(INT4_OID, 4, value),
-    "text": text,
-    "timestamptz": lambda value: _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(value)),
-}
-
-
 def _nullable(oid: int, pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     null = _FIELD(oid, -1)
     return lambda value: null if value is None else pack(value)
@@ -89,39 +78,49 @@ def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
     return pack
 
 
-_uuids = _array(2951, 2950)
+_uuids = _array(2951, UUID_OID)
 
-NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
-    "uuid": _FIELDS["uuid"],
-    "bytea": _nullable(17, _FIELDS["bytea"]),
-    "bigint": _nullable(20, _FIELDS["bigint"]),
-    "text": _nullable(25, _FIELDS["text"]),
-    "timestamp with time zone": _nullable(1184, _FIELDS["timestamptz"]),
+_NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "uuid": _nullable(UUID_OID, lambda value: _UUID + value.bytes),
+    "bytea": _nullable(BYTEA_OID, lambda value: _FIELD(BYTEA_OID, len(value)) + value),
+    "bigint": _nullable(INT8_OID, lambda value: _BIGINT(INT8_OID, 8, value)),
+    "text": _nullable(TEXT_OID, text),
+    "timestamp with time zone": _nullable(
+        TIMESTAMPTZ_OID, lambda value: _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(value))
+    ),
     "boolean": _nullable(16, lambda value: _FIELD(16, 1) + (b"\1" if value else b"\0")),
-    "jsonb": _nullable(3802, lambda text: _FIELD(3802, len(text) + 1) + b"\1" + text),
+    "jsonb": _nullable(3802, lambda value: _FIELD(3802, len(value) + 1) + b"\1" + value),
     "uuid[]": _nullable(2951, lambda ids: _uuids([each.bytes for each in ids])),
-    "bytea[]": _nullable(1001, _array(1001, 17)),
+    "bytea[]": _nullable(1001, _array(1001, BYTEA_OID)),
 }
 """Types as PostgreSQL calls them, of columns that may be null; jsonb is given as encoded text."""
 
 
-class RowType:
-    """How the rows of one table are packed, for one connection."""
+class ArrayType:
+    """How an array of a table's rows is packed, for one connection."""
 
-    def __init__(
-        self,
-        connection: Connection[Any],
-        table: str,
-        columns: Mapping[str, str],
-        fields: Mapping[str, Callable[[Any], bytes]] = _FIELDS,
-    ) -> None:
-        """`columns`: name → type of every column of the table, in its order."""
+    def __init__(self, connection: Connection[Any], table: str) -> None:
         with connection.cursor(row_factory=lambda cursor: tuple) as cursor:
             found = cursor.execute("SELECT %s::regtype::oid", (table,)).fetchone()
         assert found is not None, "a cast gives a type or fails"
         self._oid: int = found[0]
+
+    def array(self, rows: Sequence[bytes]) -> bytes:
+        """Rows that are packed, each after the number of its fields."""
+        parts = [_ARRAY(1, 0, self._oid, len(rows), 1)]
+        for row in rows:
+            parts += _COUNT(len(row)), row
+        return b"".join(parts)
+
+
+class RowType(ArrayType):
+    """The same, and how each row is packed."""
+
+    def __init__(self, connection: Connection[Any], table: str, columns: Mapping[str, str]) -> None:
+        """`columns`: name → type of every column of the table, in its order; see `_NULLABLE`."""
+        super().__init__(connection, table)
         self._head = _COUNT(len(columns))
-        self._fields: Sequence[Callable[[Any], bytes]] = [fields[k] for k in columns.values()]
+        self._fields: Sequence[Callable[[Any], bytes]] = [_NULLABLE[k] for k in columns.values()]
 
     def pack(self, rows: Iterable[Iterable[object]]) -> bytes:
         """The rows, their values in the order of the table's columns, as an array of its type."""
@@ -130,10 +129,3 @@ class RowType:
     def fields(self, row: Iterable[object]) -> list[bytes]:
         """The fields of one row, each packed by itself."""
         return [pack(value) for pack, value in zip(self._fields, row, strict=True)]
-
-    def array(self, rows: Sequence[bytes]) -> bytes:
-        """Rows that are packed, each after the number of its fields, as an array of their type."""
-        parts = [_ARRAY(1, 0, self._oid, len(rows), 1)]
-        for row in rows:
-            parts += _COUNT(len(row)), row
-        return b"".join(parts)

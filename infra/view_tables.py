@@ -20,7 +20,7 @@ from psycopg.types.json import set_json_loads
 from psycopg.types.string import BytesBinaryDumper
 
 from infra.arrivals import Tracked, tracked
-from infra.packed import NULLABLE, RowType
+from infra.packed import RowType
 from infra.view_rows import FIXED, NewRow
 
 NO_BUILD: Final = UUID(int=0)
@@ -157,7 +157,7 @@ class Rows:
 
     def __init__(self, conn: Connection[DictRow], table: Table) -> None:
         columns = _columns(conn, table)
-        self._type = RowType(conn, f"views.{table.table}", columns, NULLABLE)
+        self._type = RowType(conn, f"views.{table.table}", columns)
         self._values = itemgetter(*columns)
         key = ("clinic", "build", "stream", "entry")
         replaced = [sql.Identifier(name) for name in columns if name not in key]

@@ -17,7 +17,7 @@ from infra.batch import ENTRY_COLUMNS
 from infra.canonical import offset_text
 from infra.log_rows import packed_command, packed_entry
 from infra.mapper import Written
-from infra.packed import RowType
+from infra.packed import ArrayType
 from infra.postgres import Database
 from infra.sealing import Envelope
 
@@ -60,7 +60,7 @@ def connection(database: Database) -> Iterator[Connection[Any]]:
 
 def read(connection: Connection[Any], table: str, rows: list[bytes]) -> list[tuple[Any, ...]]:
     """The rows as PostgreSQL makes them of the parameter that they are sent in."""
-    parameter = Packed(RowType(connection, table, {}).array(rows))
+    parameter = Packed(ArrayType(connection, table).array(rows))
     query = f"SELECT r.* FROM unnest(%b::{table}[]) AS r"  # noqa: S608  a constant
     return connection.execute(query.encode(), (parameter,)).fetchall()
 
