@@ -360,7 +360,7 @@ def _beside(
 # --- Both -----------------------------------------------------------------------------------
 
 
-class _Lines(logging.Formatter):
+class Lines(logging.Formatter):
     """Each line of a message begins as the first does: whoever reads by lines can tell them."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -373,7 +373,7 @@ def _log_to_stderr(loaded: Settings) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=loaded.log_level.upper(), handlers=[handler])
     if loaded.log_level != "debug":
         for chatty in ("uvicorn", "psycopg"):

@@ -53,7 +53,7 @@ def parse(body: bytes) -> object:
     except RecursionError:
         _refuse("it is nested too deeply")
     # Seldom is there an escape that may stand for half a character, or so much that may be deep.
-    if b"\\u" in body or body.count(b"[") + body.count(b"{") > DEEPEST:
+    if b"\\u" in body or body.count(b"[") + body.count(b"{") >= DEEPEST:
         _look_through(value)
     return value
 

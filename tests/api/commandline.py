@@ -76,7 +76,7 @@ def answer(url: str, process: subprocess.Popen[str], timeout: float = 60) -> Map
             with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310  our own
                 document: Mapping[str, Any] = json.load(response)
                 return document
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)

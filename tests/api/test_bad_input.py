@@ -1,19 +1,22 @@
 """Whatever is sent, the answer is a problem that says what to mend, and never a 500."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks as openapi
 
 from api.app import BODY_LIMIT
+from api.problems import MalformedJson
+from api.routes import body as bodies
 from api.routes.body import DEEPEST
 from domain.access import Role
 from domain.topics import COMMANDS
@@ -81,6 +84,41 @@ def test_what_is_no_json_that_can_be_kept(practice: Practice, office: Somebody) 
     """API: bodies that two readers could read differently, or nobody can store, are refused."""
     answers = {name: answered(post(practice, office, body)) for name, body in MALFORMED.items()}
     assert answers == dict.fromkeys(MALFORMED, (400, "malformed-json"))
+
+
+TEXTS = st.text() | st.sampled_from(["\ud800", "a\udfff", "\ud83d\ude00"])
+VALUES = st.recursive(
+    st.none() | st.integers(-(2**63), 2**63) | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def outcome(read: Callable[[bytes], object], body: bytes) -> object:
+    """What is read, as it is written down again; or the reason why nothing is."""
+    try:
+        return json.dumps(read(body))
+    except MalformedJson as error:
+        return error.ids
+
+
+def looked_through(body: bytes) -> object:
+    """What is read, looked through level by level whatever stands in it."""
+    value = bodies.parse(body)
+    bodies._look_through(value)
+    return value
+
+
+@given(value=VALUES, levels=st.integers(0, DEEPEST + 2), escaped=st.booleans())
+@example(value=1, levels=DEEPEST, escaped=False)
+@example(value="\ud800", levels=0, escaped=True)
+def test_what_needs_no_second_look_is_read_as_with_one(
+    value: object, levels: int, escaped: bool
+) -> None:
+    """API: no body is taken without being looked through that would be refused then."""
+    text = "[" * levels + json.dumps(value, ensure_ascii=escaped) + "]" * levels
+    body = text.encode("utf-8", "surrogatepass")
+    assert outcome(bodies.parse, body) == outcome(looked_through, body)
 
 
 def test_json_as_deep_as_allowed_is_read(practice: Practice, office: Somebody) -> None:

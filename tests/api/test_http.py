@@ -1,5 +1,7 @@
 """What surrounds every request: health, headers, logs, cookies, faults; and the contract."""
 
+import asyncio
+import io
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -14,8 +16,10 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from api.app import create_app
+from api.cli.serving import Lines
 from api.doors import SESSION_COOKIE
 from domain.access import Role
 from infra.postgres import EmbeddedPostgres
@@ -137,6 +141,43 @@ def test_a_fault_of_ours_tells_nothing(
     assert "InsufficientPrivilege at " in line
     assert "permission" not in caplog.text
     assert capfd.readouterr().err == ""
+
+
+def test_requests_that_end_together_have_each_their_line(
+    practice: Practice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """House rule: none is lost, and each line says when and whence, as if it stood alone."""
+    caplog.set_level(logging.INFO, logger="rapport.http")
+    answered: list[Message] = []
+
+    async def ask(number: int) -> None:
+        scope = {
+            "type": "http", "method": "GET", "path": "/health/live", "query_string": b"",
+            "headers": [(b"host", b"here")], "client": ("127.0.0.1", 1), "server": ("here", 80),
+        }  # fmt: skip
+
+        async def send(message: Message) -> None:
+            answered.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await practice.client.app(scope, receive, send)
+
+    async def ask_all() -> None:
+        await asyncio.gather(*map(ask, range(20)))
+
+    asyncio.run(ask_all())
+    shown = logging.StreamHandler(io.StringIO())
+    shown.setFormatter(Lines("%(levelname)s %(name)s: %(message)s"))
+    for record in caplog.records:
+        shown.emit(record)
+    lines = shown.stream.getvalue().splitlines()
+    ids = [dict(message["headers"])[b"x-request-id"].decode() for message in answered[::2]]
+    assert len(ids) == len(lines) == 20
+    for id_ in ids:
+        (line,) = [line for line in lines if id_ in line]
+        assert line.startswith("INFO rapport.http: GET /health/live 200 ")
 
 
 def test_the_log_has_one_line_a_request_and_no_values(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from api.composition import by_machine
 from api.doors import Slip, Tray, recorded
 from api.doors.desk import Denied
 from api.problems import Fault
-from api.routes.command import STRAIGHT
+from api.routes.command import STRAIGHT, ReceiptDocument, written
 from domain.access import AccessDenied, Role
 from domain.event import Command, Refusal
 from domain.goal import ProposeGoal
@@ -291,6 +292,28 @@ def test_whatever_does_not_fit_is_told_alike(house: House, changes: dict[str, An
     """API: a body is judged by one model, whichever way it comes."""
     straight, framework = both_ways(house, the_body(house, **changes), {}, house.client)
     assert straight == framework
+
+
+@given(
+    recorded_at=st.datetimes(timezones=st.just(UTC)),
+    numbers=st.tuples(st.integers(1, 2**62), st.integers(1, 2**62)),
+    entries=st.integers(0, 3),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_receipt_is_written_as_its_model_would(
+    house: House, recorded_at: datetime, numbers: tuple[int, int], entries: int
+) -> None:
+    """API: to the byte, which the contract describes by the model."""
+    log = house.practice.clinic.log
+    receipt = log.receipt(log.read_log(0, 1)[0].command_id)
+    assert receipt is not None
+    told = replace(
+        receipt,
+        recorded_at=recorded_at,
+        tree_size=numbers[0],
+        entries=tuple(replace(receipt.entries[0], version=numbers[1]) for _ in range(entries + 1)),
+    )
+    assert written(told) == ReceiptDocument.of(told).model_dump_json().encode()
 
 
 def test_every_command_goes_straight(house: House) -> None:

@@ -172,6 +172,9 @@ ALTERATIONS = (
     "purpose = 'research'",
     "created_at = created_at + interval '1 microsecond'",
     "expires_at = expires_at + interval '10 years'",
+    "expires_at = 'infinity'",
+    "created_at = '-infinity'",
+    "revoked_at = '-infinity'",
     "authenticator = sha256(authenticator)",
 )
 
@@ -242,3 +245,21 @@ def test_a_purpose_is_one_that_an_entry_can_hold(clinic: Clinic, tokens: Tokens)
         with pytest.raises(ValidationError):
             tokens.issue(uuid4(), Role.THERAPIST, purpose, clinic.clock.now + timedelta(days=1))
     assert list(tokens.known()) == []
+
+
+def test_many_are_told_apart_by_one_look(clinic: Clinic, tokens: Tokens) -> None:
+    """R35: each text of many is answered as it is alone, whether it was seen before or not."""
+    known, new, ended = (issue(tokens, clinic, uuid4()) for _ in range(3))
+    tokens.authenticate(known)
+    assert tokens.revoke(tokens.authenticate(ended).token)
+    other = f"rpt_{uuid4().hex}{known[36:]}"
+    swapped = known[:-43] + new[-43:]
+    texts = [known, ended, "", new, swapped, other, known, known[:-1] + "!", "\ud800"]
+    found = tokens.authenticate_all(texts)
+    assert [index for index, who in enumerate(found) if who is not None] == [0, 3, 6]
+    for text, who in zip(texts, found, strict=True):
+        if who is None:
+            with pytest.raises(NotAuthentic):
+                tokens.authenticate(text)
+        else:
+            assert tokens.authenticate(text) == who
