@@ -11,8 +11,6 @@ process. After a crash of the machine it may be some commits behind, never ahead
 import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -39,18 +37,28 @@ class AcknowledgedHead:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / f"{clinic}.head"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._last: tuple[bytes, tuple[int, bytes]] = b"", (0, b"")
+        """The line that was written here last, and what it says."""
 
     def read(self) -> tuple[int, bytes] | None:
         """(size, root) of the largest head acknowledged by any process; None before the first."""
-        with self._locked():
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
             return self._read()
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def advance(self, size: int, root: bytes) -> None:
         """Remembers a head that is known durable, unless a larger one is remembered already."""
-        with self._locked():
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
             known = self._read()
             if known is None or known[0] < size:
-                os.pwrite(self._file, f"{size:020} {root.hex()}\n".encode(), 0)
+                line = f"{size:020} {root.hex()}\n".encode()
+                os.pwrite(self._file, line, 0)
+                self._last = line, (size, root)
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Lets go of the file; what was written stays. Repeating it is harmless."""
@@ -62,18 +70,13 @@ class AcknowledgedHead:
         line = os.pread(self._file, 128, 0)
         if not line:
             return None
+        last, known = self._last
+        if line == last:  # most often nobody else wrote meanwhile
+            return known
         match = _LINE.fullmatch(line)
         if match is None:
             raise AcknowledgedHeadBroken(self._path.name)
         return int(match[1]), bytes.fromhex(match[2].decode())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def remembered(directory: Path) -> dict[UUID, int]:
