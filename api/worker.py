@@ -12,12 +12,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 from api.composition import UNAVAILABLE
 from api.rebuilding import HandLost
 from domain.cycles import searched_seldom
-from domain.event import History, Stream
+from domain.event import History, RecordedEvent, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, Standing, Steps, ViewStore, Writer
@@ -34,6 +34,13 @@ _PAUSE_SECONDS = 1.0
 
 _PASSES: tuple[type[Exception], ...] = (*UNAVAILABLE, HandLost)
 
+
+class WorkedLog(SizedLog, Protocol):
+    """The log, of which a step selects rows on its own connection."""
+
+    def scanned(self, rows: Sequence[Any]) -> Sequence[RecordedEvent]: ...
+
+
 HandsFor = Callable[[int, Sequence[View[Any, Any]]], AbstractContextManager[Hands | None]]
 
 _log = logging.getLogger("rapport.views")
@@ -45,7 +52,7 @@ class Worker:
     def __init__(
         self,
         views: Sequence[View[Any, Any]],
-        log: SizedLog,
+        log: WorkedLog,
         store: ViewStore,
         *,
         entries_at_once: int = _ENTRIES_AT_ONCE,
@@ -134,7 +141,7 @@ class Worker:
         standing = self._standing or steps.standing()
         if standing is None:
             return False
-        entries = self._log.scan(standing.position, _ENTRIES_IN_A_STEP)
+        entries = self._log.scanned(steps.rows_past(standing.position, _ENTRIES_IN_A_STEP))
         if len(entries) == _ENTRIES_IN_A_STEP:
             return False
         if entries:

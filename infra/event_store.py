@@ -52,6 +52,7 @@ from infra.recorder import (
     EntryFactory,
     EntryRecorder,
     LostRace,
+    ScannedRow,
     StoreUnavailable,
 )
 from infra.scanned import Scans
@@ -207,8 +208,12 @@ class ClinicLog:
 
     def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
         """The same for views: opened when asked, Unreadable where `read_log` would fail at all."""
+        return self.scanned(self._recorder.scan_positions(after, limit))
+
+    def scanned(self, rows: Sequence[ScannedRow]) -> Sequence[RecordedEvent]:
+        """The same of rows that somebody else has selected by SCAN_POSITIONS."""
         self._forget_erased()
-        return self._scans.entries(self._recorder.scan_positions(after, limit))
+        return self._scans.entries(rows)
 
     def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
         """Whole streams for views, in the same way; in the order of `streams`."""
@@ -400,10 +405,14 @@ class ClinicLog:
             self._complete = {}
         last, complete = self._on_its_way, self._complete
         head = self._head if last is None else last.after
+        histories = {} if last is None else last.histories.copy()
 
         def before(stream: Stream) -> History:
-            known = None if last is None else last.histories.get(stream)
-            return self._as_of_head(stream, head, complete) if known is None else known
+            # The same each time: what it is folded to meanwhile is remembered with what is added.
+            known = histories.get(stream)
+            if known is None:
+                known = histories[stream] = self._as_of_head(stream, head, complete)
+            return known
 
         keys = NewKeys(self._keyring, self.clinic)
         recorded_at = max(self._clock(), head.recorded_at)

@@ -370,6 +370,11 @@ _SCANNED = (
     "commitment, ciphertext"
 )
 
+SCAN_POSITIONS = (
+    f"SELECT {_SCANNED} FROM rapport.entries "  # noqa: S608  constants
+    "WHERE clinic = %s AND position > %s ORDER BY position LIMIT %s"
+)
+
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 
 _PLACES = """

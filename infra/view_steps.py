@@ -17,9 +17,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 
 from infra.arrivals import APPENDED, MOVED, Listening
+from infra.recorder import SCAN_POSITIONS, ScannedRow
 from infra.view_tables import NewRows, Table, configure
 from infra.view_writing import Place
 
@@ -93,6 +94,12 @@ class Steps:
             {row["view"]: frozenset(row["parked"]) for row in found},
             {row["view"]: row["written_by"] for row in found},
         )
+
+    def rows_past(self, position: int, limit: int) -> list[ScannedRow]:
+        """Up to `limit` entries past a position, as the log reads them."""
+        with self._connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+            past = (self._place.clinic, position, limit)
+            return cursor.execute(SCAN_POSITIONS, past, prepare=True).fetchall()
 
     def taken(
         self, standing: Standing, changes: Mapping[str, Sequence[NewRows]], position: int
@@ -172,7 +179,8 @@ def stepping(conninfo: str, place: Place, tables: Sequence[Table]) -> Iterator[S
     Its commits do not wait for the disk: what a crash takes back comes again from the log.
     """
     with Connection[DictRow].connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
-        connection.execute("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
+        for setting in _SETTINGS:
+            connection.execute(f"SET {setting}".encode())
         configure(connection)
         yield Steps(connection, place, tables)
 
@@ -181,6 +189,12 @@ def _array(words: Sequence[str]) -> bytes:
     """Names of tables or numbers as PostgreSQL writes an array of them."""
     return f"{{{','.join(words)}}}".encode()
 
+
+_SETTINGS: Final = (
+    "synchronous_commit = off",
+    "plan_cache_mode = force_generic_plan",
+    "enable_bitmapscan = off",  # as infra/recorder.py says
+)
 
 _LEAD: Final = "SELECT pg_try_advisory_lock(%s) AS leads"
 
