@@ -7,7 +7,8 @@ attained is said by `domain/goal_rating.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
@@ -31,6 +32,7 @@ from domain.event import (
     Text,
 )
 from domain.instrument import Perspective
+from domain.making import maker
 from domain.person import require_voice
 from domain.relationship import (
     Relationship,
@@ -39,7 +41,7 @@ from domain.relationship import (
     require_open,
     require_participant,
 )
-from domain.told import Telling, ids
+from domain.told import Growing, Telling, ids
 
 RevisionNumber = Annotated[int, Field(ge=1, lt=2**53)]
 
@@ -257,6 +259,9 @@ class Goal:
         return next((r for r in self.revisions if r.number == number), None)
 
 
+_revision, _made_goal = maker(Revision), maker(Goal)
+
+
 def goals_of(history: History) -> Mapping[UUID, Goal]:
     """Every goal of a relationship by its id, in the order of proposal.
 
@@ -268,7 +273,7 @@ def goals_of(history: History) -> Mapping[UUID, Goal]:
 def _goal(entries: Entries, before: Goal | None) -> Goal:
     """One goal from its own entries, in the order in which they happened."""
     if before and len(entries) == 1 and isinstance(entries[0].event, GoalRated):
-        return Goal(before.id, before.revisions, before.ratings + entries, before.turn)
+        return _made_goal(before.id, before.revisions, before.ratings + entries, before.turn)
     revisions = {one.number: one for one in before.revisions} if before else {}
     ratings = [*before.ratings] if before else []
     turn = before.turn if before else None
@@ -289,11 +294,18 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
             case GoalAssented() | GoalDissented() as said if said.revision in revisions:
                 worded = revisions[said.revision]
                 stances = {**worded.stances, said.party: entry}
-                revisions[said.revision] = replace(worded, stances=stances)
+                revisions[said.revision] = _revision(
+                    worded.number,
+                    worded.statement,
+                    worded.by,
+                    worded.attainment,
+                    worded.entry,
+                    stances,
+                )
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
     id_ = before.id if before else _goal_in(entries[0])
-    return Goal(id_, tuple(revisions.values()), tuple(ratings), turn)
+    return _made_goal(id_, tuple(revisions.values()), tuple(ratings), turn)
 
 
 def _goal_in(entry: RecordedEvent) -> UUID:
@@ -331,6 +343,24 @@ def _highest(before: Mapping[UUID, int], entries: Iterable[RecordedEvent]) -> Ma
 
 
 _HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest, lasts=True)
+
+
+def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UUID, datetime]:
+    """By goal, when the last of its ratings was made."""
+    last: dict[UUID, datetime] = {}
+    for entry in entries:
+        if isinstance(rated := entry.event, GoalRated):
+            known = last.get(rated.goal) or before.get(rated.goal) or entry.occurred_at
+            last[rated.goal] = max(known, entry.occurred_at)
+    return before.having(last)
+
+
+_LAST_RATED = Fold(
+    lambda history: _last_rated(Growing(), history.standing),
+    GoalRated,
+    then=_last_rated,
+    lasts=True,
+)
 
 
 # --- Refusals -------------------------------------------------------------------------------
@@ -405,6 +435,8 @@ class GoalCommand(Command):
     def _require_unrated(self, given: Given) -> None:
         """Rule 26: what ends an agreement, or the goal, is not told of a time before a rating."""
         history = given.history(relationship_stream(self.relationship))
+        if history.folded(_LAST_RATED).get(self.goal, given.at) <= given.at:
+            return
         later = [e.version for e in _GOALS.after(history, self.goal, given.at, GoalRated)]
         if later:
             raise GoalRatedByThen(goal=self.goal, entry=min(later))

@@ -32,6 +32,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.making import maker
 from domain.pause import require_not_paused
 from domain.person import require_scope
 from domain.relationship import (
@@ -202,6 +203,9 @@ class Session:
         return self.status in (Status.HELD, Status.ABANDONED)
 
 
+_session = maker(Session)
+
+
 def schedule_stream(practitioner: UUID) -> Stream:
     return Stream("schedule", practitioner)
 
@@ -215,18 +219,18 @@ def _sessions(before: Growing[UUID, Session], entries: Entries) -> Growing[UUID,
     told: dict[UUID, Session] = {}
     for entry in entries:
         match entry.event:
+            case SessionHeld(session=id_, started_at=start, ended_at=end) as held:
+                broken_off = isinstance(held, SessionAbandoned)
+                status = Status.ABANDONED if broken_off else Status.HELD
+                told[id_] = _session(
+                    id_, status, start, end, held.present, entry.version, held.joint
+                )
             case SessionScheduled(session=id_, starts_at=start, ends_at=end):
                 told[id_] = Session(id_, Status.SCHEDULED, start, end)
             case SessionRescheduled(session=id_, starts_at=start, ends_at=end):
                 session = told.get(id_) or before.get(id_)
                 if session and session.status is Status.SCHEDULED:
                     told[id_] = replace(session, started_at=start, ended_at=end)
-            case SessionHeld(session=id_, started_at=start, ended_at=end) as held:
-                broken_off = isinstance(held, SessionAbandoned)
-                status = Status.ABANDONED if broken_off else Status.HELD
-                told[id_] = Session(
-                    id_, status, start, end, held.present, entry.version, held.joint
-                )
             case SessionMissed(session=id_) | SessionCancelled(session=id_) as never:
                 if session := told.get(id_) or before.get(id_):
                     missed = isinstance(never, SessionMissed)
@@ -465,6 +469,8 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
         if _clash(taken, other)
         and (other.relationship, other.session) != (relationship, held.session)
     ]
+    if not clashing:
+        return New(stream, taken)
     # The schedule is only a way to find them: what counts is how the other sessions read today.
     held_in = {
         id_: _held_sessions(given.history(relationship_stream(id_)))
