@@ -73,7 +73,11 @@ class PromptProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
-        if not _is_unambiguous(self.headers) or _size(self.headers) > HEADER_BYTES:
+        # Headers that came at once with no more than that are no larger.
+        came_small = not self._waited_for and len(self._data) <= HEADER_BYTES
+        if not _is_unambiguous(self.headers):
+            raise Ambiguous
+        if not came_small and _size(self.headers) > HEADER_BYTES:
             raise Ambiguous
         super().on_headers_complete()
 
