@@ -7,7 +7,7 @@ packed in one go, and `unnest` of one array gives the rows as they are.
 Source: src/backend/utils/adt/arrayfuncs.c, `array_recv`; rowtypes.c, `record_recv`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -80,7 +80,7 @@ def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
 
 _uuids = _array(2951, UUID_OID)
 
-_NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
+NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "uuid": _nullable(UUID_OID, lambda value: _UUID + value.bytes),
     "bytea": _nullable(BYTEA_OID, lambda value: _FIELD(BYTEA_OID, len(value)) + value),
     "bigint": _nullable(INT8_OID, lambda value: _BIGINT(INT8_OID, 8, value)),
@@ -111,21 +111,3 @@ class ArrayType:
         for row in rows:
             parts += _COUNT(len(row)), row
         return b"".join(parts)
-
-
-class RowType(ArrayType):
-    """The same, and how each row is packed."""
-
-    def __init__(self, connection: Connection[Any], table: str, columns: Mapping[str, str]) -> None:
-        """`columns`: name → type of every column of the table, in its order; see `_NULLABLE`."""
-        super().__init__(connection, table)
-        self._head = _COUNT(len(columns))
-        self._fields: Sequence[Callable[[Any], bytes]] = [_NULLABLE[k] for k in columns.values()]
-
-    def pack(self, rows: Iterable[Iterable[object]]) -> bytes:
-        """The rows, their values in the order of the table's columns, as an array of its type."""
-        return self.array([self._head + b"".join(self.fields(row)) for row in rows])
-
-    def fields(self, row: Iterable[object]) -> list[bytes]:
-        """The fields of one row, each packed by itself."""
-        return [pack(value) for pack, value in zip(self._fields, row, strict=True)]

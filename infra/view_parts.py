@@ -79,13 +79,12 @@ class PartWriter(Writer):
     def _kept(self, rows: Rows, change: NewRows) -> list[_Kept]:
         build, kept = self.build, []
         place = build.table.name, build.table.table, str(change.stream)
-        beside: dict[str, object] = {"clinic": build.clinic, "build": build.id}
-        for row in change.written.items():
-            written = build.seals.written(*place, *row)
+        for entry, new in change.written.items():
+            row = build.seals.written(*place, entry, new)
             # As PostgreSQL writes it: no name in there has a comma.
-            beside["cited"] = written.cited.replace(b",", b", ")
-            fields = rows.fields(written.columns([], b"") | beside)
-            kept.append(_Kept(written, b"".join(fields[2:6]), b"".join(fields[8:])))
+            cited = row.cited.replace(b",", b", ")
+            before = rows.before(row.stream, entry, cited, row.keys)
+            kept.append(_Kept(row, before, rows.after(new.columns)))
         return kept
 
     def _copied(self, read: Build, kept: Sequence[_Kept]) -> bool:
@@ -115,9 +114,10 @@ class PartWriter(Writer):
 
     def _append(self, rows: Rows, kept: Sequence[_Kept]) -> None:
         build, seals, view = self.build, self.build.seals, self.build.table.name
-        mine = {"clinic": build.clinic, "build": build.id}
+        mine = rows.build(build.clinic, build.id)
         if kept:
-            rows.insert(build.conn, [seals.sealed(view, one.row) | mine for one in kept])
+            packed = [rows.row(mine, one.row, *seals.sealed(view, one.row)) for one in kept]
+            rows.insert(build.conn, packed)
 
 
 def _elements(array: bytes) -> list[bytes | None]:

@@ -72,6 +72,7 @@ class Written(NamedTuple):
     entry: int
     row: NewRow
     cited: bytes
+    """As JSON."""
     plain: Mapping[str, object]
     """The clear columns as they are digested."""
     aad: bytes
@@ -80,18 +81,6 @@ class Written(NamedTuple):
     groups: Sequence[Group | None]
     opened: Sequence[bytes | None]
     """What is to be sealed under each key; None: it was destroyed."""
-
-    def columns(self, sealed: Sequence[bytes | None], mac: bytes) -> dict[str, object]:
-        """By column, with these groups."""
-        return {
-            "stream": self.stream,
-            "entry": self.entry,
-            "cited": self.cited,
-            "keys": self.keys,
-            "sealed": sealed,
-            "mac": mac,
-            **self.row.columns,
-        }
 
 
 class Seals:
@@ -134,8 +123,8 @@ class Seals:
             raise Unsealable(type(error).__name__) from error
         return Written(stream, entry, row, cited, plain, aad, keys, groups, opened)
 
-    def sealed(self, view: str, row: "Written") -> dict[str, object]:
-        """The row by column, what it cites as JSON. Nothing is ever kept unsealed."""
+    def sealed(self, view: str, row: "Written") -> tuple[list[bytes | None], bytes]:
+        """The row's groups, and its MAC. Nothing is ever kept unsealed."""
         sealed: list[bytes | None] = []
         for key_id, opened in zip(row.keys, row.opened, strict=True):
             cipher = self._cipher(view, key_id)
@@ -144,7 +133,7 @@ class Seals:
             else:
                 nonce = os.urandom(NONCE_BYTES)
                 sealed.append(nonce + cipher.encrypt(nonce, opened, row.aad))
-        return row.columns(sealed, self._mac(row.aad, row.keys, sealed))
+        return sealed, self._mac(row.aad, row.keys, sealed)
 
     def holds(self, view: str, row: "Written", groups: Sequence[bytes | None], mac: bytes) -> bool:
         """Whether these groups, stored beside the same clear columns, say the same as the row:

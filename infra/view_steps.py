@@ -140,7 +140,7 @@ class Steps:
     def _packed(self, standing: Standing, name: str, changes: Sequence[NewRows]) -> bytes | None:
         """The rows to be written in one table; None where there is more to do."""
         build = self._place.build(self._connection, self._tables[name], standing.builds[name])
-        rows: list[Mapping[str, object]] = []
+        rows: list[bytes] = []
         for change in changes:
             if change.afresh or change.gone:
                 return None

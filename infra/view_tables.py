@@ -4,10 +4,9 @@ Which tables there are is the business of those who give them; here their names 
 known. docs/formats/view.md.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol
 from uuid import UUID
@@ -20,8 +19,8 @@ from psycopg.types.json import set_json_loads
 from psycopg.types.string import BytesBinaryDumper
 
 from infra.arrivals import Tracked, tracked
-from infra.packed import RowType
-from infra.view_rows import FIXED, NewRow
+from infra.packed import NULLABLE, ArrayType
+from infra.view_rows import FIXED, NewRow, Written
 
 NO_BUILD: Final = UUID(int=0)
 
@@ -157,8 +156,12 @@ class Rows:
 
     def __init__(self, conn: Connection[DictRow], table: Table) -> None:
         columns = _columns(conn, table)
-        self._type = RowType(conn, f"views.{table.table}", columns)
-        self._values = itemgetter(*columns)
+        assert tuple(columns)[: len(FIXED)] == FIXED, "it was made so"
+        self._type = ArrayType(conn, f"views.{table.table}")
+        self._number = len(columns).to_bytes(4, "big")
+        self._clear = [
+            (name, NULLABLE[kind]) for name, kind in columns.items() if name not in FIXED
+        ]
         key = ("clinic", "build", "stream", "entry")
         replaced = [sql.Identifier(name) for name in columns if name not in key]
         self._replacing = (
@@ -177,13 +180,23 @@ class Rows:
         rows = f"{beside}unnest({parameter}::{self._table}[]) AS r"
         return f"INSERT INTO {self._table} SELECT r.* FROM {rows} {self._replacing}"  # noqa: S608
 
-    def packed(self, rows: Iterable[Mapping[str, object]]) -> bytes:
-        """Whole rows by column, as a parameter in PostgreSQL's binary format."""
-        return self._type.pack(map(self._values, rows))
+    def row(self, build: bytes, row: Written, sealed: Sequence[bytes | None], mac: bytes) -> bytes:
+        """A row in PostgreSQL's binary format, of the build that is packed like that."""
+        before = self.before(row.stream, row.entry, row.cited, row.keys)
+        groups = _GROUPS(sealed)
+        return b"".join((build, before, groups, _MAC(mac), self.after(row.row.columns)))
 
-    def fields(self, row: Mapping[str, object]) -> list[bytes]:
-        """One row's fields, each packed, in the order of the table's columns."""
-        return self._type.fields(self._values(row))
+    def build(self, clinic: UUID, build: UUID) -> bytes:
+        """What each row of a build begins with: how many fields it has, clinic and build."""
+        return b"".join((self._number, _ID(clinic), _ID(build)))
+
+    def before(self, stream: str, entry: int, cited: bytes, keys: Sequence[UUID]) -> bytes:
+        """The fields from the build up to the sealed groups; `cited` as JSON."""
+        return b"".join((_STREAM(stream), _ENTRY(entry), _CITED(cited), _KEYS(keys)))
+
+    def after(self, columns: Mapping[str, object]) -> bytes:
+        """The fields after the MAC: the clear columns."""
+        return b"".join([pack(columns[name]) for name, pack in self._clear])
 
     def copy(
         self, conn: Connection[DictRow], part: tuple[UUID, UUID, str, str], build: UUID
@@ -192,9 +205,18 @@ class Rows:
         another, also as rows of another build that has none of them."""
         conn.execute(self._copy, (build, *part), prepare=True)
 
-    def insert(self, conn: Connection[DictRow], rows: Iterable[Mapping[str, object]]) -> None:
-        """Writes whole rows by column, in place of those that are there."""
+    def packed(self, rows: Sequence[bytes]) -> bytes:
+        """Rows as one parameter."""
+        return self._type.array(rows)
+
+    def insert(self, conn: Connection[DictRow], rows: Sequence[bytes]) -> None:
+        """Writes rows in place of those that are there."""
         conn.execute(self._insert, (_Packed(self.packed(rows)),), prepare=True)
+
+
+_ID, _STREAM, _ENTRY, _CITED, _KEYS, _GROUPS, _MAC = (
+    NULLABLE[kind] for kind in ("uuid", "text", "bigint", "jsonb", "uuid[]", "bytea[]", "bytea")
+)
 
 
 def parked(

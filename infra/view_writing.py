@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
 from typing import ClassVar, Final
 from uuid import UUID
@@ -33,19 +32,18 @@ class Build:
     id: UUID
     insertion: Callable[[Connection[DictRow], Table], Rows]
 
-    def sealed(self, change: NewRows) -> tuple[NewRows, list[Mapping[str, object]]]:
-        """The change with its rows by column, in bytes; parked where one of them has none."""
-        stream = str(change.stream)
-        view, place = self.table.name, (self.table.name, self.table.table, stream)
+    def sealed(self, change: NewRows) -> tuple[NewRows, list[bytes]]:
+        """The change with its rows in bytes; parked where one of them has none."""
+        seals, view, stream = self.seals, self.table.name, str(change.stream)
+        rows = self.insertion(self.conn, self.table)
+        mine, packed = rows.build(self.clinic, self.id), []
         try:
-            rows = [
-                self.seals.sealed(view, self.seals.written(*place, *row))
-                for row in change.written.items()
-            ]
+            for entry, new in change.written.items():
+                row = seals.written(view, self.table.table, stream, entry, new)
+                packed.append(rows.row(mine, row, *seals.sealed(view, row)))
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []
-        mine = {"clinic": self.clinic, "build": self.id}
-        return change, [row | mine for row in rows]
+        return change, packed
 
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""
@@ -137,8 +135,14 @@ class Writer:
 
         A few at a time: in a pipeline PostgreSQL writes them while the next are folded.
         """
-        pending = iter(changes)
-        while some := list(islice(pending, _STREAMS_AT_ONCE)):
+        some, rows = list[NewRows](), 0
+        for change in changes:
+            some.append(change)
+            rows += len(change.written)
+            if rows >= _ROWS_AT_ONCE or len(some) >= _STREAMS_AT_ONCE:
+                self._write(some)
+                some, rows = [], 0
+        if some:
             self._write(some)
 
     def _write(self, changes: Sequence[NewRows]) -> None:

@@ -2,11 +2,12 @@
 
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,7 +19,7 @@ from domain.clinic import Scope
 from infra import canonical
 from infra.keyring import open_keyring
 from infra.sealing import SealBroken, subkey
-from infra.view_rows import Seals, StoredRow, Unsealable, digest_line, group_bytes, line_of
+from infra.view_rows import Seals, StoredRow, Unsealable, Written, digest_line, group_bytes, line_of
 from projections.dossier import VIEWS
 from projections.view import PlainRow
 from tests.domain.test_records import wild_records
@@ -79,6 +80,19 @@ def test_what_has_no_canonical_form_is_not_sealed(sealing: "Sealing", value: obj
         sealing.stored()
 
 
+def stored(row: Written, sealed: Sequence[bytes | None], mac: bytes) -> dict[str, Any]:
+    """The row by column, as it is read again."""
+    return {
+        "stream": row.stream,
+        "entry": row.entry,
+        "cited": json.loads(row.cited),
+        "keys": row.keys,
+        "sealed": sealed,
+        "mac": mac,
+        **row.row.columns,
+    }
+
+
 class Sealing:
     """A keyring with one key, and a row under it."""
 
@@ -95,8 +109,7 @@ class Sealing:
 
     def stored(self) -> dict[str, Any]:
         written = self.seals.written("timeline", "timeline_v1", STREAM, 4, self.row)
-        columns = self.seals.sealed("timeline", written)
-        return {**columns, "cited": json.loads(cast(bytes, columns["cited"]))}
+        return stored(written, *self.seals.sealed("timeline", written))
 
     def opened(self, **changed: Any) -> StoredRow:
         return self.seals.opened("timeline", "timeline_v1", self.stored() | changed)
@@ -240,10 +253,10 @@ def test_a_row_to_be_sealed_says_what_it_says_when_it_is_opened(
                 }
                 new = replace(apart, groups=groups)
                 written = seals.written(view.name, view.table, STREAM, entry, new)
-                columns = seals.sealed(view.name, written)
-                stored = {**columns, "cited": json.loads(cast(bytes, columns["cited"]))}
-                assert line_of(written) == seals.line(view.name, view.table, stored)
-                mac, its = columns["mac"], columns["sealed"]
-                assert seals.holds(view.name, written, its, mac)  # type: ignore[arg-type]
+                sealed, mac = seals.sealed(view.name, written)
+                row_stored = stored(written, sealed, mac)
+                assert line_of(written) == seals.line(view.name, view.table, row_stored)
+                assert seals.holds(view.name, written, sealed, mac)
                 if groups:
-                    assert not seals.holds(view.name, written, [b"0" * 64] * len(groups), mac)  # type: ignore[arg-type]
+                    others = [b"0" * 64] * len(groups)
+                    assert not seals.holds(view.name, written, others, mac)
