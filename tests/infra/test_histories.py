@@ -152,6 +152,7 @@ def test_a_rating_in_any_relationship_reads_no_entry_again(
 
     for case in cases:
         assert isinstance(verdict(log, case.rating()), Receipt)
+        assert isinstance(verdict(log, case.goal_rating(case.goals[0])), Receipt)
     monkeypatch.setattr(log._recorder, "scan_stream", scanned)
     for _ in range(20):  # more than are kept beside what was folded
         for case in cases:
