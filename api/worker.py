@@ -9,8 +9,8 @@ and the others pass on.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import Any, Protocol
 
@@ -109,14 +109,22 @@ class Worker:
         """Works until `stop` is set; outlives lost connections."""
         while not stop.is_set():
             try:
-                with searched_seldom(), self._store.stepping(self._views.values()) as self._steps:
+                with searched_seldom(), self.listening() as steps:
                     while not stop.is_set():
                         self.catch_up()
-                        self._steps.wait(_POLL_SECONDS)
+                        steps.wait(_POLL_SECONDS)
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()
                 stop.wait(_PAUSE_SECONDS)
+
+    @contextmanager
+    def listening(self) -> Iterator[Steps]:
+        """Meanwhile appends are told, and `catch_up` answers by a step where this worker leads."""
+        with self._store.stepping(self._views.values()) as steps:
+            self._steps = steps
+            try:
+                yield steps
             finally:
                 self._steps = self._standing = None
 
