@@ -15,6 +15,7 @@ from uuid import UUID
 
 from domain.event import History, Refusal, Stream
 from domain.records import Proposal, Receipt
+from infra.canonical import encode
 from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Rehearsal
 from infra.mapper import KeyGone, stream_name
 from infra.new_keys import NewKeys
@@ -56,11 +57,13 @@ class LogApart:
         self._ahead: dict[Stream, History] = {}
         """The streams that batches on their way add to, as the last of them leaves them."""
         self._generation = log._forget_erased()
+        self._mac = log._mac("id")
         self._histories: dict[Stream, History] = {}
         self._held = 0
 
     def keyed_id(self, *natural_key: str) -> UUID:
-        return self._log.keyed_id(*natural_key)
+        """As `ClinicLog.keyed_id`."""
+        return UUID(bytes=self._mac(encode(list(natural_key)))[:16])
 
     def seen(self, proposals: Sequence[Proposal]) -> Sequence[Verdict]:
         return self._log.seen(proposals)
@@ -190,5 +193,5 @@ class LogApart:
         generation = self._log._forget_erased()
         if generation != self._generation:
             self._histories.clear()
-            self._generation = generation
+            self._generation, self._mac = generation, self._log._mac("id")
         return generation

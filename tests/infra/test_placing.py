@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from infra.log_rows import packed_entry
 from infra.mapper import Written
-from infra.placing import unplaced
+from infra.placing import placed, unplaced
 from infra.sealing import Envelope, Sealed, leaf_input
 
 POSITIONS = st.integers(1, 2**53 - 1)
@@ -33,11 +33,9 @@ def test_an_entry_that_gets_another_place_has_the_bytes_of_that_place(
     sealed = Sealed(b"ciphertext", b"c" * 32)
 
     def stored(position: int) -> tuple[bytes, bytes]:
-        placed = envelope._replace(position=position)
-        leaf = leaf_input(placed, sealed)
-        return packed_entry(placed, Written(*sealed, leaf)), leaf
+        there = envelope._replace(position=position)
+        leaf = leaf_input(there, sealed)
+        return packed_entry(there, Written(*sealed, leaf)), leaf
 
     apart = unplaced(decided_at, *stored(decided_at))
-    row, leaf = stored(placed_at)
-    assert apart.leaf(placed_at) == leaf
-    assert apart.row(placed_at, leaf) == row
+    assert placed(placed_at, apart) == stored(placed_at)
