@@ -17,7 +17,7 @@ import psycopg
 
 from api.access import holds_role
 from api.doors import Check, Commitment, House, LogStatus, Patience, Persona
-from api.opening import Progress, open_record, opened_beside, operator_id
+from api.opening import Progress, open_record, operator_id
 from domain.event import Source
 from domain.records import Author, Clock, Records, system_clock
 from domain.role import (
@@ -122,17 +122,6 @@ def open_service(
         views = ViewStore(record.database.dsn("app"), record.clinic, record.keyring)
         opened.callback(views.close)
         yield Service(*record, tokens, views, clock)
-
-
-@contextmanager
-def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[ClinicLog, ViewStore]]:
-    """The log and the tables of views, for a process beside one that opened the service."""
-    with opened_beside(settings, clinic) as (log, database, keyring):
-        views = ViewStore(database.dsn("views"), clinic, keyring)
-        try:
-            yield log, views
-        finally:
-            views.close()
 
 
 # --- What the doors receive -----------------------------------------------------------------

@@ -17,9 +17,10 @@ from pickle import loads
 from typing import Any, cast
 from uuid import UUID
 
-from api.composition import open_folding
+from api.opening import opened_beside
 from domain.cycles import searched_seldom
 from infra.settings import Settings
+from infra.view_store import ViewStore
 from projections.folding import LogReader
 from projections.rebuild import Done, Hands, Part, PartStore, fold_part
 from projections.view import View
@@ -49,6 +50,17 @@ def hands_for(
         return
     with crew(partial(open_folding, settings, clinic), views, os.cpu_count() or 1) as hands:
         yield hands
+
+
+@contextmanager
+def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[LogReader, PartStore]]:
+    """The log and the tables of views, for a process beside one that opened the service."""
+    with opened_beside(settings, clinic) as (log, database, keyring):
+        views = ViewStore(database.dsn("views"), clinic, keyring)
+        try:
+            yield log, views
+        finally:
+            views.close()
 
 
 @contextmanager
