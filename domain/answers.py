@@ -1,7 +1,21 @@
 """Answers as people write them: numbers, decimal text, words; and how they are quoted back."""
 
 import re
+from contextlib import suppress
 from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from domain.event import Line
+
+MOST_ITEMS = 500
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
 
@@ -45,3 +59,39 @@ def quoted(sent: object, length: int = 40) -> str:
 
 def cut_short(text: str) -> str:
     return text if len(text) <= 40 else text[:40] + "..."
+
+
+# --- In a command ---------------------------------------------------------------------------
+
+
+def _as_written(answer: object) -> object:
+    """A number as the decimal text it was written as: nothing here is ever a float."""
+    if isinstance(answer, str) and not answer.strip():
+        return None
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return answer
+    return repr(answer)
+
+
+Answer = Annotated[
+    Line | None,
+    BeforeValidator(_as_written),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "null"}]}),
+]
+"""An answer as people give it: a number in the instrument's own units, or a word of its scale."""
+
+_FIGURES = re.compile(r"[-+.0-9]{1,200}")  # a Line in whatever order, unless it is empty
+
+
+def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tuple[str | None, ...]:
+    """Answers all in figures, as on most forms, are what they should be: no look at each."""
+    if type(answers) in (list, tuple) and len(answers) <= MOST_ITEMS and all(answers):
+        with suppress(TypeError):  # not all of them are text
+            if _FIGURES.fullmatch("".join(answers)):
+                return tuple(answers)
+    return one_by_one(answers)  # type: ignore[no-any-return]
+
+
+Answers = Annotated[
+    tuple[Answer, ...], Field(min_length=1, max_length=MOST_ITEMS), WrapValidator(_all_at_once)
+]

@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
@@ -403,7 +403,7 @@ class Definition(Model):
         major, minor = self.version.split(".")
         return int(major), int(minor)
 
-    @cached_property
+    @property
     def counts(self) -> range:
         """How many answers a filled form may have."""
         return range(self.items.count, self.items.count + self.items.optional + 1)

@@ -6,10 +6,11 @@ the order in which they happened; a late entry takes its place among them. How f
 attained is said by `domain/goal_rating.py`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
@@ -32,7 +33,6 @@ from domain.event import (
     Text,
 )
 from domain.instrument import Perspective
-from domain.making import maker
 from domain.person import require_voice
 from domain.relationship import (
     Relationship,
@@ -217,12 +217,6 @@ class Revision:
     stances: Mapping[UUID, RecordedEvent]
     """By party: the entry of the last assent or dissent."""
 
-    def assents(self) -> frozenset[UUID]:
-        """Who agrees to this wording."""
-        return frozenset(
-            party for party, entry in self.stances.items() if isinstance(entry.event, GoalAssented)
-        )
-
     def agreed_by(self, required: Collection[UUID]) -> bool:
         """Rule 25: whether every required party assents to this very wording."""
         stances = [self.stances.get(party) for party in required]
@@ -259,9 +253,6 @@ class Goal:
         return next((r for r in self.revisions if r.number == number), None)
 
 
-_revision, _made_goal = maker(Revision), maker(Goal)
-
-
 def goals_of(history: History) -> Mapping[UUID, Goal]:
     """Every goal of a relationship by its id, in the order of proposal.
 
@@ -270,13 +261,16 @@ def goals_of(history: History) -> Mapping[UUID, Goal]:
     return _GOALS.of(history)
 
 
+_goal_in: Callable[[RecordedEvent], UUID] = attrgetter("event.goal")
+
+
 def _goal(entries: Entries, before: Goal | None) -> Goal:
     """One goal from its own entries, in the order in which they happened."""
-    if before and len(entries) == 1 and isinstance(entries[0].event, GoalRated):
-        return _made_goal(before.id, before.revisions, before.ratings + entries, before.turn)
-    revisions = {one.number: one for one in before.revisions} if before else {}
-    ratings = [*before.ratings] if before else []
-    turn = before.turn if before else None
+    before = before or Goal(_goal_in(entries[0]), ())
+    if len(entries) == 1 and isinstance(entries[0].event, GoalRated):
+        return Goal(before.id, before.revisions, before.ratings + entries, before.turn)
+    revisions = {one.number: one for one in before.revisions}
+    ratings, turn = [*before.ratings], before.turn
     for entry in entries:
         match entry.event:
             case GoalRated():
@@ -294,42 +288,16 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
             case GoalAssented() | GoalDissented() as said if said.revision in revisions:
                 worded = revisions[said.revision]
                 stances = {**worded.stances, said.party: entry}
-                revisions[said.revision] = _revision(
-                    worded.number,
-                    worded.statement,
-                    worded.by,
-                    worded.attainment,
-                    worded.entry,
-                    stances,
-                )
+                revisions[said.revision] = replace(worded, stances=stances)
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
-    id_ = before.id if before else _goal_in(entries[0])
-    return _made_goal(id_, tuple(revisions.values()), tuple(ratings), turn)
+    return Goal(before.id, tuple(revisions.values()), tuple(ratings), turn)
 
 
-def _goal_in(entry: RecordedEvent) -> UUID:
-    assert isinstance(entry.event, GoalProposed), "a goal begins with its proposal"
-    return entry.event.goal
-
-
-_GOALS = Telling(
-    "goal",
-    GoalProposed,
-    *(GoalRevised, GoalAssented, GoalDissented, GoalRated),
-    *(GoalReached, GoalRetired, GoalReopened),
-    come_to=_goal,
-)
-_WORDED = Telling(
-    "goal",
-    GoalProposed,
-    *(GoalRevised, GoalAssented, GoalDissented),
-    *(GoalReached, GoalRetired, GoalReopened),
-    come_to=_goal,
-    lasts=True,
-)
+_TURNS = (GoalRevised, GoalAssented, GoalDissented, GoalReached, GoalRetired, GoalReopened)
+_GOALS = Telling("goal", GoalProposed, GoalRated, *_TURNS, come_to=_goal)
+_WORDED = Telling("goal", GoalProposed, *_TURNS, come_to=_goal, lasts=True)
 """The same without ratings, which are most of what is told of a goal."""
-
 _PROPOSED = ids("goal", GoalProposed, ever=True)
 
 
@@ -356,10 +324,7 @@ def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UU
 
 
 _LAST_RATED = Fold(
-    lambda history: _last_rated(Growing(), history.standing),
-    GoalRated,
-    then=_last_rated,
-    lasts=True,
+    lambda all_: _last_rated(Growing(), all_.standing), GoalRated, then=_last_rated, lasts=True
 )
 
 

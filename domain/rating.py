@@ -12,22 +12,18 @@ stays so, and flags every score.
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import (
-    BeforeValidator,
     Field,
-    ValidatorFunctionWrapHandler,
-    WithJsonSchema,
-    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from domain.answers import MOST_ITEMS, Answers
 from domain.clinic import Scope, Sha256, clinic_stream
 from domain.consent import Reliance, require_consent
 from domain.event import (
@@ -61,42 +57,8 @@ from domain.text_pack import TextPackAdopted, is_licensed
 from domain.told import Growing, ids
 
 Item = Annotated[int, Field(gt=-(2**53), lt=2**53)]
-_MOST_ITEMS = 500
-Items = Annotated[tuple[Item | None, ...], Field(min_length=1, max_length=_MOST_ITEMS)]
+Items = Annotated[tuple[Item | None, ...], Field(min_length=1, max_length=MOST_ITEMS)]
 """Raw items in the instrument's scaled unit; None: not answered, which is never zero."""
-
-
-def _as_written(answer: object) -> object:
-    """A number as the decimal text it was written as: nothing here is ever a float."""
-    if isinstance(answer, str) and not answer.strip():
-        return None
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return answer
-    return repr(answer)
-
-
-Answer = Annotated[
-    Line | None,
-    BeforeValidator(_as_written),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "null"}]}),
-]
-"""An answer as people give it: a number in the instrument's own units, or a word of its scale."""
-
-_FIGURES = re.compile(r"[-+.0-9]{1,200}")  # a Line in whatever order, unless it is empty
-
-
-def _all_at_once(answers: Any, one_by_one: ValidatorFunctionWrapHandler) -> tuple[str | None, ...]:
-    """Answers all in figures, as on most forms, are what they should be: no look at each."""
-    if type(answers) in (list, tuple) and len(answers) <= _MOST_ITEMS and all(answers):
-        with suppress(TypeError):  # not all of them are text
-            if _FIGURES.fullmatch("".join(answers)):
-                return tuple(answers)
-    return one_by_one(answers)  # type: ignore[no-any-return]
-
-
-Answers = Annotated[
-    tuple[Answer, ...], Field(min_length=1, max_length=_MOST_ITEMS), WrapValidator(_all_at_once)
-]
 
 
 # --- What happened --------------------------------------------------------------------------

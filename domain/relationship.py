@@ -231,14 +231,9 @@ class Relationship:
         """The same relationship with those who took part in it then."""
         if self._complete_since is not None and self._complete_since <= moment:
             return self
-        return replace(
-            self,
-            participations=tuple(
-                one._replace(span=Span(one.span.since, None))
-                for one in self.participations
-                if one.span.covers(moment)
-            ),
-        )
+        there = [one for one in self.participations if one.span.covers(moment)]
+        then = tuple(one._replace(span=Span(one.span.since, None)) for one in there)
+        return replace(self, participations=then)
 
     def ever(self, *parts: Part) -> frozenset[UUID]:
         """Everybody who took part as one of these at any time, however short."""
@@ -247,14 +242,12 @@ class Relationship:
     @cached_property
     def _complete_since(self) -> datetime | None:
         """Since when everybody takes part who ever did; None: somebody left."""
-        if not all(one.span.goes_on for one in self.participations):
-            return None
-        return max((one.span.since for one in self.participations), default=self.opened_at)
+        spans = [one.span for one in self.participations]
+        since = max((span.since for span in spans), default=self.opened_at)
+        return since if all(span.goes_on for span in spans) else None
 
     def _now(self, part: Part) -> tuple[UUID, ...]:
-        return tuple(
-            [person for person, its, span in self.participations if its is part and span.goes_on]
-        )
+        return tuple([p.person for p in self.participations if p.part is part and p.span.goes_on])
 
     @cached_property
     def clients(self) -> tuple[UUID, ...]:
@@ -320,10 +313,8 @@ def relationship_in(entries: Entries) -> Relationship | None:
 
 
 def _relationship(history: History) -> Relationship | Erased | None:
-    first = next(iter(history), None)
-    if first is not None and isinstance(first.event, Erased):
-        return first.event
-    return relationship_in(history.standing)
+    first = next((entry.event for entry in history), None)
+    return first if isinstance(first, Erased) else relationship_in(history.standing)
 
 
 _RELATIONSHIP = Fold(_relationship, Turn, ParticipantJoined, ParticipantLeft, Erased, lasts=True)
@@ -387,9 +378,8 @@ def require_sound(relationship: Relationship) -> None:
     times = {time for one in relationship.participations for time in one.span}
     for time in sorted(time for time in times if time is not None):
         then = relationship.at(time)
-        constellation = then.opened.constellation
         clients, therapists = len(then.clients), len(then.therapists)
-        if not constellation.fits(clients, therapists):
+        if not (constellation := then.opened.constellation).fits(clients, therapists):
             raise ConstellationDiffers(
                 constellation=constellation, clients=clients, therapists=therapists
             )

@@ -7,9 +7,9 @@ from fastapi import Depends
 
 from api.doors import Admits
 from api.routes.command import accept, concept
+from domain.answers import Answers
 from domain.event import Line, Model
 from domain.instrument import Definition, Perspective, Procedure, catalogue, procedures
-from domain.rating import Answers
 from domain.rescoring import AdoptScoringKey
 from domain.score_report import score_report
 from domain.text_pack import AdoptTextPack

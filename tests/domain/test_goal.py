@@ -168,7 +168,7 @@ def test_another_wording_starts_without_assents_and_the_earlier_agreement_stays(
     first, second = goal_in(record).revisions
     assert (first.statement, second.statement) == (WORDING, BETTER)
     assert first.agreed_by((CLIENT, THERAPIST))
-    assert second.assents() == frozenset()
+    assert second.stances == {}
 
 
 def test_nobody_assents_to_a_wording_that_is_not_in_force() -> None:

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from domain.alliance import RatingSuperseded
+from domain.answers import Answer, Answers
 from domain.correction import EnteredInError
 from domain.event import History
-from domain.rating import _RATINGS, Answer, Answers, ratings_of
+from domain.rating import _RATINGS, ratings_of
 from tests.domain.test_alliance import MEASURED, REASON, rated
 from tests.kit import SESSION, named
 
