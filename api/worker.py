@@ -208,7 +208,7 @@ class Worker:
 
     def _forget(self) -> None:
         """Holds nothing opened any more: a key was destroyed, or nobody can say."""
-        self._generation = None
+        self._generation = self._standing = None
         for folds in self._folds.values():
             folds.clear()
 
