@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress, islice
+from operator import is_not
 from typing import Generic, Protocol, Self, TypeVar
 
 from domain.event import Erased, Event, History, RecordedEvent, Stream
@@ -212,22 +214,22 @@ class Folds(Generic[S, R]):
         position = entries[-1].position
         try:
             after = self._on(before, entries)
-            written = self._written(before, after, position)
+            others, gone = differing(before.rows, after.rows)
+            written = self._written(before, after, others, position)
         except Unfoldable as error:
             return Change(stream, True, {}, (), (error.position, error.code), position)
         self._remember(stream, after)
-        gone = [key for key in before.rows if key not in after.rows]
         return Change(stream, afresh, written, gone, None, position)
 
     def _written(
-        self, before: _Folded[S, R], after: _Folded[S, R], position: int
+        self, before: _Folded[S, R], after: _Folded[S, R], others: Iterable[int], position: int
     ) -> Mapping[int, PlainRow]:
-        """The rows that are not what they were, taken apart."""
+        """Those of the other rows that are not equal to what they were, taken apart."""
         try:
             return {
                 key: self.view.taken_apart(row)
-                for key, row in after.rows.items()
-                if row is not (known := before.rows.get(key)) and row != known
+                for key in others
+                if (row := after.rows[key]) != before.rows.get(key)
             }
         except Exception as error:
             raise Unfoldable.by(error, position) from error
@@ -244,6 +246,20 @@ class Folds(Generic[S, R]):
         if held is not None:
             self._weight -= 1 + len(held.rows)
         return held
+
+
+def differing(before: Mapping[int, R], after: Mapping[int, R]) -> tuple[list[int], list[int]]:
+    """The keys of rows that are not the very same, and of those that are gone.
+
+    Most often rows are added, and a few of the others replaced in their places: then they are gone
+    through side by side, which takes about half the time.
+    """
+    count = len(before)
+    if list(before) == list(islice(after, count)):
+        replaced = compress(after, map(is_not, after.values(), before.values()))
+        return [*replaced, *islice(after, count, None)], []
+    gone = [key for key in before if key not in after]
+    return [key for key, row in after.items() if row is not before.get(key)], gone
 
 
 def _read(entry: RecordedEvent) -> Event | Erased:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC
+from operator import itemgetter
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from infra import canonical
 from infra.recorder import ScannedRow
 from infra.scanned import Scans
 from projections.dossier import VIEWS, dossier
-from projections.folding import Batch, Change, Folds
+from projections.folding import Batch, Change, Folds, differing
 from projections.timeline import Line, State, Timeline
 from projections.view import Cell, Code, PlainRow, Row, View, up_to
 from tests.domain.test_records import wild_records
@@ -90,6 +91,24 @@ def test_a_change_names_only_what_changed(
     assert not change.afresh
     assert all(before.get(key) != row for key, row in change.written.items())
     assert set(change.gone) <= before.keys()
+
+
+@for_all(
+    before=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 2)), unique_by=itemgetter(0)),
+    after=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 2)), unique_by=itemgetter(0)),
+    grown=st.booleans(),
+)
+def test_rows_side_by_side(
+    before: list[tuple[int, int]], after: list[tuple[int, int]], grown: bool
+) -> None:
+    """Rule 6: whichever way they are gone through, no row is missed that was replaced or is new,
+    and none that is gone."""
+    lines: list[Any] = [object() for _ in range(3)]
+    old = {key: lines[which] for key, which in before}
+    new = {**(old if grown else {}), **{key: lines[which] for key, which in after}}
+    others, gone = differing(old, new)
+    assert sorted(others) == sorted(key for key in new if new[key] is not old.get(key))
+    assert sorted(gone) == sorted(old.keys() - new.keys())
 
 
 @every_view
