@@ -23,7 +23,8 @@ from infra.pending import Pending
 from infra.placing import Again, Begun, Handed, Placed, unplaced
 from infra.turns import Turn
 
-_COMMANDS_PER_BATCH: Final = 512
+_COMMANDS_PER_BATCH: Final = 256
+"""More take as long each, and whoever else writes waits longer where one is decided again."""
 _ON_THEIR_WAY: Final = 3
 _ENTRIES_HELD: Final = 50_000
 
