@@ -417,10 +417,11 @@ class ClinicLog:
         keys = NewKeys(self._keyring, self.clinic)
         recorded_at = max(self._clock(), head.recorded_at)
         pending = Pending(self.clinic, head, recorded_at, generation, keys.id_for, before)
-        self._decide_open(turns, pending)
-        if not keys.make():
-            raise LostRace
-        pending.seal(self._mapper)
+        with search_put_off():
+            self._decide_open(turns, pending)
+            if not keys.make():
+                raise LostRace
+            pending.seal(self._mapper)
         return pending
 
     def _decide_open(self, turns: Sequence[Turn], pending: Pending) -> None:
@@ -433,7 +434,9 @@ class ClinicLog:
                 try:
                     self._decide(pending, turn, index, mac)
                 except Refusal as refusal:
-                    pending.refused.append((turn, index, refusal))
+                    # Told where it arose, it would hold this batch, which holds it.
+                    refusal.__context__ = None
+                    pending.refused.append((turn, index, refusal.with_traceback(None)))
                 except (LostRace, StoreUnavailable):
                     raise
                 except Exception as error:  # a fault of one command is not its neighbours' fault
