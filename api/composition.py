@@ -19,6 +19,7 @@ from api.access import holds_role
 from api.doors import Check, Commitment, House, LogStatus, Patience, Persona
 from api.opening import Progress, open_record, operator_id
 from domain.event import Source
+from domain.instrument import catalogue
 from domain.records import Author, Clock, Records, system_clock
 from domain.role import (
     GrantRole,
@@ -122,6 +123,18 @@ def open_service(
         views = ViewStore(record.database.dsn("app"), record.clinic, record.keyring)
         opened.callback(views.close)
         yield Service(*record, tokens, views, clock)
+
+
+def prepare(service: Service) -> None:
+    """Does beforehand what whoever asks first would wait for: before anything else uses the log.
+
+    Where something cannot be reached, whoever asks for it is told.
+    """
+    catalogue()  # every questionnaire is read
+    with suppress(*UNAVAILABLE):
+        service.tokens.connect()
+        with service.log.datastore.writer():
+            pass  # it is connected
 
 
 # --- What the doors receive -----------------------------------------------------------------

@@ -141,6 +141,11 @@ class Tokens:
         self._genuine: dict[bytes, _Genuine] = {}
         """By the keyed digest of a genuine text."""
 
+    def connect(self) -> None:
+        """Opens a connection, so that whoever comes first does not wait for it."""
+        with self._living():
+            pass
+
     def close(self) -> None:
         """Closes the connections."""
         self._pool.close()

@@ -5,9 +5,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from threading import Thread
 
 from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from api.pages import (
@@ -31,8 +31,11 @@ __all__ = ["error_page", "router"]
 
 @asynccontextmanager
 async def _warmed(app: FastAPI) -> AsyncIterator[None]:
-    """Loads what draws beside the start, so that nobody waits for it at the first chart."""
-    Thread(target=charts.warm, name="charts", daemon=True).start()
+    """Loads what draws before anybody is answered: meanwhile nothing else in the process runs.
+
+    In a thread as requests have one: the first of those takes long as well.
+    """
+    await run_in_threadpool(charts.warm)
     yield
 
 

@@ -676,7 +676,8 @@ def _for_a_page(drawn: str, chart: Chart) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+@cache
 def warm() -> None:
-    """Loads what draws: a second or two once, after which a chart takes a tenth of one."""
+    """Loads what draws, once: half a second, after which a chart takes a tenth of that."""
     begins = datetime(2026, 1, 1, tzinfo=UTC)
     draw(Chart("", "", begins, begins + timedelta(days=30), strips=(Strip("", (" ",)),)))
