@@ -1,20 +1,24 @@
 """One part of a rebuild: folded, held against what is read so far, and written beside it.
 
 A row that is read so far has to stand in its table as the fold tells it: what is in the clear to
-the last byte, and each of its groups is opened. A part whose rows all do is copied by PostgreSQL,
-sealed as they are. Any other part is sealed anew, and then both builds are read row by row.
+the last byte, and each of its groups is opened. A thousand rows are gone through at a time, as one
+stream may be long: where all of them do, PostgreSQL copies them, sealed as they are. Else they are
+sealed anew, and then both builds of the part are read row by row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
 from psycopg.rows import scalar_row
 
 from infra.view_rows import Unsealable, Written, line_of
-from infra.view_tables import NewRows, Rows, on
+from infra.view_tables import NewRows, Rows, Span, on
 from infra.view_writing import Build, Line, Writer
 
+_ROWS_AT_ONCE: Final = 1_000
+_LAST_ENTRY: Final = 2**63 - 1
+"""Past all entries that a stream can have."""
 _FIELD: Final = 8
 """Bytes before each field: its type, and how long it is."""
 _BUILD: Final = 4 + _FIELD + 16
@@ -25,6 +29,9 @@ _MAC: Final = _FIELD + 32
 _ARRAY: Final = 20
 """Bytes before the elements of an array."""
 _NUMBER: Final = Struct("!i").unpack_from
+
+Place = tuple[str, int]
+"""A row's stream and entry."""
 
 
 class _Kept(NamedTuple):
@@ -53,51 +60,60 @@ class PartWriter(Writer):
         super().__init__(build, position, empty=empty)
         same = read is not None and read.table.table == build.table.table
         self._read = read if empty and same else None
-        self._part = past, upto
+        self._past = past, _LAST_ENTRY
+        self._upto = upto, _LAST_ENTRY
         self.lines: list[Line] | None = None
         """The part's lines of the digest, if it was found to be the same."""
 
     def write(self, changes: Iterable[NewRows]) -> None:
-        """Writes the whole part."""
+        """Writes the whole part: its streams by name."""
         if self._read is None:
             super().write(changes)
             return
-        build, kept, others = self.build, list[_Kept](), list[NewRows]()
-        rows = build.insertion(build.conn, build.table)
+        self.lines, kept, others = [], list[_Kept](), list[NewRows]()
+        rows = self.build.insertion(self.build.conn, self.build.table)
         for change in changes:
             try:
-                kept += self._kept(rows, change)
+                for one in self._kept(rows, change):
+                    if len(kept) >= _ROWS_AT_ONCE:
+                        self._settle(self._read, rows, kept, _place(kept[-1]))
+                        kept = []
+                    kept.append(one)
             except Unsealable:
+                kept = [one for one in kept if one.row.stream != str(change.stream)]
+                # Of a long stream some rows may have been written: they go again.
+                self._empty, self.lines = False, None
                 others.append(change)
             if change.parked is not None:
                 others.append(change)
-        kept.sort(key=lambda one: (one.row.stream, one.row.entry))
-        if not self._copied(self._read, kept):
-            self._append(rows, kept)
+        self._settle(self._read, rows, kept, self._upto)
         super().write(others)
 
-    def _kept(self, rows: Rows, change: NewRows) -> list[_Kept]:
-        build, kept = self.build, []
+    def _kept(self, rows: Rows, change: NewRows) -> Iterator[_Kept]:
+        build = self.build
         place = build.table.name, build.table.table, str(change.stream)
-        for entry, new in change.written.items():
+        for entry, new in sorted(change.written.items()):
             row = build.seals.written(*place, entry, new)
             # As PostgreSQL writes it: no name in there has a comma.
             cited = row.cited.replace(b",", b", ")
             before = rows.before(row.stream, entry, cited, row.keys)
-            kept.append(_Kept(row, before, rows.after(new.columns)))
-        return kept
+            yield _Kept(row, before, rows.after(new.columns))
 
-    def _copied(self, read: Build, kept: Sequence[_Kept]) -> bool:
-        """Copies the part, if what is read so far is exactly what was kept."""
-        build, bounds = self.build, (read.clinic, read.id, *self._part)
+    def _settle(self, read: Build, rows: Rows, kept: Sequence[_Kept], upto: Place) -> None:
+        """Writes the rows past those that were written, up to and with a place: copied, if what is
+        read so far is exactly what was kept."""
+        build, span = self.build, Span(read.clinic, read.id, *self._past, *upto)
+        self._past = upto
         with build.conn.cursor(binary=True, row_factory=scalar_row) as cursor:
             query = on(build.table.table, _STORED)
-            stored = cursor.execute(query, bounds, prepare=True).fetchall()
+            stored = cursor.execute(query, span, prepare=True).fetchall()
         if len(stored) != len(kept) or not all(map(self._alike, stored, kept)):
-            return False
-        self.lines = [((one.row.stream, one.row.entry), line_of(one.row)) for one in kept]
-        build.insertion(build.conn, build.table).copy(build.conn, bounds, build.id)
-        return True
+            self.lines = None
+            self._append(rows, kept)
+            return
+        if self.lines is not None:
+            self.lines += [(_place(one), line_of(one.row)) for one in kept]
+        rows.copy(build.conn, span, build.id)
 
     def _alike(self, stored: bytes, kept: _Kept) -> bool:
         """Whether the row that is read so far says the same as the one that is to be written."""
@@ -120,6 +136,10 @@ class PartWriter(Writer):
             rows.insert(build.conn, packed)
 
 
+def _place(one: _Kept) -> Place:
+    return one.row.stream, one.row.entry
+
+
 def _elements(array: bytes) -> list[bytes | None]:
     """What an array of bytea holds."""
     found: list[bytes | None] = []
@@ -134,5 +154,6 @@ def _elements(array: bytes) -> list[bytes | None]:
 
 _STORED: Final = """
 SELECT record_send(t) FROM {} AS t
-WHERE clinic = %s AND build = %s AND stream > %s AND stream <= %s ORDER BY stream, entry
+WHERE clinic = %s AND build = %s
+    AND (stream, entry) > (%s, %s) AND (stream, entry) <= (%s, %s) ORDER BY stream, entry
 """

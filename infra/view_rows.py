@@ -396,4 +396,5 @@ def _json(value: object) -> bytes:
 
     All of it is ids, codes, positions, and what `canonical.encode` took when it was sealed.
     """
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    # A copy: what orjson makes keeps several times the room it needs for as long as it is held.
+    return bytes(memoryview(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
@@ -151,6 +151,17 @@ def configure(conn: Connection[Any]) -> None:
     set_json_loads(orjson.loads, conn)
 
 
+class Span(NamedTuple):
+    """The rows of a clinic's build past one stream and entry, up to and with another."""
+
+    clinic: UUID
+    build: UUID
+    past_stream: str
+    past_entry: int
+    stream: str
+    entry: int
+
+
 class Rows:
     """How rows of one table are written: all of a batch by one statement, as one parameter."""
 
@@ -198,12 +209,9 @@ class Rows:
         """The fields after the MAC: the clear columns."""
         return b"".join([pack(columns[name]) for name, pack in self._clear])
 
-    def copy(
-        self, conn: Connection[DictRow], part: tuple[UUID, UUID, str, str], build: UUID
-    ) -> None:
-        """Writes the rows of a clinic's build, of the streams past one name, up to and with
-        another, also as rows of another build that has none of them."""
-        conn.execute(self._copy, (build, *part), prepare=True)
+    def copy(self, conn: Connection[DictRow], span: Span, build: UUID) -> None:
+        """Writes those rows also as rows of another build that has none of them."""
+        conn.execute(self._copy, (build, *span), prepare=True)
 
     def packed(self, rows: Sequence[bytes]) -> bytes:
         """Rows as one parameter."""
@@ -252,7 +260,8 @@ def named(table: str) -> sql.Identifier:
 
 _COPY: Final = """
 INSERT INTO {0} (build, {1}) SELECT %s, {1} FROM {0}
-WHERE clinic = %s AND build = %s AND stream > %s AND stream <= %s ORDER BY stream, entry
+WHERE clinic = %s AND build = %s
+    AND (stream, entry) > (%s, %s) AND (stream, entry) <= (%s, %s) ORDER BY stream, entry
 """
 _NEXT_BUILD: Final = "SELECT build FROM {} WHERE clinic = %s AND build > %s ORDER BY build LIMIT 1"
 _DELETE_BUILD: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s"

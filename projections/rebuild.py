@@ -185,14 +185,20 @@ def fold_part(
 ) -> Done:
     """Folds one part of all views of its category, and compares it with what is read so far."""
     its = [view for view in views if view.category == part.category]
-    builds: Mapping[str, Build] = {}
-    if part.streams:
-        histories = log.scan_streams(part.streams)
-        with store.folding(round_, its, part.past, part.upto) as builds:
-            for view in its:
-                build = builds[view.table]
-                build.write(_refolded(view, histories, round_.positions[view.table]))
+    builds = _written(its, round_, part, log, store) if part.streams else {}
     return Done(part, store.told(round_, its, part.past, part.upto, builds))
+
+
+def _written(
+    views: Sequence[View[Any, Any]], round_: Round, part: Part, log: LogReader, store: PartStore
+) -> Mapping[str, Build]:
+    """The part folded by each of these views; what was read of the log is not held any longer."""
+    histories = log.scan_streams(part.streams)
+    with store.folding(round_, views, part.past, part.upto) as builds:
+        for view in views:
+            build = builds[view.table]
+            build.write(_refolded(view, histories, round_.positions[view.table]))
+    return builds
 
 
 @dataclass(frozen=True, slots=True)
