@@ -166,6 +166,44 @@ def test_processes_compare_what_is_read(house: House, worker: Worker, store: Vie
 
 
 @pytest.mark.usefixtures("small_parts", "cases")
+@pytest.mark.parametrize("at_once", [1, 3, 1_000])
+def test_rows_are_compared_a_few_at_a_time(
+    house: House,
+    worker: Worker,
+    store: ViewStore,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    """Rule 6: however many rows are gone through at once, a row that was lost is named, it and
+    those beside it are sealed anew, and all others are copied as they are."""
+    monkeypatch.setattr("infra.view_parts._ROWS_AT_ONCE", at_once)
+    worker.catch_up()
+    before = digests(store)
+    with psycopg.connect(house.clinic.database.dsn("views"), autocommit=True) as conn:
+        conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
+
+        def macs() -> dict[tuple[str, int], bytes]:
+            rows = conn.execute("SELECT stream, entry, mac FROM views.timeline_v1")
+            return {(str(stream), entry): mac for stream, entry, mac in rows}
+
+        whole = macs()
+        conn.execute("DELETE FROM views.timeline_v1 WHERE entry = 2")
+        lost = {row for row in whole if row[1] == 2}
+        found = {one.view: one for one in rebuild(ALL, house.clinic.log, store)}
+        fresh = macs()
+    comparison = found["timeline"].comparison
+    assert comparison is not None
+    assert comparison.differing == tuple(sorted(lost))
+    assert fresh.keys() == whole.keys()
+    anew = {row for row, mac in fresh.items() if mac != whole[row]}
+    its_streams = {row for row in whole if row[0] in {stream for stream, _ in lost}}
+    assert lost <= anew <= its_streams
+    assert len(anew) == min(at_once * len(lost), len(its_streams))
+    assert digests(store) == before
+    rebuilt_equal(house.clinic, store)
+
+
+@pytest.mark.usefixtures("small_parts", "cases")
 def test_a_killed_process_costs_what_it_had_in_hand(
     house: House, worker: Worker, store: ViewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,31 @@ def test_a_row_that_cannot_be_sealed_parks_one_stream(
     assert reader.read(view).rows.keys() == {other.stream}
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 1_000])
+def test_a_stream_is_parked_also_where_some_of_its_rows_were_written(
+    house: House,
+    store: ViewStore,
+    reader: ViewReader,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    """R27: a rebuild writes a long stream's rows a few at a time; if a later one has no form in
+    bytes, none of them stays."""
+    monkeypatch.setattr("infra.view_parts._ROWS_AT_ONCE", at_once)
+    view = Unwritable()
+    streams = [house.open() for _ in range(3)]
+    receipt = streams[1].withdraw(Scope.TREATMENT)
+    Worker([view], house.clinic.log, store).catch_up()
+    for _ in range(2):
+        (outcome,) = rebuild([view], house.clinic.log, store)
+        assert outcome.comparison is not None
+        assert outcome.comparison.equal
+        reading = reader.read(view)
+        parked = {streams[1].stream: (receipt.position, "CanonicalError")}
+        assert reading.parked == parked
+        assert reading.rows.keys() == {streams[0].stream, streams[2].stream}
+
+
 def test_views_read_what_decisions_read(house: House) -> None:
     """Rule 6: opened when it is asked for, an entry is the same as opened at once."""
     told, log = told_a_lot(house), house.clinic.log
