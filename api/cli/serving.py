@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -90,7 +89,6 @@ def serve(
     with ExitStack() as opened:
         opened.enter_context(_stoppable())
         listener = opened.enter_context(_listening(loaded.host, loaded.port))
-        web = opened.enter_context(ThreadPoolExecutor(1, "web")).submit(_load_web)
         service = opened.enter_context(open_service(loaded, progress=say))
         prepare(service)
         if demo:
@@ -101,7 +99,6 @@ def serve(
         if worker:
             opened.enter_context(_signing(service))
             opened.enter_context(_working(loaded))
-        web.result()
         _run(service, listener)
 
 
@@ -128,14 +125,6 @@ def work() -> None:
 
 
 # --- The web --------------------------------------------------------------------------------
-
-
-def _load_web() -> None:
-    """Loads the application and what it draws by, while the database starts."""
-    from api import app  # noqa: F401, PLC0415  the other commands need no web
-    from api.pages import charts  # noqa: PLC0415
-
-    charts.warm()
 
 
 def _demonstrate(service: Service) -> None:
