@@ -20,6 +20,7 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.cli.serving import Lines
+from api.composition import prepare
 from api.doors import SESSION_COOKIE
 from domain.access import Role
 from infra.postgres import EmbeddedPostgres
@@ -102,6 +103,17 @@ def test_while_the_database_is_away_everything_says_so(
     assert practice.client.get("/health/ready").status_code == 200
     practice.shown(house.therapist, "/relationships")
     practice.recorded(house.therapist, house.held())
+
+
+def test_a_start_prepares_what_it_can(house: House, server: EmbeddedPostgres) -> None:
+    """Requirement: what is done before the first request stops no start, and changes no answer."""
+    practice = house.practice
+    with away(server, practice):
+        prepare(practice.service)
+    prepare(practice.service)
+    size = practice.service.log.head_size()
+    practice.shown(house.therapist, f"/relationships/{house.relationship}")
+    assert practice.service.log.head_size() == size + 1, "the reading alone is in the log"
 
 
 @contextmanager
