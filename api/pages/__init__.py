@@ -3,6 +3,7 @@
 `router` holds them all; `error_page` is how they show a problem.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -28,14 +29,20 @@ from api.pages.site import STATIC, error_page
 
 __all__ = ["error_page", "router"]
 
+_log = logging.getLogger("rapport.http")
+
 
 @asynccontextmanager
 async def _warmed(app: FastAPI) -> AsyncIterator[None]:
     """Loads what draws before anybody is answered: meanwhile nothing else in the process runs.
 
-    In a thread as requests have one: the first of those takes long as well.
+    In a thread as requests have one: the first of those takes long as well. What cannot draw now
+    is told when a chart is asked for; it keeps nobody from the record.
     """
-    await run_in_threadpool(charts.warm)
+    try:
+        await run_in_threadpool(charts.warm)
+    except Exception as error:
+        _log.warning("charts cannot be drawn: %s", type(error).__name__)
     yield
 
 

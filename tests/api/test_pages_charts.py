@@ -10,10 +10,12 @@ from xml.etree import ElementTree as ET
 
 import altair as alt
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
-from api.pages import charts, words
+from api.pages import charts, router, words
 from api.pages.charts import (
     Chart,
     Group,
@@ -279,3 +281,17 @@ def test_an_import_s_reports_name_their_rule() -> None:
     codes = ("out-of-scope", "consent-missing", "out-of-scope")
     assert words.reported_rules(codes) == "import reported: rules 11, 12"
     assert words.reported_rules(()) == ""
+
+
+def test_what_cannot_draw_keeps_nobody_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requirement: the doors open where charts fail; a page that shows one tells of it then."""
+
+    def broken() -> None:
+        raise OSError
+
+    monkeypatch.setattr(charts, "warm", broken)
+    app = FastAPI()
+    app.include_router(router)
+    app.add_api_route("/ready", lambda: True)
+    with TestClient(app) as client:
+        assert client.get("/ready").json() is True
