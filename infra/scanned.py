@@ -20,7 +20,7 @@ from infra.canonical import CanonicalError, parse_time, time_text
 from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.mapper import SOURCES, event_of, made_entry, stream_named
 from infra.recorder import ScannedRow
-from infra.sealing import FORMAT, SealBroken, Sealed, Sealer
+from infra.sealing import SealBroken, Sealed, Sealer, aad_fields
 
 _NOWHERE = Stream("", UUID(int=0))
 
@@ -131,23 +131,11 @@ def bound_to(clinic: UUID, row: ScannedRow) -> bytes:
         actor, on_behalf_of, source, command_id, command_index, key_id, _, _,
     ) = row  # fmt: skip
     return orjson.dumps(
-        {
-            "actor": actor,
-            "clinic": clinic,
-            "command_id": command_id,
-            "command_index": command_index,
-            "format": FORMAT,
-            "key_id": key_id,
-            "occurred_at": time_text(occurred_at),
-            "occurred_offset": offset,
-            "on_behalf_of": on_behalf_of,
-            "schema_version": schema_version,
-            "source": source,
-            "stream": stream,
-            "stream_version": version,
-            "topic": topic,
-        }
-    )
+        aad_fields(
+            clinic, stream, version, topic, schema_version, time_text(occurred_at), offset,
+            actor, on_behalf_of, source, command_id, command_index, key_id,
+        )
+    )  # fmt: skip
 
 
 def read(topic: str, schema_version: int, content: bytes) -> Event:

@@ -200,23 +200,46 @@ def entry_aad(envelope: Envelope) -> bytes:
         actor, on_behalf_of, source, command_id, command_index, key_id, _, _,
     ) = envelope  # fmt: skip
     return _written(
-        {
-            "actor": actor,
-            "clinic": clinic,
-            "command_id": command_id,
-            "command_index": command_index,
-            "format": FORMAT,
-            "key_id": key_id,
-            "occurred_at": time_text(occurred_at),
-            "occurred_offset": offset_text(occurred_at),
-            "on_behalf_of": on_behalf_of,
-            "schema_version": schema_version,
-            "source": source,
-            "stream": stream,
-            "stream_version": stream_version,
-            "topic": topic,
-        }
-    )
+        aad_fields(
+            clinic, stream, stream_version, topic, schema_version, time_text(occurred_at),
+            offset_text(occurred_at), actor, on_behalf_of, source, command_id, command_index,
+            key_id,
+        )
+    )  # fmt: skip
+
+
+def aad_fields(
+    clinic: UUID,
+    stream: str,
+    stream_version: int,
+    topic: str,
+    schema_version: int,
+    occurred_at: str,
+    occurred_offset: str,
+    actor: UUID | str,
+    on_behalf_of: UUID | str | None,
+    source: str,
+    command_id: UUID | str,
+    command_index: int,
+    key_id: UUID | str,
+) -> dict[str, object]:
+    """The fields of `entry_aad`, in the order of their names; ids may be text as well."""
+    return {
+        "actor": actor,
+        "clinic": clinic,
+        "command_id": command_id,
+        "command_index": command_index,
+        "format": FORMAT,
+        "key_id": key_id,
+        "occurred_at": occurred_at,
+        "occurred_offset": occurred_offset,
+        "on_behalf_of": on_behalf_of,
+        "schema_version": schema_version,
+        "source": source,
+        "stream": stream,
+        "stream_version": stream_version,
+        "topic": topic,
+    }
 
 
 def leaf_input(envelope: Envelope, sealed: Sealed) -> bytes:
