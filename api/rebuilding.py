@@ -8,7 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,7 @@ from pickle import loads
 from typing import Any, cast
 from uuid import UUID
 
+from api.hands import hands
 from api.opening import opened_beside
 from domain.cycles import searched_seldom
 from infra.settings import Settings
@@ -29,7 +30,6 @@ _PARTS_EACH = 2
 """So many are under way with each process, so that none waits for the next."""
 _PARTS_AHEAD = 8
 """For each process: so many may be done before one that comes first by name."""
-_ENDING_SECONDS = 10.0
 _WORTH_IT = 20_000
 
 Opening = Callable[[], AbstractContextManager[tuple[LogReader, PartStore]]]
@@ -48,8 +48,8 @@ def hands_for(
     if entries < _WORTH_IT:
         yield None
         return
-    with crew(partial(open_folding, settings, clinic), views, os.cpu_count() or 1) as hands:
-        yield hands
+    with crew(partial(open_folding, settings, clinic), views, os.cpu_count() or 1) as folding:
+        yield folding
 
 
 @contextmanager
@@ -66,24 +66,8 @@ def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[LogReader, 
 @contextmanager
 def crew(opening: Opening, views: Sequence[View[Any, Any]], number: int) -> Iterator["Crew"]:
     """So many processes that fold these views, until the end of the block."""
-    spawn = get_context("spawn")
-    with ExitStack() as started:
-        ends: list[Connection] = []
-        for _ in range(number):
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_serve, args=(theirs, opening, views))
-            process.start()
-            theirs.close()  # from here on only the process holds it: its end is noticed
-            started.callback(_end, ours, process)
-            ends.append(ours)
+    with hands(get_context("spawn"), number, _serve, lambda _: (opening, views)) as ends:
         yield Crew(ends)
-
-
-def _end(connection: Connection, process: Any) -> None:
-    connection.close()
-    process.join(_ENDING_SECONDS)
-    process.kill()
-    process.join()
 
 
 class Crew:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -22,6 +22,7 @@ from pickle import loads
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from api.hands import hands
 from api.importer import (
     Importer,
     ImportMapping,
@@ -39,7 +40,6 @@ from infra.apart import LogApart
 from infra.event_store import ClinicLog
 from infra.placing import Placing
 
-_ENDING_SECONDS = 10.0
 _WORTH_IT = 2_000
 
 Opening = Callable[[], AbstractContextManager[ClinicLog]]
@@ -82,8 +82,8 @@ def hands_for(mapping: ImportMapping, folder: Path) -> Iterator["ImportHands | N
     if processors == 1 or sum(rows_at_most(folder / file) for file in files) < _WORTH_IT:
         yield None
         return
-    with import_hands(processors) as hands:
-        yield hands
+    with import_hands(processors) as importing:
+        yield importing
 
 
 @contextmanager
@@ -92,24 +92,9 @@ def import_hands(number: int) -> Iterator["ImportHands"]:
     # A thread would not be there in a process that was forked, what it holds locked would stay so.
     forks = sys.platform == "linux" and threading.active_count() == 1
     context: Any = get_context("fork" if forks else "spawn")
-    with ExitStack() as started:
-        ends: list[Connection] = []
-        for _ in range(number):
-            ours, theirs = context.Pipe()
-            not_its_own = [*ends, ours] if forks else []
-            process = context.Process(target=_serve, args=(theirs, not_its_own))
-            process.start()
-            theirs.close()  # from here on only the process holds it: its end is noticed
-            started.callback(_end, ours, process)
-            ends.append(ours)
+    # One that is forked has the ends of this process too, and lets go of them.
+    with hands(context, number, _serve, lambda ends: (ends if forks else [],)) as ends:
         yield ImportHands(ends)
-
-
-def _end(connection: Connection, process: Any) -> None:
-    connection.close()
-    process.join(_ENDING_SECONDS)
-    process.kill()
-    process.join()
 
 
 class ImportHands:
