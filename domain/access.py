@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.relationship import relationship_of, relationship_stream
 from domain.role import Role as Role  # noqa: PLC0414  readers look for it here
 
@@ -240,7 +241,7 @@ class BreakGlass(Immediate):
     name = "break-glass"
 
     relationship: UUID
-    use: UUID = Field(default_factory=uuid4)
+    use: UUID = Field(default_factory=new_id)
     reason: Text
     minutes: int | None = None
     """Left out: as long as the clinic allows."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.person import require_voice
 from domain.relationship import relationship_of, relationship_stream, require_open
 from domain.restriction import require_client
@@ -270,7 +271,7 @@ class RequestAmendment(Command):
     name = "request-amendment"
 
     relationship: UUID
-    amendment: UUID = Field(default_factory=uuid4)
+    amendment: UUID = Field(default_factory=new_id)
     entry: Version
     party: UUID
     wants: Text

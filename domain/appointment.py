@@ -5,12 +5,13 @@ Missed and cancelled say who and why. Once a session was held, it is corrected a
 
 from collections.abc import Iterator
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
 from domain.clinic import in_order
 from domain.event import Command, Given, History, Moment, New, Refusal, Text
+from domain.ids import new_id
 from domain.relationship import (
     Relationship,
     RelationshipNotYetOpen,
@@ -57,7 +58,7 @@ class ScheduleSession(Command):
     name = "schedule-session"
 
     relationship: UUID
-    session: UUID = Field(default_factory=uuid4)
+    session: UUID = Field(default_factory=new_id)
     starts_at: Moment
     ends_at: Moment
     medium: Medium = Medium.IN_PERSON

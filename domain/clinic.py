@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -27,6 +27,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 
 # --- Values that several concepts use -------------------------------------------------------
 
@@ -251,7 +252,7 @@ class PublishConsentDocument(Command):
 
     name = "publish-consent-document"
 
-    document: UUID = Field(default_factory=uuid4)
+    document: UUID = Field(default_factory=new_id)
     version: DocumentVersion = 1
     title: Line
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1), EachOnce]
@@ -306,7 +307,7 @@ class DeclareImport(Command):
 
     name = "declare-import"
 
-    declaration: UUID = Field(default_factory=uuid4)
+    declaration: UUID = Field(default_factory=new_id)
     origin: Text
     licence: Line
     declared_by_name: Line

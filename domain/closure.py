@@ -6,12 +6,13 @@ them are open is not asked: the record knows, and the closing names them.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
 from domain.event import Command, Given, History, New, Refusal, Text
 from domain.goal import GoalStatus, goals_of
+from domain.ids import new_id
 from domain.relationship import (
     Constellation,
     Initiator,
@@ -103,7 +104,7 @@ class TransferRelationship(Ending):
 
     name = "transfer-relationship"
 
-    to: UUID = Field(default_factory=uuid4)
+    to: UUID = Field(default_factory=new_id)
     therapists: People
     constellation: Constellation | None = None
     """Left out: as it was."""

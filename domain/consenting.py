@@ -6,7 +6,7 @@ A consent that is given, or given again, is checked here; what it is and when it
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, time
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -38,6 +38,7 @@ from domain.event import (
     Source,
     Text,
 )
+from domain.ids import new_id
 from domain.information import require_informed, require_published, require_therapists_informed
 from domain.person import require_person
 from domain.relationship import (
@@ -122,7 +123,7 @@ class _Agree(Command):
     """What somebody says who consents, for the first time or again."""
 
     relationship: UUID
-    consent: UUID = Field(default_factory=uuid4)
+    consent: UUID = Field(default_factory=new_id)
     version: DocumentVersion
     sha256: Sha256
     signer: UUID

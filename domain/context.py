@@ -7,7 +7,7 @@ on. It explains nothing by itself.
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.relationship import (
     relationship_of,
     relationship_stream,
@@ -64,7 +65,7 @@ class Reaches(StrEnum):
 class _Told(Model):
     """What is said of it, in the command as in the entry."""
 
-    context: UUID = Field(default_factory=uuid4)
+    context: UUID = Field(default_factory=new_id)
     kind: ContextKind
     scope: Reaches
     began: Day

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -34,6 +34,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.relationship import (
     Part,
     Relationship,
@@ -278,7 +279,7 @@ class DiscloseRecord(Command):
     name = "disclose-record"
 
     relationship: UUID
-    disclosure: UUID = Field(default_factory=uuid4)
+    disclosure: UUID = Field(default_factory=new_id)
     recipient: Recipient
     purpose: Purpose
     legal_basis: LegalBasis
@@ -357,7 +358,7 @@ class NoteExport(Immediate):
     name = "note-export"
 
     relationship: UUID
-    export: UUID = Field(default_factory=uuid4)
+    export: UUID = Field(default_factory=new_id)
     what: Line
     purpose: Line
     recipient: RecipientKind | None = None
@@ -417,7 +418,7 @@ class SuspendAccounting(Immediate):
     name = "suspend-accounting"
 
     relationship: UUID
-    suspension: UUID = Field(default_factory=uuid4)
+    suspension: UUID = Field(default_factory=new_id)
     recipient: RecipientKind
     agency: Line
     in_writing: bool

@@ -1,9 +1,8 @@
 """Goals: proposed, agreed by everyone in the room on the same wording, rated, reached.
 
-A goal has *revisions*. Assent and dissent belong to one revision, so a new wording starts without
-any, and what was agreed before stays where it was said (rule 25). Entries about a goal count in
-the order in which they happened; a late entry takes its place among them. How far a goal is
-attained is said by `domain/goal_rating.py`.
+A goal has *revisions*. Assent and dissent belong to one of them, so a new wording starts without any
+and what was agreed before stays where it was said (rule 25). Its entries count in the order in
+which they happened, late ones too. How far it is attained is said by `domain/goal_rating.py`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 from typing import Annotated, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -32,6 +31,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.instrument import Perspective
 from domain.person import require_voice
 from domain.relationship import (
@@ -415,7 +415,7 @@ class ProposeGoal(GoalCommand):
 
     name = "propose-goal"
 
-    goal: UUID = Field(default_factory=uuid4)
+    goal: UUID = Field(default_factory=new_id)
     statement: Text
     by: UUID
     attainment: Attainment | None = None

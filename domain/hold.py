@@ -7,11 +7,12 @@ outlives every erasure.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
 from domain.event import Event, Given, History, Immediate, Line, New, Refusal, Stream, Text
+from domain.ids import new_id
 from domain.relationship import relationship_of, relationship_stream
 
 # --- What happened --------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class PlaceLegalHold(Immediate):
     name = "place-legal-hold"
 
     relationship: UUID
-    hold: UUID = Field(default_factory=uuid4)
+    hold: UUID = Field(default_factory=new_id)
     matter: Line
     authority: Line
 

@@ -1,9 +1,8 @@
 """Progress notes, their addenda, and the signatures under them.
 
-A note is written once and never reworded: what was left out is added in an addendum, and what
-should never have been written is marked as entered in error and stays, struck through. A signature
-attests to one entry: it names the salted commitment under which exactly that entry stands in the
-log, so it cannot be moved to another. Nothing is unlocked to be signed, or locked by it.
+A note is never reworded: what was left out is added in an addendum, and what should never have been
+written is marked as entered in error and stays, struck through. A signature names the salted
+commitment under which exactly one entry stands in the log. Nothing is unlocked or locked by it.
 
 Stream: the relationship's. Process notes are kept apart (`process_note.py`).
 """
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -34,6 +33,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.person import (
     Activity,
     PractitionerUnknown,
@@ -417,7 +417,7 @@ class WriteNote(_NoteCommand):
 
     name = "write-note"
 
-    note: UUID = Field(default_factory=uuid4)
+    note: UUID = Field(default_factory=new_id)
     kind: NoteKind
     session: UUID | None = None
     sections: Sections
@@ -458,7 +458,7 @@ class AddToNote(_NoteCommand):
 
     name = "add-to-note"
 
-    addendum: UUID = Field(default_factory=uuid4)
+    addendum: UUID = Field(default_factory=new_id)
     text: Text
     author: UUID
 

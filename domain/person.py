@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 
 
 class ExternalId(Model):
@@ -236,7 +237,7 @@ class RegisterPerson(Command):
 
     name = "register-person"
 
-    person: UUID = Field(default_factory=uuid4)
+    person: UUID = Field(default_factory=new_id)
     full_name: Line
     birth_date: Day | None = None
     contact: Line | None = None
@@ -263,7 +264,7 @@ class RegisterPractitioner(Command):
 
     name = "register-practitioner"
 
-    practitioner: UUID = Field(default_factory=uuid4)
+    practitioner: UUID = Field(default_factory=new_id)
     full_name: Line
     profession: Profession
     scope: Activities

@@ -9,7 +9,7 @@ Stream: `process-<relationship>`, under keys of its own.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.person import Activity, require_scope
 from domain.phase import NotItsTherapist
 from domain.relationship import relationship_of, relationship_stream, require_open
@@ -120,7 +121,7 @@ class WriteProcessNote(Command):
     name = "write-process-note"
 
     relationship: UUID
-    note: UUID = Field(default_factory=uuid4)
+    note: UUID = Field(default_factory=new_id)
     session: UUID | None = None
     text: Text
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import (
     Field,
@@ -42,6 +42,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.instrument import Definition, Perspective, UnknownInstrument, UnknownKey, load, load_key
 from domain.person import require_voice
 from domain.relationship import (
@@ -337,7 +338,7 @@ class Rate(Command):
     """Whether it may be answered before the session it belongs to, as in the waiting room."""
 
     relationship: UUID
-    rating: UUID = Field(default_factory=uuid4)
+    rating: UUID = Field(default_factory=new_id)
     instrument: Line
     """Id or alias, as in `rapport score`."""
     instrument_version: Line | None = None
@@ -436,7 +437,7 @@ class SupersedeRating(Command):
 
     relationship: UUID
     superseded: UUID
-    rating: UUID = Field(default_factory=uuid4)
+    rating: UUID = Field(default_factory=new_id)
     reason: Text
     answers: Answers
 

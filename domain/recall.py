@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.person import (
     PractitionerUnknown,
     practitioner_stream,
@@ -235,7 +236,7 @@ class ScheduleRecall(_RecallCommand):
 
     name = "schedule-recall"
 
-    recall: UUID = Field(default_factory=uuid4)
+    recall: UUID = Field(default_factory=new_id)
     session: UUID
     party: UUID
     starts_at: Moment
@@ -263,7 +264,7 @@ class HoldRecallInterview(_RecallCommand):
     occurred_at: None = None
     """Stays out: an interview occurred when it was held."""
 
-    recall: UUID = Field(default_factory=uuid4)
+    recall: UUID = Field(default_factory=new_id)
     session: UUID
     party: UUID
     inquirer: UUID
@@ -320,7 +321,7 @@ class MarkMoment(_RecallCommand):
 
     name = "mark-moment"
 
-    moment: UUID = Field(default_factory=uuid4)
+    moment: UUID = Field(default_factory=new_id)
     t_s: Second
     party: UUID
     what: Text

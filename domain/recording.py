@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ from domain.event import (
     Text,
 )
 from domain.hold import held, hold_stream
+from domain.ids import new_id
 from domain.person import require_voice
 from domain.relationship import (
     NotAParticipant,
@@ -359,7 +360,7 @@ class StartRecording(Command):
     """Stays out: a recording occurred when it started."""
 
     relationship: UUID
-    recording: UUID = Field(default_factory=uuid4)
+    recording: UUID = Field(default_factory=new_id)
     session: UUID
     kind: RecordingKind
     started_at: Moment

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.clinic import DeclareImport, require_declared
 from domain.event import (
@@ -23,6 +23,7 @@ from domain.event import (
     Source,
     Stream,
 )
+from domain.ids import new_id
 from domain.making import maker
 
 Clock = Callable[[], datetime]
@@ -114,7 +115,7 @@ class Proposal:
 
     command: Command
     author: Author
-    command_id: UUID = field(default_factory=uuid4)
+    command_id: UUID = field(default_factory=new_id)
     expected: Mapping[Stream, int] = field(default_factory=dict)
 
     def said(self) -> dict[str, object]:
@@ -206,7 +207,7 @@ class Records:
         expected: Mapping[Stream, int] | None = None,
     ) -> Receipt:
         """Records one command and answers with its receipt; raises its Refusal."""
-        proposal = Proposal(command, author, command_id or uuid4(), expected or {})
+        proposal = Proposal(command, author, command_id or new_id(), expected or {})
         verdict = self._store.append([proposal])[0]
         if isinstance(verdict, Refusal):
             raise verdict

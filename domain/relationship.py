@@ -1,8 +1,7 @@
 """The relationship: who takes part in it and when, when it is open, and when it pauses.
 
-Everything between its participants is one stream, `relationship-<relationship>`, so that every
-rule between its entries holds at the moment of writing. People join and leave by
-`domain/participant.py`, it pauses by `domain/pause.py`, and it ends by `domain/closure.py`.
+All between its participants is one stream, `relationship-<relationship>`, so that every rule holds
+at the moment of writing. Who joins and leaves, pauses and ends: `participant`, `pause`, `closure`.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -32,6 +31,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.person import Activity, require_person, require_scope
 
 People = Annotated[tuple[UUID, ...], Field(min_length=1, max_length=100), EachOnce]
@@ -505,7 +505,7 @@ class OpenRelationship(Command):
 
     name = "open-relationship"
 
-    relationship: UUID = Field(default_factory=uuid4)
+    relationship: UUID = Field(default_factory=new_id)
     clients: People
     therapists: People
     constellation: Constellation = Constellation.INDIVIDUAL

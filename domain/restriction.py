@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.relationship import Part, relationship_of, relationship_stream
 
 Entries = Annotated[
@@ -248,7 +249,7 @@ class AgreeRestriction(Immediate):
     name = "agree-restriction"
 
     relationship: UUID
-    restriction: UUID = Field(default_factory=uuid4)
+    restriction: UUID = Field(default_factory=new_id)
     client: UUID
     against: Against = Against()
     entries: Entries = ()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -33,6 +33,7 @@ from domain.event import (
     Refusal,
     Text,
 )
+from domain.ids import new_id
 from domain.instrument import Perspective
 from domain.person import require_training, require_voice
 from domain.possible_rupture import PossibleRupture, require_entries, require_human
@@ -371,7 +372,7 @@ class MarkRupture(Mark, _RuptureCommand):
 
     name = "mark-rupture"
 
-    rupture: UUID = Field(default_factory=uuid4)
+    rupture: UUID = Field(default_factory=new_id)
 
     def decide(self, given: Given) -> Iterator[New]:
         relationship, history = self._open(given, self.perspective)

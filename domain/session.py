@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.making import maker
 from domain.pause import require_not_paused
 from domain.person import require_scope
@@ -352,7 +353,7 @@ class HoldSession(Command):
     """Stays out: a session occurred when it started."""
 
     relationship: UUID
-    session: UUID = Field(default_factory=uuid4)
+    session: UUID = Field(default_factory=new_id)
     medium: Medium = Medium.IN_PERSON
     present: People
     started_at: Moment

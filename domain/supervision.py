@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -32,6 +32,7 @@ from domain.event import (
     Stream,
     Text,
 )
+from domain.ids import new_id
 from domain.note import NoteExists
 from domain.person import Activity, require_scope, require_voice
 from domain.phase import NotItsTherapist
@@ -248,7 +249,7 @@ class HoldSupervision(Command):
     """Stays out: a supervision occurred when it started."""
 
     relationship: UUID
-    supervision: UUID = Field(default_factory=uuid4)
+    supervision: UUID = Field(default_factory=new_id)
     supervisor: UUID
     supervisees: People
     started_at: Moment
@@ -304,7 +305,7 @@ class AgreeSupervisionAction(Command):
 
     relationship: UUID
     supervision: UUID
-    action: UUID = Field(default_factory=uuid4)
+    action: UUID = Field(default_factory=new_id)
     owner: UUID
     due: Day
     text: Text
@@ -392,7 +393,7 @@ class NoteCountertransference(Command):
     name = "note-countertransference"
 
     relationship: UUID
-    note: UUID = Field(default_factory=uuid4)
+    note: UUID = Field(default_factory=new_id)
     session: UUID | None = None
     text: Text
 

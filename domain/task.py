@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -28,6 +28,7 @@ from domain.event import (
     Text,
 )
 from domain.goal import goals_of
+from domain.ids import new_id
 from domain.person import require_voice
 from domain.relationship import (
     Relationship,
@@ -210,7 +211,7 @@ class ProposeTask(_TaskCommand):
 
     name = "propose-task"
 
-    task: UUID = Field(default_factory=uuid4)
+    task: UUID = Field(default_factory=new_id)
     description: Text
     aim: Aim
     by: UUID

@@ -4,8 +4,9 @@ While a batch is decided, the owner of a new key gets an id; the key itself is m
 the first entry is sealed. Each new key by itself would cost the ring a commit.
 """
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from domain.ids import new_id
 from infra.keyring import Keyring
 
 Owner = tuple[str, str]
@@ -30,7 +31,7 @@ class NewKeys:
         if found is None:
             found = self._keyring.key_id_of(self._clinic, *owner, ask=not unused)
             if found is None:
-                found = self._wanted[owner] = uuid4()
+                found = self._wanted[owner] = new_id()
             self._known[owner] = found
         return found
 

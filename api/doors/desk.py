@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, NoReturn
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import Header, Request
 from starlette.types import Scope
@@ -23,6 +23,7 @@ from api.doors.house import (
 from api.doors.tray import Tray
 from api.problems import Fault, NotAuthenticated
 from domain.event import Command, History, New, Policy, Refusal, Stream
+from domain.ids import new_id
 from domain.records import Author, Proposal, Receipt
 
 # --- Recording ------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ class Desk:
         return HandedIn(
             command,
             Author(self.who.person, on_behalf_of),
-            self.command_id or uuid4(),
+            self.command_id or new_id(),
             {} if self.version is None else {about: self.version},
             judge=judge,
         )
