@@ -1,6 +1,6 @@
 """Goals: proposed, agreed by everyone in the room on the same wording, rated, reached.
 
-A goal has *revisions*. Assent and dissent belong to one of them, so a new wording starts without any
+A goal has *revisions*. Assent and dissent belong to one of them: a new wording starts without any,
 and what was agreed before stays where it was said (rule 25). Its entries count in the order in
 which they happened, late ones too. How far it is attained is said by `domain/goal_rating.py`.
 """
