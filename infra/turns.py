@@ -1,8 +1,13 @@
 """Group commit: callers queue, and one of them writes for all that wait.
 
-Whoever comes first leads. It takes the turns that wait, decides on them, and hands the lead to the
-first of those that came meanwhile as soon as its own batch is on its way: so one batch is decided
-while the one before it is being written. Nobody waits for a batch to fill.
+Whoever comes first leads. It takes the turns that wait, decides on them, and as soon as its own
+batch is on its way hands the lead to the first of those that came meanwhile: so one batch is
+decided while the one before it is being written.
+
+Python runs one thread at a time, and threads that want to at once stand in each other's way. So
+those who were answered are called one after the other, each by the one before it, and while they
+are called nobody leads: the first who waits does once the last was called. Where many record, most
+are back by then, and share the next batch. Nobody waits for a batch to fill.
 """
 
 from collections import deque
@@ -35,11 +40,11 @@ class Turn:
     leads: bool = False
     """Whether its caller is the one to write for all that wait."""
     waits: bool = False
-    """Whether it came while somebody else led, and was not called yet."""
+    """Whether it came while somebody else led, and neither leads nor is answered yet."""
+    calls: bool = False
+    """Whether it was called because it is answered: it calls the next when it leaves."""
     left: bool = False
     """Whether its caller is gone: answered, or interrupted."""
-    to_call: "deque[Turn]" = field(default_factory=deque)
-    """Turns that were answered together with it and wait: whoever was called calls the next."""
     called: Lock = field(default_factory=Lock)
     """Held until the turn is answered or leads."""
 
@@ -67,6 +72,12 @@ class Turns:
         self._queueing = Lock()
         self._waiting: list[Turn] = []
         self._led = False
+        self._answered: deque[Turn] = deque()
+        """Those that are still to be called, each by the one before it."""
+        self._calling = False
+        """Whether one of them was called and has not left yet."""
+        self._left_to_last = False
+        """Whether the lead goes to the first who waits once all of them were called."""
 
     def settled(self, proposals: Sequence[Proposal]) -> Iterator[Turn]:
         """The answered turns of one caller, in order: one, or as many as its proposals fill.
@@ -113,8 +124,8 @@ class Turns:
             turn.left = True
             if turn in self._waiting:
                 self._waiting.remove(turn)
-            if not turn.waits:
-                self._call_next(turn.to_call)
+            if turn.calls:
+                self._call_next()
         if turn.leads:
             self._hand_over(turn)
 
@@ -124,22 +135,9 @@ class Turns:
             self._write(turns, partial(self._hand_over, leader))
         finally:
             with self._queueing:
-                answered = deque(turn for turn in turns if turn is not leader)
-                for turn in answered:
-                    turn.to_call = answered
-                self._call_next(answered)
-
-    def _call_next(self, answered: deque[Turn]) -> None:
-        """Calls the first that still waits; it will call the next of them when it leaves.
-
-        All at once they would stand in each other's way: Python runs one thread at a time.
-        """
-        while answered:
-            turn = answered.popleft()
-            if not turn.left:
-                turn.waits = False
-                turn.called.release()
-                return
+                self._call(turns)
+                if self._calling and not self._led:
+                    self._led = self._left_to_last = True
 
     def _next(self) -> list[Turn]:
         with self._queueing:
@@ -152,15 +150,40 @@ class Turns:
             turns, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return turns
 
-    def _hand_over(self, leader: Turn) -> None:
-        """Lets the first who waits lead; once, however often it is called."""
-        with self._queueing:
-            if not leader.leads:
+    def _call(self, turns: Sequence[Turn]) -> None:
+        """Lets those go, one after the other, who were answered."""
+        for turn in turns:
+            if turn.waits:
+                turn.waits = False
+                self._answered.append(turn)
+        if not self._calling:
+            self._call_next()
+
+    def _call_next(self) -> None:
+        while self._answered:
+            turn = self._answered.popleft()
+            if not turn.left:
+                turn.calls = self._calling = True
+                turn.called.release()
                 return
-            leader.leads, self._led = False, bool(self._waiting)
-            for first in self._waiting[:1]:
-                first.leads, first.waits = True, False
-                first.called.release()
+        self._calling = False
+        if self._left_to_last:
+            self._pass_on()
+
+    def _hand_over(self, leader: Turn) -> None:
+        """Gives the lead away; once, however often it is called."""
+        with self._queueing:
+            if leader.leads:
+                leader.leads, self._left_to_last = False, self._calling
+                if not self._calling:
+                    self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Lets the first who waits lead."""
+        self._left_to_last, self._led = False, bool(self._waiting)
+        for first in self._waiting[:1]:
+            first.leads, first.waits = True, False
+            first.called.release()
 
 
 def _first_of(on_their_way: deque[tuple[Turn, Future[None]]]) -> Iterator[Turn]:

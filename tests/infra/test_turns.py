@@ -2,10 +2,17 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from uuid import uuid4
+from random import Random
+from time import sleep
+from uuid import UUID, uuid4
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.records import Author, Proposal, Receipt
+from infra.recorder import StoreUnavailable
 from infra.turns import HandOver, Turn, Turns
 from tests.infra.logs import interrupted, read, until
 
@@ -84,3 +91,45 @@ def test_a_caller_interrupted_while_it_waits_is_not_written_for() -> None:
         thread.join(20)
         assert not thread.is_alive()
     assert list(map(len, held.batches)) == [1, 2]
+
+
+@given(st.randoms(use_true_random=False), st.integers(2, 12))
+@settings(max_examples=15, deadline=None)
+def test_every_caller_is_answered_once_whatever_their_leaders_do(
+    chance: Random, callers: int
+) -> None:
+    """Group commit: who leads may hand over early, late, twice, or fail; each caller is answered
+    its own turns, each once, and nobody is left waiting."""
+    written: list[UUID] = []
+    failed: list[BaseException] = []
+
+    def write(turns: Sequence[Turn], hand_over: HandOver) -> None:
+        for _ in range(chance.randrange(3)):
+            hand_over()
+        sleep(chance.choice((0, 0, 0.0005)))
+        if chance.randrange(8) == 0:
+            for turn in turns:
+                turn.failure = StoreUnavailable()
+            return
+        written.extend(each.command_id for turn in turns for each in turn.proposals)
+        answered(turns)
+
+    turns = Turns(write, 256)
+
+    def record() -> list[UUID]:
+        mine = []
+        for _ in range(20):
+            for turn in turns.settled([proposal()]):
+                if turn.failure is None:
+                    mine += [v.command_id for v in turn.verdicts if isinstance(v, Receipt)]
+                else:
+                    failed.append(turn.failure)
+        return mine
+
+    with ThreadPoolExecutor(callers) as pool:
+        recording = [pool.submit(record) for _ in range(callers)]
+        answers = [id_ for each in recording for id_ in each.result(timeout=30)]
+    assert sorted(answers) == sorted(written)
+    assert len(answers) + len(failed) == 20 * callers
+    assert not turns._waiting
+    assert not turns._led
