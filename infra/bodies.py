@@ -8,6 +8,7 @@ which a property test compares.
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -15,7 +16,7 @@ import orjson
 from domain.records import Proposal
 from infra.canonical import AS_THEY_ARE
 
-_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_UTC_Z
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -48,12 +49,17 @@ def _holds_a_float(values: Iterable[Any]) -> bool:
 
 
 def _plain_body(proposal: Proposal) -> bytes | None:
-    """What the proposal says, in UTF-8; None where it holds more than texts, numbers and ids."""
+    """What the proposal says, in UTF-8; None where it holds more than texts, numbers, ids and
+    moments, or tuples of the first three."""
     command, author = proposal.command, proposal.author
     fields = command.__dict__
     body = {name: fields[name] for name in command.model_fields_set}
-    if not AS_THEY_ARE.issuperset(map(type, body.values())):
-        return None
+    for value in body.values():
+        kind = type(value)
+        if kind is tuple and AS_THEY_ARE.issuperset(map(type, value)):
+            continue
+        if kind not in AS_THEY_ARE and kind is not datetime:
+            return None
     said = {
         "actor": author.actor,
         "body": body,

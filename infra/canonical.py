@@ -58,7 +58,11 @@ def encode(value: object) -> bytes:
     `CanonicalError` for anything else: codes `float`, `type`, `integer_range`, `naive_datetime`,
     `offset_precision`, `time_range`, `name`, `surrogate`, `depth`.
     """
-    plain = _plain(value, DEPTH_LIMIT)
+    return written(_plain(value, DEPTH_LIMIT))
+
+
+def written(plain: object) -> bytes:
+    """The same of what holds nothing but AS_THEY_ARE, in objects and arrays."""
     try:
         return orjson.dumps(plain, option=_OPTIONS)
     except orjson.JSONEncodeError:
@@ -102,6 +106,11 @@ def offset_text(moment: datetime) -> str:
     if offset is None:
         raise CanonicalError("naive_datetime")
     return _offset_text(offset)
+
+
+def told_moment(moment: datetime) -> dict[str, str]:
+    """A moment as content holds it."""
+    return {"at": time_text(moment), "offset": offset_text(moment)}
 
 
 def parse_time(at: str, offset: str) -> datetime:
@@ -216,7 +225,7 @@ def _converted(value: object, depth: int) -> object:
         case Enum():
             return _plain(value.value, depth)
         case datetime():
-            return {"at": time_text(value), "offset": offset_text(value)}
+            return told_moment(value)
         case date():
             return value.isoformat()
         case float():

@@ -7,6 +7,7 @@ for; where another process was faster, that place is gone and it is decided and 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,7 +20,7 @@ from domain.making import maker
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
 from infra.keyring import Keyring
-from infra.sealing import FRESH_BYTES, Envelope, Sealed, Sealer, entry_aad, leaf_input
+from infra.sealing import FRESH_BYTES, Envelope, Sealed, Sealer, entry_aad, leaf_around
 
 # Streams that are the clinic's and no one person's: sealed by clinic-wide keys, so that the trail
 # of who read what, could do what and received what outlives the erasure of whom it was about.
@@ -111,10 +112,10 @@ class EntryMapper(Mapper[str]):
                 if key is None:
                     raise KeyGone(key_id)
                 keys[key_id] = key
-            content = canonical.encode(content_of(event))
-            its_own = fresh[at : at + FRESH_BYTES]
-            sealed = self._sealer.seal_entry(key, entry_aad(envelope), content, its_own)
-            entries.append(Written(*sealed, leaf_input(envelope, sealed)))
+            aad, its_own = entry_aad(envelope), fresh[at : at + FRESH_BYTES]
+            sealed = self._sealer.seal_entry(key, aad, content_bytes(event), its_own)
+            leaf = leaf_around(aad, envelope.position, envelope.recorded_at, sealed)
+            entries.append(Written(*sealed, leaf))
             at += FRESH_BYTES
         return entries
 
@@ -207,6 +208,25 @@ def stream_name(stream: Stream) -> str:
 def event_of(topic: str, schema_version: int, content: bytes) -> Event:
     """The event that stored content tells of; raises as `canonical.decode` and `topics.read` do."""
     return topics.read(topic, schema_version, canonical.decode(content))
+
+
+def content_bytes(event: Event) -> bytes:
+    """The canonical bytes of the event's content. Of most events the fields are plain, and need no
+    other look than this one."""
+    plain: dict[str, object] = {}
+    for name, value in event.__dict__.items():
+        kind = type(value)
+        if kind in canonical.AS_THEY_ARE:
+            if value is not None:
+                plain[name] = value
+        elif kind is tuple and canonical.AS_THEY_ARE.issuperset(map(type, value)):
+            if value or name != "reported":
+                plain[name] = value
+        elif kind is datetime:
+            plain[name] = canonical.told_moment(value)
+        else:
+            return canonical.encode(content_of(event))
+    return canonical.written(plain)
 
 
 def content_of(event: Event) -> dict[str, Any]:

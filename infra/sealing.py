@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -34,6 +34,10 @@ _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST: Final = bytes(SHA256.block_size - SALT_BYTES).translate(_INNER) + _COMMITMENT_PREFIX
 _OUTER_REST: Final = bytes(SHA256.block_size - SALT_BYTES).translate(_OUTER)
+_LEAF: Final = (
+    b'%b"ciphertext_sha256":"%b",%b"commitment":"%b",%b"position":%d,"recorded_at":"%b",%b'
+)
+_ACTOR_ENDS: Final = len('{"actor":"",') + len(str(UUID(int=0)))
 _SHORTEST_ENTRY: Final = NONCE_BYTES + SALT_BYTES + TAG_BYTES
 
 
@@ -109,9 +113,7 @@ class Sealer:
 
     def __init__(self, capacity: int = 16_384) -> None:
         self._cipher = lru_cache(capacity)(lambda key, purpose: AESGCM(subkey(key, purpose)))
-        self._hmacs = lru_cache(capacity)(
-            lambda key, purpose: hmac.new(subkey(key, purpose), digestmod="sha256")
-        )
+        self._hmacs = lru_cache(capacity)(lambda key, purpose: _hashed_ahead(subkey(key, purpose)))
 
     def forget(self) -> None:
         """Drops every cipher and subkey that was kept ready."""
@@ -165,12 +167,14 @@ class Sealer:
     def macs(self, key: bytes, purpose: str) -> Mac:
         """The same for many messages: what looks for the key and the purpose once."""
         _require(purpose, "mac", "digest")
-        ready = self._hmacs(key, purpose)
+        inner, outer = self._hmacs(key, purpose)
 
         def mac(message: bytes) -> bytes:
-            mac = ready.copy()
-            mac.update(message)
-            return mac.digest()
+            within, around = inner.copy(), outer.copy()
+            within.update(message)
+            around.update(within.digest())
+            digest: bytes = around.digest()
+            return digest
 
         return mac
 
@@ -180,6 +184,12 @@ class Sealer:
             return self._cipher(key, purpose).decrypt(nonce, ciphertext, aad)
         except InvalidTag:
             raise SealBroken("not_authentic") from None
+
+
+def _hashed_ahead(key: bytes) -> tuple[Any, Any]:
+    """The two hashes that HMAC-SHA-256 (RFC 2104) begins with, of a key of 32 bytes."""
+    padded = key.ljust(SHA256.block_size, b"\0")
+    return sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
 
 
 def commitment(salt: bytes, content: bytes) -> bytes:
@@ -244,33 +254,31 @@ def aad_fields(
 
 def leaf_input(envelope: Envelope, sealed: Sealed) -> bytes:
     """The bytes whose RFC 6962 leaf hash stands in the log, at most 16 KiB."""
-    (
-        clinic, stream, stream_version, topic, schema_version, occurred_at, actor, on_behalf_of,
-        source, command_id, command_index, key_id, position, recorded_at,
-    ) = envelope  # fmt: skip
+    return leaf_around(entry_aad(envelope), envelope.position, envelope.recorded_at, sealed)
+
+
+def leaf_around(
+    aad: bytes, position: int | None, recorded_at: datetime | None, sealed: Sealed
+) -> bytes:
+    """The same for the entry of that `entry_aad`, for whoever has it at hand.
+
+    A leaf holds all that the seal is bound to and four fields more, which are put where their names
+    stand in order. Ahead of those places are ids and numbers alone, so that they are found there.
+    """
     if position is None or recorded_at is None:
         raise LeafRefused("not_placed")
-    leaf = _written(
-        {
-            "actor": actor,
-            "ciphertext_sha256": sha256(sealed.ciphertext).hexdigest(),
-            "clinic": clinic,
-            "command_id": command_id,
-            "command_index": command_index,
-            "commitment": sealed.commitment.hex(),
-            "format": FORMAT,
-            "key_id": key_id,
-            "occurred_at": time_text(occurred_at),
-            "occurred_offset": offset_text(occurred_at),
-            "on_behalf_of": on_behalf_of,
-            "position": position,
-            "recorded_at": time_text(recorded_at),
-            "schema_version": schema_version,
-            "source": source,
-            "stream": stream,
-            "stream_version": stream_version,
-            "topic": topic,
-        }
+    digest, commits = sha256(sealed.ciphertext).hexdigest(), sealed.commitment.hex()
+    of_format = aad.index(b'"format":', _ACTOR_ENDS)
+    of_schema = aad.index(b'"schema_version":', of_format)
+    leaf = _LEAF % (
+        aad[:_ACTOR_ENDS],
+        digest.encode(),
+        aad[_ACTOR_ENDS:of_format],
+        commits.encode(),
+        aad[of_format:of_schema],
+        position,
+        time_text(recorded_at).encode(),
+        aad[of_schema:],
     )
     if len(leaf) > LEAF_INPUT_LIMIT:
         raise LeafRefused("too_large")

@@ -17,7 +17,7 @@ from domain.event import Command, Event, Refusal
 from domain.task import TaskProposed
 from domain.topics import COMMANDS, EVENTS, UnknownTopic, read
 from infra import canonical
-from infra.mapper import content_of
+from infra.mapper import content_bytes, content_of
 
 K = TypeVar("K")
 
@@ -53,6 +53,7 @@ def test_stored_content_loads_for_ever(file: Path) -> None:
     assert event.topic == topic
     if version == event.schema_version:
         assert canonical.encode(content_of(event)) == canonical.encode(content)
+        assert content_bytes(event) == canonical.encode(content)
 
 
 def test_every_kind_of_entry_has_stored_content_on_file() -> None:

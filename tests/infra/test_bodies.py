@@ -1,6 +1,7 @@
 """The bytes of a command's body, whose digest is stored: they never change."""
 
 import json
+from datetime import timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,10 @@ from infra.bodies import body_of
 from infra.canonical import encode
 
 ANYTHING = st.text() | st.integers() | st.booleans() | st.none() | st.floats() | st.uuids()
+PLAIN = st.text(st.characters(exclude_categories=["Cs"])) | st.uuids() | st.none() | st.integers()
+MOMENTS = st.datetimes(
+    timezones=st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
+)
 NESTED = st.recursive(ANYTHING, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 
 
@@ -40,7 +45,7 @@ def as_json_writes(proposal: Proposal) -> bytes:
         Say,
         role=st.sampled_from(Role),
         said=st.text(st.characters(exclude_categories=["Cs"])) | NESTED,
-        more=ANYTHING,
+        more=ANYTHING | MOMENTS | st.lists(PLAIN).map(tuple),
     ),
     st.uuids(),
     st.none() | st.uuids(),
