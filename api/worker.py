@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from api.composition import UNAVAILABLE
 from api.rebuilding import HandLost
-from domain.cycles import searched_seldom
+from domain.cycles import searched_seldom, searched_when_quiet
 from domain.event import History, RecordedEvent, Stream
 from infra.arrivals import Tracked
 from infra.tiles import SubtreeFiller
@@ -82,15 +82,15 @@ class Worker:
 
     def catch_up(self) -> None:
         """Brings every view to the end of the log, except those another worker is moving."""
-        with searched_seldom():
-            if self._steps is None:
+        if self._steps is None:
+            with searched_seldom():
                 self._catch_up()
-            elif self._steps.leads():
-                if not (self._steps.called and self._stepped(self._steps)):
-                    self._standing = None
-                    self._catch_up()
-            elif self._nobody_moves():
+        elif self._steps.leads():
+            if not (self._steps.called and self._stepped(self._steps)):
+                self._standing = None
                 self._catch_up()
+        elif self._nobody_moves():
+            self._catch_up()
 
     def _catch_up(self) -> None:
         head, tracked = self._store.standing(self._views)
@@ -109,10 +109,11 @@ class Worker:
         """Works until `stop` is set; outlives lost connections."""
         while not stop.is_set():
             try:
-                with searched_seldom(), self.listening() as steps:
+                with searched_when_quiet() as turned, self.listening() as steps:
                     while not stop.is_set():
                         self.catch_up()
                         steps.wait(_POLL_SECONDS)
+                        turned(not steps.called)
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()
@@ -163,7 +164,7 @@ class Worker:
         if standing is None:
             return False
         if self._subtrees is not None:
-            self._subtrees.fill(standing.position)
+            self._subtrees.fill(standing.position, steps.connection)
         return self.settle()
 
     def _due(self, head: int, tracked: Mapping[str, Tracked]) -> list[View[Any, Any]]:

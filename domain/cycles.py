@@ -6,7 +6,7 @@ cells and rows make no cycles, and what is not needed any more is freed as ever.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Final
@@ -16,14 +16,17 @@ Thresholds = tuple[int, int, int]
 
 _SELDOM: Final[Thresholds] = (100_000, 20, 100)
 _RARELY: Final[Thresholds] = (5_000, 20, 2**30)
+_A_LITTLE: Final[Thresholds] = (2_000, 2**30, 2**30)
+_MANY_TURNS, _MOST_TURNS = 10_000, 100_000
+"""After so many of them everything is searched: once nobody waits, and in any case."""
 _MOST_UNSEARCHED: Final = 500_000
 """So many objects that may be in cycles are put aside before everything is searched once."""
 
 _lock: Final = RLock()
 _off: Final[list[bool]] = []
 """Of each that has put it off at the moment: whether the first of them found it on."""
-_seldom: Final[list[Thresholds]] = []
-"""Of each that has made it seldom at the moment: what the first of them found."""
+_others: Final[list[Thresholds]] = []
+"""Of each that searches by other ones at the moment: what the first of them found."""
 _unsearched: Final[list[int]] = [0]
 
 
@@ -52,17 +55,45 @@ def search_put_off() -> Iterator[None]:
 def searched_seldom() -> Iterator[None]:
     """Meanwhile the search looks seldom at what is new, and hardly ever at everything: for work
     that makes very many objects, of which few are in cycles."""
+    with _searched_by(_SELDOM):
+        yield
+
+
+@contextmanager
+def searched_when_quiet() -> Iterator[Callable[[bool], None]]:
+    """For work that somebody waits for turn by turn: meanwhile what is new is searched a little at
+    a time, for half a millisecond. What of it stays, whenever nobody waits; all there is, seldom.
+
+    It gives what is to be called after each turn, and told whether nobody waits.
+    """
+    turns = 0
+
+    def turned(quiet: bool) -> None:
+        nonlocal turns
+        turns += 1
+        if turns >= (_MANY_TURNS if quiet else _MOST_TURNS):
+            turns = 0
+            gc.collect()
+        elif quiet:
+            gc.collect(1)
+
+    with _searched_by(_A_LITTLE):
+        yield turned
+
+
+@contextmanager
+def _searched_by(meanwhile: Thresholds) -> Iterator[None]:
     with _lock:
         usual = gc.get_threshold()
-        _seldom.append(_seldom[0] if _seldom else usual)
-        if 0 < usual[0] < _SELDOM[0]:  # 0: whoever has switched it off so keeps it off
-            gc.set_threshold(*_SELDOM)
+        _others.append(_others[0] if _others else usual)
+        if 0 < usual[0] < meanwhile[0]:  # 0: whoever has switched it off so keeps it off
+            gc.set_threshold(*meanwhile)
     try:
         yield
     finally:
         with _lock:
-            usual = _seldom.pop()
-            if not _seldom:
+            usual = _others.pop()
+            if not _others:
                 gc.set_threshold(*usual)
                 if gc.isenabled() and usual[0]:
                     _put_aside(gc.get_count()[0])

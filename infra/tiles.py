@@ -12,7 +12,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from threading import Lock
@@ -21,6 +21,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection
+from psycopg.rows import tuple_row
 
 from infra.clinics import pinned
 from infra.merkle import HASH_BYTES, leaf_hash
@@ -411,12 +412,18 @@ class SubtreeFiller:
         self._filled = 0
         """Every complete tile below that many entries was looked at in this process."""
 
-    def fill(self, size: int) -> int:
-        """Adds what is missing over the first `size` entries; how many rows. psycopg's errors."""
+    def fill(self, size: int, over: Connection[Any] | None = None) -> int:
+        """Adds what is missing over the first `size` entries; how many rows. psycopg's errors.
+
+        `over`: a connection that commits by itself and may write here; None: one for this once.
+        """
         if size >> HEIGHT == self._filled >> HEIGHT:
             return 0
+        once = (
+            psycopg.connect(self._conninfo, autocommit=True) if over is None else nullcontext(over)
+        )
         written, level = 0, 1
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+        with once as connection:
             while size >> HEIGHT * level:
                 written += self._fill_level(connection, level, size >> HEIGHT * level)
                 level += 1
@@ -432,7 +439,9 @@ class SubtreeFiller:
 
     def _fill_level(self, connection: Connection[Any], level: int, end: int) -> int:
         written, begin = 0, self._filled >> HEIGHT * level
-        missing = connection.execute(_MISSING, (begin, end - 1, self._clinic, level)).fetchall()
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            sought = (begin, end - 1, self._clinic, level)
+            missing = cursor.execute(_MISSING, sought, prepare=True).fetchall()
         for at in range(0, len(missing), _BLOCKS_AT_ONCE):
             rows = [
                 (self._clinic, level, index, root)

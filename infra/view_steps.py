@@ -51,7 +51,8 @@ class Steps:
     """One worker's own connection: it is told of appends there, and moves all views along."""
 
     def __init__(self, connection: Connection[DictRow], place: Place, tables: Sequence[Table]):
-        self._connection = connection
+        self.connection = connection
+        """It commits by itself, and does not wait for the disk."""
         self._place = place
         self._tables = {table.table: table for table in tables}
         self._prepared: dict[tuple[str, ...], bytes] = {}
@@ -66,7 +67,7 @@ class Steps:
         The others look now and then: to fold the same entries twice would help nobody.
         """
         if not self._leads:
-            row = self._connection.execute(_LEAD, (self._turn(),)).fetchone()
+            row = self.connection.execute(_LEAD, (self._turn(),)).fetchone()
             self._leads = row is not None and row["leads"]
         return self._leads
 
@@ -84,7 +85,7 @@ class Steps:
     def standing(self) -> Standing | None:
         """Where the views stand; None where it is not one place, or some were never built."""
         names = list(self._tables)
-        found = self._connection.execute(_STANDING, (self._place.clinic, names)).fetchall()
+        found = self.connection.execute(_STANDING, (self._place.clinic, names)).fetchall()
         positions = {row["position"] for row in found}
         if len(found) < len(names) or len(positions) != 1:
             return None
@@ -97,7 +98,7 @@ class Steps:
 
     def rows_past(self, position: int, limit: int) -> list[ScannedRow]:
         """Up to `limit` entries past a position, as the log reads them."""
-        with self._connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        with self.connection.cursor(row_factory=tuple_row, binary=True) as cursor:
             past = (self._place.clinic, position, limit)
             return cursor.execute(SCAN_POSITIONS, past, prepare=True).fetchall()
 
@@ -128,7 +129,7 @@ class Steps:
         statement = self._statement([each.table for each in written])
         formats = [_TEXT] * 4 + [_BINARY] * len(written)
         result = self._done(
-            self._connection.pgconn.exec_prepared(statement, parameters, formats, _TEXT)
+            self.connection.pgconn.exec_prepared(statement, parameters, formats, _TEXT)
         )
         by = result.get_value(0, 0) if result.ntuples else None
         if by is None:
@@ -139,7 +140,7 @@ class Steps:
 
     def _packed(self, standing: Standing, name: str, changes: Sequence[NewRows]) -> bytes | None:
         """The rows to be written in one table; None where there is more to do."""
-        build = self._place.build(self._connection, self._tables[name], standing.builds[name])
+        build = self._place.build(self.connection, self._tables[name], standing.builds[name])
         rows: list[bytes] = []
         for change in changes:
             if change.afresh or change.gone:
@@ -148,7 +149,7 @@ class Steps:
             if sealed.parked is not None:
                 return None
             rows += its
-        return self._place.rows(self._connection, build.table).packed(rows) if rows else b""
+        return self._place.rows(self.connection, build.table).packed(rows) if rows else b""
 
     def _statement(self, tables: Sequence[Table]) -> bytes:
         """The name of the statement that writes rows of these tables, prepared once."""
@@ -157,17 +158,17 @@ class Steps:
             name = f"step_{len(self._prepared)}".encode()
             parts = [_FROM_WHERE_IT_STANDS]
             for number, table in enumerate(tables, 5):
-                rows = self._place.rows(self._connection, table)
+                rows = self._place.rows(self.connection, table)
                 parts.append(f", rows_{number} AS ({rows.insertion(f'${number}', 'whole, ')})")
             parts.append(_BY_WHOM)
-            self._done(self._connection.pgconn.prepare(name, "".join(parts).encode()))
+            self._done(self.connection.pgconn.prepare(name, "".join(parts).encode()))
             self._prepared[names] = name
         return self._prepared[names]
 
     def _done(self, result: PGresult) -> PGresult:
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             return result
-        if self._connection.pgconn.status != ConnStatus.OK:
+        if self.connection.pgconn.status != ConnStatus.OK:
             raise psycopg.OperationalError("the connection was lost")
         raise psycopg.errors.error_from_result(result)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from domain.cycles import search_put_off, search_rarely, searched_seldom
+from domain.cycles import search_put_off, search_rarely, searched_seldom, searched_when_quiet
 
 USUAL = (700, 10, 10)
 
@@ -144,3 +144,45 @@ def test_rarely_leaves_everything_to_whoever_asks_for_it(searches: list[int]) ->
     kept = [[number] for number in range(1_000_000)]
     assert kept
     assert set(searches) <= {0, 1}
+
+
+def test_while_somebody_waits_only_little_is_searched(searches: list[int]) -> None:
+    """Performance: between two turns that somebody waits for, nothing old is gone through."""
+    with searched_when_quiet() as turned:
+        searches.clear()
+        kept = []
+        for _ in range(100):
+            kept += [[number] for number in range(1_000)]
+            turned(False)
+        assert set(searches) == {0}
+        turned(True)
+        assert searches[-1] == 1
+    assert gc.get_threshold() == USUAL
+    assert kept
+
+
+def test_what_is_lost_in_cycles_is_freed_when_it_is_quiet() -> None:
+    """House rule: memory stays bounded, also where cycles live longer than what is new."""
+    with searched_when_quiet() as turned:
+        knots = [_Knot() for _ in range(5_000)]
+        lost = [weakref.ref(knot) for knot in knots]
+        del knots
+        turned(False)
+        assert any(one() is not None for one in lost)
+        turned(True)
+        assert all(one() is None for one in lost)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_after_many_turns_everything_is_searched(quiet: bool) -> None:
+    """House rule: memory stays bounded, also where it is never quiet."""
+    with searched_when_quiet() as turned:
+        knot = _Knot()
+        turned(True)  # it is old from now on
+        lost = weakref.ref(knot)
+        del knot
+        turned(True)
+        assert lost() is not None
+        for _ in range(10_000 if quiet else 100_000):
+            turned(quiet)
+        assert lost() is None

@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+import psycopg
 import pytest
 
 from api.worker import Worker
+from infra.clinics import pinned
 from infra.postgres import EmbeddedPostgres
+from infra.tiles import WIDTH, SubtreeFiller
 from infra.view_store import Steps, ViewStore
 from projections.folding import Batch, Change, Folds
 from projections.rebuild import rebuild
@@ -239,3 +242,23 @@ def test_each_entry_comes_once_however_often_connections_are_cut(
     for each in told:
         assert_as_folded(reader, house.clinic, each.stream)
     rebuilt_equal(house.clinic, store_of(house.clinic))
+
+
+def test_whoever_leads_keeps_the_hashes_of_full_tiles(house: House, store: ViewStore) -> None:
+    """Derived data: filled behind the appends over the connection of the steps, which go on."""
+    told = told_a_lot(house)
+    clinic = house.clinic
+    filler = SubtreeFiller(clinic.database.dsn("views"), clinic.id)
+    worker = Worker(ALL, clinic.log, store, subtrees=filler)
+    with worker.listening() as steps:
+        worker.catch_up()
+        while clinic.log.head_size() < 2 * WIDTH:
+            told.rate(told.session())
+            lead(worker, steps)
+        told.rate(told.session())
+        lead(worker, steps)
+    query = b"SELECT level, index FROM rapport.subtrees ORDER BY level, index"
+    with psycopg.connect(pinned(clinic.database.dsn("read"), clinic.id)) as connection:
+        assert connection.execute(query).fetchall() == [(1, 0), (1, 1)]
+    assert SubtreeFiller(clinic.database.dsn("views"), clinic.id).fill_all() == 0
+    assert_as_folded(ViewReader(store), clinic, told.stream)
