@@ -197,7 +197,14 @@ _LICENCES = Fold(_licences, InstrumentLicenceAttested, lasts=True)
 
 def import_declared(history: History, import_id: UUID | None) -> bool:
     """Rule 45: whether the basis of that import is on record."""
-    return any(declared.declaration == import_id for _, declared in history.of(ImportDeclared))
+    return import_id in history.folded(_DECLARED)
+
+
+_DECLARED = Fold(
+    lambda history: frozenset(one.declaration for _, one in history.of(ImportDeclared)),
+    ImportDeclared,
+    lasts=True,
+)
 
 
 def require_declared(given: Given) -> None:

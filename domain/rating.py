@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, ClassVar, NamedTuple
 from uuid import UUID
 
@@ -44,6 +45,7 @@ from domain.event import (
 )
 from domain.ids import new_id
 from domain.instrument import Definition, Perspective, UnknownInstrument, UnknownKey, load, load_key
+from domain.making import checked
 from domain.person import require_voice
 from domain.relationship import (
     Relationship,
@@ -364,7 +366,7 @@ class Rate(Command):
         instrument = self.instrument if definition is None else definition.id
         self._require_free(given, history, instrument)
         by_client = self.perspective is Perspective.CLIENT
-        rated = self.rated(
+        rated: Rating = _checked(self.rated)(
             rating=self.rating,
             instrument=instrument,
             instrument_version=None if definition is None else definition.version,
@@ -468,6 +470,9 @@ class SupersedeRating(Command):
         }
         superseding = old.superseding().model_validate(kept | better)
         yield from _with_risks(stream, superseding, definition, current.entry.occurred_at)
+
+
+_checked = cache(checked)
 
 
 def _with_risks(

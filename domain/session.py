@@ -33,7 +33,7 @@ from domain.event import (
     Text,
 )
 from domain.ids import new_id
-from domain.making import maker
+from domain.making import checked, maker
 from domain.pause import require_not_paused
 from domain.person import require_scope
 from domain.relationship import (
@@ -204,7 +204,7 @@ class Session:
         return self.status in (Status.HELD, Status.ABANDONED)
 
 
-_session = maker(Session)
+_held, _time, _session = checked(SessionHeld), checked(SessionTimeTaken), maker(Session)
 
 
 def schedule_stream(practitioner: UUID) -> Stream:
@@ -382,18 +382,18 @@ class HoldSession(Command):
             given.unless_imported(MediumNotStated())
         if self.medium.is_telehealth and not self.location_confirmed:
             raise LocationUnconfirmed
-        if self.emergency and self.emergency.review_by < self.started_at.date():
-            raise ReviewBeforeSession
-        last = (self.started_at + given.policy.emergency_review).date()
-        if self.emergency and self.emergency.review_by > last:
-            raise ReviewTooFarOff(days=given.policy.emergency_review.days)
+        if self.emergency:
+            if self.emergency.review_by < self.started_at.date():
+                raise ReviewBeforeSession
+            if self.emergency.review_by > (self.started_at + given.policy.emergency_review).date():
+                raise ReviewTooFarOff(days=given.policy.emergency_review.days)
         clients = [client for client in relationship.clients if client in self.present]
         therapists = [one for one in relationship.therapists if one in self.present]
         if not clients or not therapists:
             raise NobodyToMeet
         for therapist in therapists:
             require_scope(given, therapist, relationship.opened.activity)
-        held = SessionHeld(
+        held = _held(
             session=self.session,
             medium=self.medium,
             present=self.present,
@@ -457,7 +457,7 @@ def hold_again(before: SessionHeld, after: SessionHeld, relationship: UUID) -> H
 def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: SessionHeld) -> New:
     """Rule 14: the session's hour in the therapist's schedule, if nothing else is there."""
     stream = schedule_stream(therapist)
-    taken = SessionTimeTaken(
+    taken = _time(
         session=held.session,
         relationship=relationship,
         started_at=held.started_at,

@@ -107,11 +107,13 @@ class LogApart:
         """Decides and seals one batch on top of the last, and hands it in."""
         now = max(self._log._clock(), self._head.recorded_at)
         self._end.send(Begun(self._attempt, now))
-        reads: dict[Stream, None] = {}
+        reads: dict[Stream, History] = {}
 
         def before(stream: Stream) -> History:
-            reads[stream] = None
-            return self._read(stream)
+            known = reads.get(stream)
+            if known is None:
+                known = reads[stream] = self._read(stream)
+            return known
 
         log, sealed = self._log, False
         while not sealed:

@@ -7,9 +7,16 @@ from uuid import UUID
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from domain.alliance import AllianceRated
+from domain.consent import Reliance
 from domain.event import ERASED, RecordedEvent, Source, Stream
-from domain.making import maker
+from domain.instrument import Perspective
+from domain.making import checked, maker
+from domain.outcome import OutcomeRated
+from domain.rating import Rating
+from domain.session import SessionTimeTaken
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 ENTRIES = st.fixed_dictionaries(
@@ -83,3 +90,55 @@ def test_a_class_that_checks_what_it_is_given_has_no_maker() -> None:
 
     with pytest.raises(AssertionError, match="would not be called"):
         maker(Checked)
+
+
+PLACES = st.sampled_from([(None, True), (UUID(int=3), False)])
+RATED = st.tuples(
+    st.fixed_dictionaries(
+        {
+            "rating": st.uuids(),
+            "instrument": st.just("SRS-3"),
+            "perspective": st.sampled_from(Perspective),
+            "rater": st.uuids(),
+            "items": st.lists(st.none() | st.integers(-9, 9), min_size=1).map(tuple),
+        },
+        optional={
+            "key_hash": st.none() | st.just("f" * 64),
+            "follow_up": st.booleans(),
+            "relies_on": st.lists(
+                st.builds(Reliance, entry=st.integers(1, 9), consent=st.uuids())
+            ).map(tuple),
+            "late_reason": st.none() | st.just("Found in the post."),
+        },
+    ),
+    PLACES,
+)
+
+
+@for_all(RATED, st.sampled_from([AllianceRated, OutcomeRated]))
+def test_a_fact_of_checked_values_is_the_one_that_its_class_makes(
+    told: tuple[dict[str, object], tuple[UUID | None, bool]], kind: type[Rating]
+) -> None:
+    """Rule 1: of the same class and fields, equal, as little to be changed, and written alike."""
+    fields, (session, between) = told
+    fields = {**fields, "session": session, "between_sessions": between}
+    fact, expected = checked(kind)(**fields), kind(**fields)  # type: ignore[arg-type]
+    assert type(fact) is kind
+    assert fact == expected
+    assert (repr(fact), fact.model_dump_json()) == (repr(expected), expected.model_dump_json())
+    assert list(fact.__dict__) == list(expected.__dict__)
+    assert fact.model_fields_set == expected.model_fields_set
+    assert hash(fact) == hash(expected)
+    with pytest.raises(ValidationError, match="frozen"):
+        fact.follow_up = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"session": UUID(int=1)}, {"session": UUID(int=1), "joint": True, "room": 7}]
+)
+def test_a_fact_of_checked_values_has_all_its_fields_and_no_other(
+    fields: dict[str, object],
+) -> None:
+    """Rule 1: what was forgotten, or is unknown, is a fault of the program and told at once."""
+    with pytest.raises(TypeError, match="lacks"):
+        checked(SessionTimeTaken)(**fields)  # type: ignore[arg-type]
