@@ -4,6 +4,7 @@ Whoever decides over a record reads it whole, or not at all. A view opens what i
 over the rest; what cannot be read parks one stream in the views that need it, and stops nothing.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -130,12 +131,31 @@ def bound_to(clinic: UUID, row: ScannedRow) -> bytes:
         _, stream, version, topic, schema_version, occurred_at, offset, _,
         actor, on_behalf_of, source, command_id, command_index, key_id, _, _,
     ) = row  # fmt: skip
-    return orjson.dumps(
-        aad_fields(
-            clinic, stream, version, topic, schema_version, time_text(occurred_at), offset,
-            actor, on_behalf_of, source, command_id, command_index, key_id,
+    return (
+        _BOUND
+        % (
+            actor, _text(clinic), command_id, command_index, key_id, time_text(occurred_at),
+            _quoted(offset), "null" if on_behalf_of is None else f'"{on_behalf_of}"',
+            schema_version, _quoted(source), _quoted(stream), version, _quoted(topic),
         )
-    )  # fmt: skip
+    ).encode()  # fmt: skip
+
+
+# As `aad_fields` has it, to be filled in: ids are text that PostgreSQL wrote, numbers stand without
+# quotes, and other text is quoted as it needs to be. It takes half the time of an object each.
+_BOUND = (
+    orjson.dumps(
+        aad_fields("%s", "@", "@", "@", "@", "%s", "@", "%s", "@", "@", "%s", "@", "%s")  # type: ignore[arg-type]
+    )
+    .decode()
+    .replace('"@"', "%s")
+)
+
+
+@lru_cache(65_536)
+def _quoted(text: str) -> str:
+    """A text as JSON has it: names of streams, topics and sources, which come again and again."""
+    return orjson.dumps(text).decode()
 
 
 def read(topic: str, schema_version: int, content: bytes) -> Event:
@@ -155,9 +175,7 @@ def _plainly_canonical(content: bytes) -> bool:
         again = orjson.dumps(orjson.loads(content), option=_CANONICAL)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return False
-    # The only fractions that a model would take for whole numbers.
-    has_fraction = b".0," in content or b".0]" in content or b".0}" in content
-    return again == content and not has_fraction
+    return again == content and _WHOLE_FRACTION.search(content) is None
 
 
 class _Scanned(RecordedEvent):
@@ -195,8 +213,11 @@ _COMMAND_ID = 11
 _LATER = UUID(int=0)
 
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_WHOLE_FRACTION = re.compile(rb"\.0[],}]")
+"""The only fractions that a model would take for whole numbers."""
 
 _id = lru_cache(65_536)(UUID)
+_text = lru_cache(64)(str)
 
 
 @lru_cache(1024)

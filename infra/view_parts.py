@@ -92,12 +92,11 @@ class PartWriter(Writer):
     def _kept(self, rows: Rows, change: NewRows) -> Iterator[_Kept]:
         build = self.build
         place = build.table.name, build.table.table, str(change.stream)
-        for entry, new in sorted(change.written.items()):
-            row = build.seals.written(*place, entry, new)
+        for row in build.seals.written(*place, sorted(change.written.items())):
             # As PostgreSQL writes it: no name in there has a comma.
             cited = row.cited.replace(b",", b", ")
-            before = rows.before(row.stream, entry, cited, row.keys)
-            yield _Kept(row, before, rows.after(new.columns))
+            before = rows.before(row.stream, row.entry, cited, row.keys)
+            yield _Kept(row, before, rows.after(row.row.columns))
 
     def _settle(self, read: Build, rows: Rows, kept: Sequence[_Kept], upto: Place) -> None:
         """Writes the rows past those that were written, up to and with a place: copied, if what is

@@ -5,9 +5,10 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 
 import hmac
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
@@ -17,13 +18,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infra import canonical
+from infra.canonical import AS_THEY_ARE
 from infra.keyring import Keyring, KeyUnknown
 from infra.sealing import NONCE_BYTES, TAG_BYTES, SealBroken, subkey
 
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
-_CIPHERS_HELD: Final = 16_384
+_KEYS_HELD: Final = 16_384
 
 FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""
@@ -65,6 +67,15 @@ class Unsealable(Exception):
         self.code = code
 
 
+class _Key(NamedTuple):
+    """A key as rows of one view are sealed under it."""
+
+    cipher: AESGCM | None
+    """None: it is destroyed."""
+    line: bytes
+    """What its line of a MAC begins with."""
+
+
 class Written(NamedTuple):
     """A row in bytes, not yet sealed."""
 
@@ -78,9 +89,24 @@ class Written(NamedTuple):
     aad: bytes
     """What its groups are bound to."""
     keys: Sequence[UUID]
+    ready: Sequence[_Key]
+    """The same, ready to seal."""
     groups: Sequence[Group | None]
     opened: Sequence[bytes | None]
     """What is to be sealed under each key; None: it was destroyed."""
+
+
+class _HmacKey(NamedTuple):
+    """A key of HMAC-SHA-256 (RFC 2104), written out as `commitment` of infra/sealing.py is: what
+    the inner and the outer hash begin with."""
+
+    inner: bytes
+    outer: bytes
+
+    @classmethod
+    def of(cls, key: bytes) -> "_HmacKey":
+        block = key.ljust(64, b"\0")
+        return cls(bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block))
 
 
 class Seals:
@@ -90,60 +116,65 @@ class Seals:
         self._clinic = clinic
         self._keyring = keyring
         self._generation = keyring.generation()
-        self._ciphers: dict[str, dict[UUID, AESGCM | None]] = {}
-        """By view and key; None: the key is destroyed."""
-        self._mac_key: hmac.HMAC | None = None
+        self._keys: dict[str, dict[UUID, _Key]] = {}
+        """By view and key."""
+        self._mac_key: _HmacKey | None = None
+        self._place = lru_cache(1_024)(partial(_place, clinic))
         keyring.on_destroyed(self.forget)
 
     def forget(self) -> None:
         """Drops every cipher kept ready; called when a key was destroyed."""
-        self._ciphers.clear()
+        self._keys.clear()
         self._mac_key = None
 
-    def written(self, view: str, table: str, stream: str, entry: int, row: NewRow) -> "Written":
-        """The row as it is to be sealed. A group whose key is gone by now is left out.
+    def written(
+        self, view: str, table: str, stream: str, rows: Iterable[tuple[int, NewRow]]
+    ) -> Iterator["Written"]:
+        """Rows of a stream, each with its entry, as they are to be sealed. A group whose key is
+        gone by now is left out.
 
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
         self._look()
-        keys = sorted(row.groups)
-        cited = _cited_for_json(row.cited)
-        plain = _plain(row.columns)
         try:
-            aad = self._aad(table, stream, entry, plain, orjson.Fragment(cited))
-            groups = [
-                None if self._cipher(view, key_id) is None else _for_json(row.groups[key_id])
-                for key_id in keys
-            ]
-            opened = [
-                None if group is None else orjson.dumps(group, option=_CANONICAL)
-                for group in groups
-            ]
+            for entry, row in rows:
+                keys = sorted(row.groups)
+                cited = _cited_for_json(row.cited)
+                plain = _plain(row.columns)
+                aad = self._aad(table, stream, entry, plain, cited)
+                ready = [self._key(view, key_id) for key_id in keys]
+                groups = [
+                    None if key.cipher is None else _for_json(row.groups[key_id])
+                    for key_id, key in zip(keys, ready, strict=True)
+                ]
+                opened = [
+                    None if group is None else orjson.dumps(group, option=_CANONICAL)
+                    for group in groups
+                ]
+                yield Written(stream, entry, row, cited, plain, aad, keys, ready, groups, opened)
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
-        return Written(stream, entry, row, cited, plain, aad, keys, groups, opened)
 
     def sealed(self, view: str, row: "Written") -> tuple[list[bytes | None], bytes]:
         """The row's groups, and its MAC. Nothing is ever kept unsealed."""
         sealed: list[bytes | None] = []
-        for key_id, opened in zip(row.keys, row.opened, strict=True):
-            cipher = self._cipher(view, key_id)
-            if cipher is None or opened is None:
+        for key, opened in zip(row.ready, row.opened, strict=True):
+            if key.cipher is None or opened is None:
                 sealed.append(None)
             else:
-                nonce = os.urandom(NONCE_BYTES)
-                sealed.append(nonce + cipher.encrypt(nonce, opened, row.aad))
-        return sealed, self._mac(row.aad, row.keys, sealed)
+                nonce = _nonce()
+                sealed.append(nonce + key.cipher.encrypt(nonce, opened, row.aad))
+        return sealed, self._mac(row.aad, row.ready, sealed)
 
     def holds(self, view: str, row: "Written", groups: Sequence[bytes | None], mac: bytes) -> bool:
         """Whether these groups, stored beside the same clear columns, say the same as the row:
         they are opened, and what they are bound to is proven, as `line` does."""
         self._look()
-        if not hmac.compare_digest(mac, self._mac(row.aad, row.keys, groups)):
+        if not hmac.compare_digest(mac, self._mac(row.aad, row.ready, groups)):
             return False
         return all(
-            self._opened(view, key_id, row.aad, sealed) == opened
-            for key_id, sealed, opened in zip(row.keys, groups, row.opened, strict=True)
+            _opened(key, row.aad, sealed) == opened
+            for key, sealed, opened in zip(row.ready, groups, row.opened, strict=True)
         )
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
@@ -176,26 +207,16 @@ class Seals:
     ) -> dict[UUID, Group | None]:
         """The row's groups, opened, once it is known that nothing of it was changed."""
         self._look()
-        aad = self._aad(table, row["stream"], row["entry"], plain, row["cited"])
-        if not hmac.compare_digest(row["mac"], self._mac(aad, row["keys"], row["sealed"])):
+        cited = orjson.dumps(row["cited"])
+        aad = self._aad(table, row["stream"], row["entry"], plain, cited)
+        keys = [self._key(view, key_id) for key_id in row["keys"]]
+        if not hmac.compare_digest(row["mac"], self._mac(aad, keys, row["sealed"])):
             raise SealBroken("not_authentic")
         groups: dict[UUID, Group | None] = {}
-        for key_id, sealed in zip(row["keys"], row["sealed"], strict=True):
-            opened = self._opened(view, key_id, aad, sealed)
+        for key, key_id, sealed in zip(keys, row["keys"], row["sealed"], strict=True):
+            opened = _opened(key, aad, sealed)
             groups[key_id] = None if opened is None else orjson.loads(opened)
         return groups
-
-    def _opened(self, view: str, key_id: UUID, aad: bytes, sealed: bytes | None) -> bytes | None:
-        """What a group says; None where its key is destroyed, or was when it was to be sealed."""
-        cipher = self._cipher(view, key_id)
-        if cipher is None or sealed is None:
-            return None
-        if len(sealed) < NONCE_BYTES + TAG_BYTES:
-            raise SealBroken("truncated")
-        try:
-            return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
-        except InvalidTag:
-            raise SealBroken("not_authentic") from None
 
     def digesting(self, view: str, version: int, position: int) -> "Digesting":
         """A digest to be filled with the lines of a view's rows in key order."""
@@ -216,50 +237,52 @@ class Seals:
             self.forget()
             self._generation = generation
 
-    def _cipher(self, view: str, key_id: UUID) -> AESGCM | None:
-        ciphers = self._ciphers.setdefault(view, {})
+    def _key(self, view: str, key_id: UUID) -> "_Key":
+        keys = self._keys.setdefault(view, {})
         try:
-            return ciphers[key_id]
+            return keys[key_id]
         except KeyError:
-            if len(ciphers) >= _CIPHERS_HELD:
-                ciphers.clear()
+            if len(keys) >= _KEYS_HELD:
+                keys.clear()
             key = self._keyring.get(self._clinic, key_id)
             cipher = None if key is None else AESGCM(subkey(key, f"view/{view}"))
-            ciphers[key_id] = cipher
-            return cipher
+            keys[key_id] = found = _Key(cipher, b'\n["%b",' % str(key_id).encode())
+            return found
 
-    def _mac(self, aad: bytes, keys: Sequence[UUID], groups: Sequence[bytes | None]) -> bytes:
+    def _mac(self, aad: bytes, keys: Sequence[_Key], groups: Sequence[bytes | None]) -> bytes:
         """Binds a row that has no group, or whose groups were taken away, to what it says too."""
-        lines = [aad]
-        for key_id, group in zip(keys, groups, strict=True):
-            lines.append(orjson.dumps((key_id, group and sha256(group).hexdigest())))
         if self._mac_key is None:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
-            self._mac_key = hmac.new(subkey(key, "mac/view"), digestmod="sha256")
-        mac = self._mac_key.copy()
-        mac.update(b"\n".join(lines))
-        return mac.digest()
+            self._mac_key = _HmacKey.of(subkey(key, "mac/view"))
+        inner, outer = self._mac_key
+        lines = [inner, aad]
+        for ready, group in zip(keys, groups, strict=True):
+            said = b"null" if group is None else b'"%b"' % sha256(group).hexdigest().encode()
+            lines += ready.line, said, b"]"
+        return sha256(outer + sha256(b"".join(lines)).digest()).digest()
 
     def _aad(
-        self,
-        table: str,
-        stream: str,
-        entry: int,
-        plain: Mapping[str, object],
-        cited: object,
+        self, table: str, stream: str, entry: int, plain: Mapping[str, object], cited: bytes
     ) -> bytes:
-        """What a row and its groups are bound to: its place, and all that stands in the clear."""
-        return _json(
-            {
-                "cited": cited,
-                "clinic": self._clinic,
-                "columns": plain,
-                "entry": entry,
-                "format": FORMAT,
-                "stream": stream,
-                "table": table,
-            }
-        )
+        """What a row and its groups are bound to: its place, and all that stands in the clear.
+
+        A canonical object; what is the same for all rows of a stream is written once.
+        """
+        before, after = self._place(table, stream)
+        columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+        return b'{"cited":%b%b%b,"entry":%d%b' % (cited, before, columns, entry, after)
+
+
+def _opened(key: _Key, aad: bytes, sealed: bytes | None) -> bytes | None:
+    """What a group says; None where its key is destroyed, or was when it was to be sealed."""
+    if key.cipher is None or sealed is None:
+        return None
+    if len(sealed) < NONCE_BYTES + TAG_BYTES:
+        raise SealBroken("truncated")
+    try:
+        return key.cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+    except InvalidTag:
+        raise SealBroken("not_authentic") from None
 
 
 # --- Digests --------------------------------------------------------------------------------
@@ -339,7 +362,33 @@ def _line(
     return _json({"cells": cells, "entry": entry, "erased_keys": erased_keys, "stream": stream})
 
 
+# --- Nonces -----------------------------------------------------------------------------------
+
+_NONCES_AT_ONCE: Final = 256
+_nonces: Final[list[bytes]] = []
+if hasattr(os, "register_at_fork"):  # two processes never draw from the same bytes
+    os.register_at_fork(after_in_child=_nonces.clear)
+
+
+def _nonce() -> bytes:
+    """Random bytes that were never used; the system is asked for many at a time."""
+    try:
+        return _nonces.pop()
+    except IndexError:
+        fresh = os.urandom(NONCE_BYTES * _NONCES_AT_ONCE)
+        places = range(0, len(fresh), NONCE_BYTES)
+        first, *others = (fresh[at : at + NONCE_BYTES] for at in places)
+        _nonces.extend(others)
+        return first
+
+
 # --- Forms ----------------------------------------------------------------------------------
+
+
+def _place(clinic: UUID, table: str, stream: str) -> tuple[bytes, bytes]:
+    """Of what a row is bound to: the fields before its columns, and those after its entry."""
+    place = {"format": FORMAT, "stream": stream, "table": table}
+    return b',"clinic":"%b","columns":' % str(clinic).encode(), b"," + orjson.dumps(place)[1:]
 
 
 def _cited_for_json(cited: Sequence[Cited]) -> bytes:
@@ -359,7 +408,6 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
 
 
 _CANONICAL: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
-_WRITTEN_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID})
 
 
 def group_bytes(group: Group) -> bytes:
@@ -373,14 +421,14 @@ def group_bytes(group: Group) -> bytes:
 
 def _for_json(group: Group) -> Group:
     """The cells as orjson writes them canonically."""
-    cells = {}
+    others: dict[str, tuple[int, int, int | None, object]] = {}
     for name, cell in group.items():
         value = cell[3]
-        if type(value) in _WRITTEN_AS_THEY_ARE or value == ():
-            cells[name] = cell
-        else:
-            cells[name] = (*cell[:3], orjson.Fragment(canonical.encode(value)))
-    return cells
+        if type(value) in AS_THEY_ARE:
+            continue
+        if type(value) is not tuple or not AS_THEY_ARE.issuperset(map(type, value)):
+            others[name] = (*cell[:3], orjson.Fragment(canonical.encode(value)))
+    return {**group, **others} if others else group
 
 
 def _plain(columns: Mapping[str, object]) -> dict[str, object]:

@@ -194,8 +194,8 @@ class Rows:
     def row(self, build: bytes, row: Written, sealed: Sequence[bytes | None], mac: bytes) -> bytes:
         """A row in PostgreSQL's binary format, of the build that is packed like that."""
         before = self.before(row.stream, row.entry, row.cited, row.keys)
-        groups = _GROUPS(sealed)
-        return b"".join((build, before, groups, _MAC(mac), self.after(row.row.columns)))
+        after = self.after(row.row.columns)
+        return b"".join((build, before, _GROUPS(sealed), _MAC(mac), after))
 
     def build(self, clinic: UUID, build: UUID) -> bytes:
         """What each row of a build begins with: how many fields it has, clinic and build."""

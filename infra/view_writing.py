@@ -38,8 +38,7 @@ class Build:
         rows = self.insertion(self.conn, self.table)
         mine, packed = rows.build(self.clinic, self.id), []
         try:
-            for entry, new in change.written.items():
-                row = seals.written(view, self.table.table, stream, entry, new)
+            for row in seals.written(view, self.table.table, stream, change.written.items()):
                 packed.append(rows.row(mine, row, *seals.sealed(view, row)))
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []

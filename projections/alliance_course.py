@@ -7,7 +7,7 @@ share a series, and perspectives are never averaged (rule 32).
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
@@ -42,7 +42,7 @@ from domain.scoring import (
 )
 from domain.session import SessionHeld, session_numbers
 from domain.told import ids
-from projections.view import Cell, Cells, Instant, Row, View, cell, known, occurred
+from projections.view import Cell, Instant, Ref, Together, Told, View, cell, known, occurred
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 """A score without rounding; `1436/7` in text."""
@@ -71,7 +71,7 @@ class Family(StrEnum):
 
 
 @dataclass(slots=True, unsafe_hash=True)
-class RatingRow(Row):
+class RatingRow(Told):
     """One rating."""
 
     family: Cell[Family]
@@ -285,31 +285,52 @@ def _shown(part: ScaleScore) -> Scored:
     )
 
 
+_SAID = Together(
+    "family",
+    "rated_at",
+    "source",
+    "rating",
+    "session",
+    "perspective",
+    "rater",
+    "own_submission",
+    "follow_up",
+    "instrument",
+    "instrument_version",
+    "key_hash",
+    "series",
+    "items",
+    "scales",
+    "reported",
+)
+
+
 def _row(
     entry: RecordedEvent, rating: Rating, family: Family, scales: _Scales, **beside: Any
 ) -> RatingRow:
     """The row of a rating; `beside`: what other entries say of it."""
-    here, identity = Cells(entry), series_of(rating)
-    return RatingRow(
-        family=here(family),
-        rated_at=here.occurred(),
-        rating=here(rating.rating),
-        session=here(rating.session),
-        perspective=here(rating.perspective),
-        rater=here(rating.rater),
-        own_submission=here(entry.source is Source.ENTERED and entry.actor == rating.rater),
-        follow_up=here(rating.follow_up),
-        instrument=here(rating.instrument),
-        instrument_version=here(rating.instrument_version),
-        key_hash=here(rating.key_hash),
-        series=here(None if identity is None else (*identity,)),
-        items=here(rating.items),
-        scales=here(dict(scales)),
-        source=here(entry.source),
-        reported=here(rating.reported),
-        supersedes=(here(rating.superseded) if isinstance(rating, RatingSuperseded) else None),
-        **beside,
+    ref, identity = Ref.to(entry), series_of(rating)
+    said = (
+        family,
+        entry.occurred_at.astimezone(UTC),
+        entry.source,
+        rating.rating,
+        rating.session,
+        rating.perspective,
+        rating.rater,
+        entry.source is Source.ENTERED and entry.actor == rating.rater,
+        rating.follow_up,
+        rating.instrument,
+        rating.instrument_version,
+        rating.key_hash,
+        None if identity is None else (*identity,),
+        rating.items,
+        dict(scales),
+        rating.reported,
     )
+    if isinstance(rating, RatingSuperseded):
+        beside["supersedes"] = Cell(rating.superseded, ref)
+    return RatingRow.told_by(ref, _SAID, said, **beside)
 
 
 def read_by(

@@ -8,6 +8,7 @@ different perspectives stay apart (rule 32).
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC
 from enum import StrEnum
 from uuid import UUID
 
@@ -37,7 +38,18 @@ from domain.relationship import (
     RelationshipUnknown,
     relationship_of,
 )
-from projections.view import Cell, Cells, Gathering, Instant, Row, cell, known, occurred
+from projections.view import (
+    Cell,
+    Cells,
+    Gathering,
+    Instant,
+    Ref,
+    Together,
+    Told,
+    cell,
+    known,
+    occurred,
+)
 
 
 class Kind(StrEnum):
@@ -62,7 +74,7 @@ class Dissent(Model):
 
 
 @dataclass(slots=True, unsafe_hash=True)
-class GoalRow(Row):
+class GoalRow(Told):
     """A wording of a goal, or a rating of one."""
 
     kind: Cell[Kind]
@@ -164,20 +176,34 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
     )
 
 
+_RATED = Together(
+    "kind",
+    "at",
+    "source",
+    "goal",
+    "revision",
+    "by",
+    "reported",
+    "perspective",
+    "scale",
+    "level",
+)
+
+
 def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:
-    here = Cells(entry)
-    return GoalRow(
-        kind=here(Kind.RATING),
-        at=here.occurred(),
-        goal=here(rated.goal),
-        revision=here(rated.revision),
-        by=here(rated.by),
-        source=here(entry.source),
-        reported=here(rated.reported),
-        perspective=here(rated.perspective),
-        scale=here(rated.level.scale),
-        level=here(rated.level.value),
+    said = (
+        Kind.RATING,
+        entry.occurred_at.astimezone(UTC),
+        entry.source,
+        rated.goal,
+        rated.revision,
+        rated.by,
+        rated.reported,
+        rated.perspective,
+        rated.level.scale,
+        rated.level.value,
     )
+    return GoalRow.told_by(Ref.to(entry), _RATED, said)
 
 
 def _ratings(entries: Iterable[RecordedEvent]) -> dict[int, GoalRow]:

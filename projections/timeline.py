@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 from domain.consent import relied_on
@@ -16,11 +15,12 @@ from domain.event import Amendment, Erased, Policy, RecordedEvent, Source, Strea
 from domain.rating import Rating, Superseding
 from projections.view import (
     Cell,
-    Cells,
     Code,
     Instant,
     Number,
-    Row,
+    Ref,
+    Together,
+    Told,
     View,
     cell,
     known,
@@ -28,7 +28,7 @@ from projections.view import (
 
 
 @dataclass(slots=True, unsafe_hash=True)
-class Line(Row):
+class Line(Told):
     """One entry."""
 
     position: Cell[Number]
@@ -118,32 +118,28 @@ class Timeline(View[State, Line]):
         return state.lines
 
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
-        here = Cells(entry)
-        late_reason, relies_on, import_id, reported = _content(entry)
-        return Line(
-            position=here(entry.position),
-            topic=here(entry.topic),
-            occurred_at=here.occurred(),
-            occurred_offset=here(_minutes(entry.occurred_at.utcoffset())),
-            recorded_at=here(entry.recorded_at.astimezone(UTC)),
-            actor=here(entry.actor),
-            on_behalf_of=here(entry.on_behalf_of),
-            source=here(entry.source),
-            late=here(entry.is_late(self._policy)),
-            late_reason=here(late_reason),
-            relies_on=here(relies_on),
-            import_id=here(import_id),
-            reported=here(reported),
-            amends=None if amended is None else here(amended.version),
+        event, ref = entry.event, Ref.to(entry)
+        envelope = (
+            entry.position,
+            entry.topic,
+            entry.occurred_at.astimezone(UTC),
+            _minutes(entry.occurred_at.utcoffset()),
+            entry.recorded_at.astimezone(UTC),
+            entry.actor,
+            entry.on_behalf_of,
+            entry.source,
+            entry.is_late(self._policy),
         )
+        if isinstance(event, Erased):
+            known = zip(Timeline.clear, envelope, strict=True)
+            return Line.erased(entry, **{name: Cell(value, ref) for name, value in known})
+        content = event.late_reason, event.import_id, event.reported, relied_on(event)
+        beside = {} if amended is None else {"amends": Cell(amended.version, ref)}
+        return Line.told_by(ref, _ALL, (*envelope, *content), **beside)
 
 
-def _content(entry: RecordedEvent) -> tuple[Any, Any, Any, Any]:
-    """What a line tells of an entry's content, erased or not."""
-    event = entry.event
-    if isinstance(event, Erased):
-        return event, event, event, event
-    return event.late_reason, relied_on(event), event.import_id, event.reported
+_ALL = Together(*Timeline.clear, "late_reason", "import_id", "reported", "relies_on")
+"""What an entry says by itself: all but what others say of it."""
 
 
 @lru_cache(1024)

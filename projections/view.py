@@ -12,9 +12,10 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import UnionType
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
@@ -169,6 +170,49 @@ class Row:
         return cls(**{**dict.fromkeys(needed, gone), **still_known})
 
 
+class Together:
+    """Fields of a row that one entry establishes at once, by name."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+class Told(Row):
+    """A row most of whose cells one entry establishes: `Line.told_by(ref, _FIELDS, values)`.
+
+    A cell of it is made when it is asked for. A table, for which rows are made by the million, asks
+    for none: it keeps the values.
+    """
+
+    __slots__ = ("_told",)
+
+    if TYPE_CHECKING:  # else it would pass for a field of the row
+        _told: tuple[Ref, Together, Sequence[Any], Mapping[str, Any]]
+
+    @classmethod
+    def told_by(
+        cls, ref: Ref, together: Together, values: Sequence[object], **beside: object
+    ) -> Self:
+        """The row whose fields have these values, by that entry, none of them erased. `beside`:
+        what others establish; what is not named there has its default."""
+        row = cls.__new__(cls)
+        row._told = ref, together, values, beside
+        return row
+
+    if not TYPE_CHECKING:  # else every name would pass for a field
+
+        def __getattr__(self, name: str) -> Any:
+            # Python asks here for what has no value yet.
+            if name not in self.__slots__:
+                raise AttributeError(name)
+            ref, together, values, beside = self._told
+            cells = {
+                field: Cell(value, ref) for field, value in zip(together.names, values, strict=True)
+            }
+            self.__init__(**cells, **beside)
+            return object.__getattribute__(self, name)
+
+
 class Cited(NamedTuple):
     """The names of the clear and of the erased fields that one entry established."""
 
@@ -211,6 +255,36 @@ def _cell_in(hint: Any) -> Any:
 
 Writing = Callable[[Any], object]
 """How a value of one type is written."""
+
+_Part = tuple[str, bool, Writing | None, Cell[Any] | None]
+"""A cell's name, whether it stands in the clear, how its value is written, and the cell."""
+_Parts = tuple[str, bool, Writing | None, Cell[Any] | tuple[Cell[Any], ...] | None]
+"""The same of a field, which may hold several."""
+
+
+class _Form:
+    """How fields that one entry establishes are taken apart: all that are clear, and others."""
+
+    def __init__(
+        self,
+        together: Together,
+        ways: tuple[Sequence[str], Sequence[bool], Sequence[Writing | None]],
+    ) -> None:
+        self.way = way = {name: (clear, how) for name, clear, how in zip(*ways, strict=True)}
+        # In the order of the row's fields, as citations have them.
+        clear = [name for name, (is_clear, _) in way.items() if is_clear]
+        sealed = [name for name in together.names if name not in clear]
+        self.clear, self.sealed = tuple(clear), tuple(sealed)
+        self.clear_of, self.sealed_of = _picked(together, clear), _picked(together, sealed)
+        self.clear_written = [(name, how) for name in clear if (how := way[name][1])]
+        self.sealed_written = [(name, how) for name in sealed if (how := way[name][1])]
+
+
+def _picked(together: Together, names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """What picks the values of these fields."""
+    first, *others = [together.names.index(name) for name in names]
+    one = slice(first, first + 1)
+    return itemgetter(first, *others) if others else itemgetter(one)
 
 
 def _stays_as_it_is(kind: Any) -> bool:
@@ -333,6 +407,11 @@ class View(ABC, Generic[S, R]):
         return list(values), [name in self.clear for name in values], written
 
     @cached_property
+    def _forms(self) -> dict[Together, "_Form"]:
+        """How rows are taken apart that one entry tells, by the fields that it establishes."""
+        return {}
+
+    @cached_property
     def _contents(self) -> Callable[[R], tuple[Any, ...]]:
         """What a row holds in its fields."""
         first, *others = self._values
@@ -351,11 +430,44 @@ class View(ABC, Generic[S, R]):
 
     def taken_apart(self, row: R) -> PlainRow:
         """The row as a table keeps it."""
-        columns: dict[str, object] = dict.fromkeys(self.clear)
-        cited: dict[tuple[Ref, bool], list[str]] = {}
-        groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]] = {}
+        told = getattr(row, "_told", None)
+        if told is not None:
+            return self._told_apart(*told)
+        return self._apart(dict.fromkeys(self.clear), {}, {}, self._parts(self._contents(row)))
+
+    def _told_apart(
+        self, ref: Ref, together: Together, values: Sequence[Any], beside: Mapping[str, Any]
+    ) -> PlainRow:
+        """The same of a row that was told `by` one entry."""
+        form = self._forms.get(together)
+        if form is None:
+            form = self._forms[together] = _Form(together, self._ways)
+        position, version, key_id, amended_at = ref
+        columns = dict(zip(form.clear, form.clear_of(values), strict=True))
+        for name, writing in form.clear_written:
+            columns[name] = writing(columns[name])
+        cells = {
+            name: (position, version, amended_at, value)
+            for name, value in zip(form.sealed, form.sealed_of(values), strict=True)
+        }
+        for name, writing in form.sealed_written:
+            cells[name] = (position, version, amended_at, writing(cells[name][3]))
+        if not any(beside.values()):
+            return PlainRow(columns, (Cited(ref, False, form.clear),), {key_id: cells})
+        cited = {(ref, False): [*form.clear]}
+        others = self._named_parts((name, *form.way[name], beside[name]) for name in beside)
+        return self._apart(columns, cited, {key_id: cells}, others)
+
+    def _apart(
+        self,
+        columns: dict[str, object],
+        cited: dict[tuple[Ref, bool], list[str]],
+        groups: dict[UUID, dict[str, tuple[int, int, int | None, object]]],
+        parts: Iterable[_Part],
+    ) -> PlainRow:
+        """What is taken apart already, and these cells."""
         ref = named = cells = None
-        for name, clear, writing, content in self._parts(row):
+        for name, clear, writing, content in parts:
             if not content:
                 continue
             value = content.value
@@ -381,19 +493,20 @@ class View(ABC, Generic[S, R]):
             told.sort(key=lambda one: (one.fields, one.ref, one.erased))
         return PlainRow(columns, tuple(told), groups)
 
-    def _parts(self, row: R) -> Iterable[tuple[str, bool, "Writing | None", Cell[Any] | None]]:
+    def _parts(self, contents: Sequence[Any]) -> Iterable[_Part]:
         """The cells as they are to be written; those of a tuple one by one."""
-        contents = self._contents(row)
-        names, clear, writing = self._ways
-        if not any(contents[at] for at in self._tuples):
-            return zip(names, clear, writing, contents, strict=True)
-        parts: list[tuple[str, bool, Writing | None, Cell[Any] | None]] = []
-        for name, is_clear, way, content in zip(names, clear, writing, contents, strict=True):
+        parts = zip(*self._ways, contents, strict=True)
+        several = any(contents[at] for at in self._tuples)
+        return self._named_parts(parts) if several else parts
+
+    @staticmethod
+    def _named_parts(parts: Iterable[_Parts]) -> Iterable[_Part]:
+        for name, clear, writing, content in parts:
             if isinstance(content, tuple):
-                parts += [(f"{name}/{at}", False, way, part) for at, part in enumerate(content)]
+                for at, part in enumerate(content):
+                    yield f"{name}/{at}", False, writing, part
             else:
-                parts.append((name, is_clear, way, content))
-        return parts
+                yield name, clear, writing, content
 
     def put_together(self, stored: "StoredRow") -> R:
         """The row that a table kept.

@@ -3,7 +3,7 @@
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -108,7 +108,7 @@ class Sealing:
         )
 
     def stored(self) -> dict[str, Any]:
-        written = self.seals.written("timeline", "timeline_v1", STREAM, 4, self.row)
+        (written,) = self.seals.written("timeline", "timeline_v1", STREAM, [(4, self.row)])
         return stored(written, *self.seals.sealed("timeline", written))
 
     def opened(self, **changed: Any) -> StoredRow:
@@ -252,7 +252,7 @@ def test_a_row_to_be_sealed_says_what_it_says_when_it_is_opened(
                     for key_id, group in apart.groups.items()
                 }
                 new = replace(apart, groups=groups)
-                written = seals.written(view.name, view.table, STREAM, entry, new)
+                (written,) = seals.written(view.name, view.table, STREAM, [(entry, new)])
                 sealed, mac = seals.sealed(view.name, written)
                 row_stored = stored(written, sealed, mac)
                 assert line_of(written) == seals.line(view.name, view.table, row_stored)
@@ -260,3 +260,19 @@ def test_a_row_to_be_sealed_says_what_it_says_when_it_is_opened(
                 if groups:
                     others = [b"0" * 64] * len(groups)
                     assert not seals.holds(view.name, written, others, mac)
+
+
+@for_all(record=wild_records())
+def test_a_row_told_by_one_entry_is_the_row_of_its_cells(record: Record) -> None:
+    """Views: a row made of plain values is taken apart, and read, as the one made of its cells."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    for view in VIEWS.all():
+        for row in (view.of(history[0].stream, history) if history else {}).values():
+            apart = view.taken_apart(row)
+            names = [field.name for field in fields(row)]
+            of_cells = type(row)(**{name: getattr(row, name) for name in names})
+            assert of_cells == row
+            assert [*of_cells.cells()] == [*row.cells()]
+            assert view.taken_apart(of_cells) == apart == view.taken_apart(row)
+            citing = [(one.ref, one.erased, one.fields) for one in apart.cited]
+            assert citing == sorted(citing, key=lambda one: (one[2], one[0], one[1]))
