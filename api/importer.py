@@ -5,35 +5,33 @@ people send, under ids that are keyed by source and row: the same file imported 
 crash in the middle, adds nothing twice. What a row lacks is reported, never invented.
 """
 
-import csv
-import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from api.import_mapping import ImportMapping, Ratings
+from api.import_rows import Row, RowFault, RowRefused, read_rows, rows_at_most
 from domain import instrument as instruments
 from domain import scoring
 from domain.alliance import RateAlliance
 from domain.clinic import DeclareImport
-from domain.event import Command, Line, Model, Moment, Refusal, Source, Stream, Text
+from domain.event import Command, Line, Refusal, Source, Stream
 from domain.instrument import Perspective
 from domain.outcome import RateOutcome
 from domain.person import ExternalId, RegisterPerson, person_stream, practitioner_stream
 from domain.rating import Rate
 from domain.records import Author, Proposal, Receipt
 from domain.relationship import OpenRelationship, relationship_stream
-from domain.session import HoldSession, Medium, schedule_stream
+from domain.session import HoldSession, schedule_stream
 
 ROWS_PER_STEP = 4096
 """So many rows are read, sent and reported on together: a commit holds thousands of commands."""
@@ -67,212 +65,6 @@ class Log(Protocol):
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being imported, rows done, rows in all (as many as there are lines)."""
-
-Column = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-# --- The mapping ----------------------------------------------------------------------------
-
-
-class Declaration(Model):
-    """What the import stands on (rule 45)."""
-
-    origin: Text
-    licence: Line
-    declared_by_name: Line
-    legal_basis: Text
-
-
-class TimeRule(Model):
-    """The rule by which what has no time is given one.
-
-    Session n of the k-th relationship of its file starts at
-    `first` + (k − 1) · `stagger_minutes` + (n − 1) · `every_days`.
-    """
-
-    says: Text
-    first: Moment
-    every_days: Annotated[int, Field(ge=1, le=365)] = 7
-    stagger_minutes: Annotated[int, Field(ge=0, le=10_080)] = 0
-    length_minutes: Annotated[int, Field(ge=1, le=600)] = 50
-
-    def session(self, relationship: int, number: int) -> tuple[datetime, datetime]:
-        """(start, end) of a session; both arguments count from 1."""
-        start = (
-            self.first
-            + timedelta(minutes=self.stagger_minutes * (relationship - 1))
-            + timedelta(days=self.every_days * (number - 1))
-        )
-        return start, start + timedelta(minutes=self.length_minutes)
-
-
-class Relationships(Model):
-    """The file that names relationships, a row each."""
-
-    file: Column
-    key: Column
-    therapist: Column
-    client: Column
-    modality: Line
-    setting: Line
-
-
-class Sessions(Model):
-    """The file that names held sessions, a row each; `number` counts from 1 in a relationship."""
-
-    file: Column
-    relationship: Column
-    number: Column
-    medium: Medium = Medium.NOT_STATED
-
-
-class Ratings(Model):
-    """A file of ratings, a row each, one instrument and perspective."""
-
-    file: Column
-    instrument: Line
-    perspective: Perspective
-    relationship: Column
-    session: Column
-    items: Annotated[tuple[Column, ...], Field(min_length=1)]
-    labels: Mapping[str, int | str] = Field(default_factory=dict)
-    """Words of the file → answers of the instrument, where its own labels differ."""
-    claims: Mapping[str, Column] = Field(default_factory=dict)
-    """Scale of the instrument → the column in which the file gives a score for it."""
-
-
-class ImportMapping(Model):
-    """A whole mapping file."""
-
-    format: Literal["rapport-import/1"]
-    declaration: Declaration
-    time: TimeRule
-    relationships: Relationships
-    sessions: Sessions
-    ratings: tuple[Ratings, ...] = ()
-
-
-class MappingBroken(Exception):
-    """The mapping cannot be used: the text names the file, the field and the mend."""
-
-
-def read_mapping(path: Path) -> ImportMapping:
-    """The mapping in a TOML file; raises MappingBroken."""
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-        for ratings in raw.get("ratings", ()):
-            ratings["items"] = _expanded(ratings.get("items", ()))
-        mapping = ImportMapping.model_validate(raw)
-    except OSError as error:
-        raise MappingBroken(f"{path.name}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MappingBroken(f"{path.name} is not TOML in UTF-8: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise MappingBroken(f"{path.name}: {where}: {first['msg']}") from None
-    for number, ratings in enumerate(mapping.ratings):
-        if problem := _unfit(ratings):
-            raise MappingBroken(f"{path.name}: ratings.{number}: {problem}")
-    return mapping
-
-
-def _unfit(ratings: Ratings) -> str | None:
-    """What does not fit the instrument; one that is unknown takes whole numbers as they are."""
-    try:
-        definition = instruments.load(ratings.instrument)
-    except instruments.NotAQuestionnaire as refusal:
-        return f"instrument: {refusal.detail}"
-    except instruments.UnknownInstrument:
-        return f"claims: {ratings.instrument} is unknown, so it has no scales." * bool(
-            ratings.claims
-        )
-    if len(ratings.items) not in definition.counts:
-        return f"items: {definition.id} has {definition.counted}, not {len(ratings.items)}."
-    unknown = sorted(ratings.claims.keys() - definition.scales.keys())
-    if unknown:
-        known = ", ".join(definition.scales)
-        return f"claims: {definition.id} has no scale {unknown[0]}; it has {known}."
-    return None
-
-
-def _expanded(items: object) -> object:
-    """`"question{1..36}"` names thirty-six columns."""
-    if isinstance(items, str) and (span := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", items)):
-        before, first, last, after = span.groups()
-        return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
-    return items
-
-
-# --- Rows -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a file: `line` is where it begins, counted from 1 as editors do."""
-
-    file: str
-    line: int
-    columns: Mapping[str, int]
-    """Column → its place in every row of the file."""
-    fields: Sequence[str]
-
-    def __getitem__(self, column: str) -> str:
-        return self.fields[self.columns[column]].strip()
-
-
-@dataclass(frozen=True, slots=True)
-class RowFault:
-    """Why a row was not imported. `value` goes to the error file of whoever imports, only there."""
-
-    file: str
-    line: int
-    field: str
-    value: str
-    code: str
-    reason: str
-
-
-class RowRefused(Exception):
-    """One row that cannot be imported."""
-
-    def __init__(self, row: Row, column: str, code: str, reason: str) -> None:
-        value = row.fields[row.columns[column]] if column in row.columns else ""
-        self.fault = RowFault(row.file, row.line, column, value, code, reason)
-        super().__init__(code)
-
-
-def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row | RowFault]:
-    """The rows of a CSV file in UTF-8; MappingBroken for a file that is missing or lacks `columns`.
-
-    Where the file stops being CSV it ends, with a fault.
-    """
-    before = 0
-    try:
-        with (folder / file).open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            header = next(reader, [])
-            width, places = len(header), {name: place for place, name in enumerate(header)}
-            missing = sorted(set(columns) - places.keys())
-            if missing:
-                raise MappingBroken(f"{file} has no column {missing[0]!r}; mend the mapping.")
-            before = reader.line_num
-            for fields in reader:
-                line, before = before + 1, reader.line_num
-                if len(fields) == width:
-                    yield Row(file, line, places, fields)
-                elif fields:  # a blank line is no row
-                    reason = f"The row has not {width} columns."
-                    yield RowFault(file, line, "", "", "columns-wrong", reason)
-    except OSError as error:
-        raise MappingBroken(f"{file}: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        # From here on nobody can tell where a row begins: an unclosed quote, or other bytes.
-        reason = (
-            f"Not CSV in UTF-8 from here on ({type(error).__name__}); what follows is left out."
-        )
-        yield RowFault(file, before + 1, "", "", "not-csv", reason)
-
 
 # --- From rows to commands ------------------------------------------------------------------
 
@@ -726,15 +518,6 @@ class _Form:
         if not labels:
             return answers
         return [answer and str(labels.get(answer, answer)) for answer in answers]
-
-
-def rows_at_most(path: Path) -> int:
-    """How many rows the file has at most, for showing how far it is."""
-    try:
-        with path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
-    except OSError:
-        return 0  # whoever reads its rows says so
 
 
 def _claimed(row: Row, column: str) -> Fraction:

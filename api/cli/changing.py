@@ -13,7 +13,8 @@ import typer
 
 from api.cli.analysing import Direction, DirectionOption, as_number, number
 from api.cli.terminal import Exit, Failed, Format, FormatOption, say, show
-from api.importer import MappingBroken, RowFault, read_rows
+from api.import_mapping import MappingBroken
+from api.import_rows import RowFault, read_rows
 from domain import instrument as instruments
 from domain.answers import quoted
 from domain.definition import CutOff

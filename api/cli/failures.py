@@ -7,7 +7,7 @@ import psycopg
 from api.cli.importing_crew import ImportHandLost
 from api.cli.terminal import Exit, Failed
 from api.demo import DemonstrationStuck
-from api.importer import MappingBroken
+from api.import_mapping import MappingBroken
 from api.problems import Fault
 from infra.acknowledged import AcknowledgedHeadBroken, LogDiverged
 from infra.backup import BackupUnusable, PlaceTaken, ProgramFailed

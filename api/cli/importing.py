@@ -23,7 +23,9 @@ from api.cli.terminal import (
     show,
     write_private,
 )
-from api.importer import Importer, Report, RowFault, read_mapping
+from api.import_mapping import read_mapping
+from api.import_rows import RowFault
+from api.importer import Importer, Report
 from api.opening import open_log, open_record, operator_id
 from domain.cycles import searched_seldom
 

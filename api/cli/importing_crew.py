@@ -23,18 +23,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from api.hands import hands
-from api.importer import (
-    Importer,
-    ImportMapping,
-    Progress,
-    Ratings,
-    Report,
-    Row,
-    Sessions,
-    Share,
-    read_rows,
-    rows_at_most,
-)
+from api.import_mapping import ImportMapping, Ratings, Sessions
+from api.import_rows import Row, read_rows, rows_at_most
+from api.importer import Importer, Progress, Report, Share
 from domain.cycles import searched_seldom
 from infra.apart import LogApart
 from infra.event_store import ClinicLog

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from api.importer import Importer, read_mapping
+from api.import_mapping import read_mapping
+from api.importer import Importer
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
 from infra.keyring import open_keyring

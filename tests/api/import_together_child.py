@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from api.cli.importing_crew import import_hands
-from api.importer import read_mapping
+from api.import_mapping import read_mapping
 from tests.api.test_import_equals import OPERATOR
 from tests.api.test_import_together import opened
 

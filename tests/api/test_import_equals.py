@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import importer
-from api.importer import Importer, Rehearsal, Report, read_mapping
+from api.import_mapping import read_mapping
+from api.importer import Importer, Rehearsal, Report
 from domain.event import Refusal, Stream
 from domain.records import Proposal, Receipt
 from infra.event_store import ClinicLog

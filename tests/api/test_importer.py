@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.importer import Importer, MappingBroken, Report, read_mapping
+from api.import_mapping import MappingBroken, read_mapping
+from api.importer import Importer, Report
 from domain.alliance import AllianceRated
 from domain.clinic import ImportDeclared, clinic_stream
 from domain.event import RecordedEvent, Source
