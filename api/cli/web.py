@@ -7,7 +7,7 @@ shall stop the service by merely holding connections open, or by headers without
 import asyncio
 import sys
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
@@ -52,7 +52,7 @@ class PromptProtocol(HttpToolsProtocol):
     """Bytes that came while the headers of a request that had begun were not all here."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -120,6 +120,36 @@ class PromptProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Gathering:
+    """A transport that writes after a turn of the loop what that turn had for it.
+
+    All that is answered in one turn goes out one answer close after the other: nobody is woken
+    for one alone, to take the processor from whoever writes the next.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._gathered: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        self._gathered.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered and not self._transport.is_closing():
+            self._transport.write(b"".join(gathered))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)  # everything else as ever
 
 
 class _Sending:
