@@ -5,7 +5,7 @@ correction they differ. There is no table; every value names the entry that esta
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -99,8 +99,10 @@ def dossier(
 ) -> Dossier:
     """The relationship, from its whole history, as of two times."""
     with search_put_off():
-        seen = history.as_of(known_at=known_at, happened_by=happened_by)
-        cases = views.caseload.of(relationship, seen)
+        seen = _apart(history, history.as_of(known_at=known_at, happened_by=happened_by))
+        caseload = views.caseload
+        case = replace(caseload.fold(caseload.empty(relationship), *seen), entries=seen)
+        cases = caseload.rows(case)
         return Dossier(
             relationship=relationship,
             known_at=known_at,
@@ -109,7 +111,17 @@ def dossier(
             view_versions={view.name: view.version for view in views.all()},
             timeline=views.timeline.of(relationship, seen),
             ratings=views.alliance_course.of(relationship, seen),
-            consents=views.consent_register.of(relationship, seen),
-            goals=views.goal_course.of(relationship, seen),
+            consents=views.consent_register.rows(seen),
+            goals=views.goal_course.rows(seen),
             case=next(iter(cases.values()), None),
         )
+
+
+def _apart(history: History, seen: History) -> History:
+    """What was seen, for the views to fold together that tell the same of all entries as of those
+    that they gather. What is folded here does not stay with the history in memory."""
+    if seen is not history:
+        return seen
+    apart = History(history)
+    apart.take_over(history)
+    return apart

@@ -1,6 +1,6 @@
 """Relationships: who takes part, their turns to the last; and what there is to read of one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from api.routes.rows import (
     page_of,
     parked,
     shown,
+    written_rows,
 )
 from domain.clinic import Scope
 from domain.closure import CloseRelationship, ReopenRelationship, TransferRelationship
@@ -136,11 +137,20 @@ def dossier(visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))]) -> Response:
     """One relationship: as it was known at one time, of what had happened by another."""
     with search_put_off():
         told = visit.dossier()
-        return answered(dossier_shown(told), visit.etag(told.position))
+        return answered(dossier_written(told), visit.etag(told.position))
 
 
 def dossier_shown(told: Dossier) -> dict[str, Any]:
     """The dossier's document."""
+    return _dossier(told, _in_order)
+
+
+def dossier_written(told: Dossier) -> dict[str, Any]:
+    """The same, its rows written already: for whoever is not to look into them."""
+    return _dossier(told, written_rows)
+
+
+def _dossier(told: Dossier, rows: Callable[[Mapping[int, Row]], Any]) -> dict[str, Any]:
     return {
         "relationship": told.relationship.id,
         "known_at": told.known_at,
@@ -148,10 +158,10 @@ def dossier_shown(told: Dossier) -> dict[str, Any]:
         "position": told.position,
         "view_versions": told.view_versions,
         "case": told.case and shown(1, told.case),
-        "timeline": _in_order(told.timeline),
-        "ratings": _in_order(told.ratings),
-        "consents": _in_order(told.consents),
-        "goals": _in_order(told.goals),
+        "timeline": rows(told.timeline),
+        "ratings": rows(told.ratings),
+        "consents": rows(told.consents),
+        "goals": rows(told.goals),
     }
 
 

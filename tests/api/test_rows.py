@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from api.doors.visit import withhold
-from api.routes.relationship import DossierDocument, dossier_shown
-from api.routes.rows import document_of, plain, shown, written
+from api.routes.relationship import DossierDocument, dossier_shown, dossier_written
+from api.routes.rows import document_of, plain, shown, written, written_rows
 from domain.event import History, Model, Moment
 from projections.dossier import VIEWS, dossier
 from projections.view import View
@@ -62,6 +62,7 @@ def test_a_dossier_is_written_as_its_model_writes_it(
     )
     document = dossier_shown(told)
     assert written(document) == as_its_model_writes(DossierDocument, document)
+    assert written(dossier_written(told)) == written(document)
 
 
 @every_view
@@ -78,6 +79,25 @@ def test_a_withheld_row_is_written_as_its_model_writes_it(
     for version, row in view.of(history[0].stream, history).items():
         document = shown(version, withhold(view, row, hidden.__contains__))
         assert written(document) == as_its_model_writes(model, document)
+
+
+@every_view
+@for_all(record=wild_records(), hidden=versions)
+def test_rows_written_at_once_are_written_as_one_by_one(
+    view: View[Any, Any], record: Record, hidden: set[int]
+) -> None:
+    """Views: told by one entry or by several, erased, withheld or neither, byte for byte."""
+    history = history_of(record)
+    if not history:
+        return
+    rows = view.of(history[0].stream, history)
+    some_hidden = {
+        version: withhold(view, row, hidden.__contains__) if version in hidden else row
+        for version, row in view.of(history[0].stream, history).items()
+    }
+    for these in (rows, some_hidden):
+        plainly = [shown(version, row) for version, row in sorted(these.items())]
+        assert written({"rows": written_rows(these)}) == written({"rows": plainly})
 
 
 @for_all(wild_records())
