@@ -39,6 +39,8 @@ class _Sent:
     turn: Turn
     appended: frozenset[int]
     """Which of its proposals it appends."""
+    commands: frozenset[UUID]
+    """Their ids."""
     histories: Mapping[Stream, History]
     """The streams that it adds to, as they are then."""
 
@@ -128,7 +130,7 @@ class LogApart:
         self._head = pending.after
         self._ahead.update(pending.histories)
         decided = frozenset(decided.at for decided in pending.decided.values())
-        self._sent.append(_Sent(turn, decided, pending.histories))
+        self._sent.append(_Sent(turn, decided, frozenset(pending.decided), pending.histories))
         for _, index, refusal in pending.refused:
             turn.verdicts[index] = refusal
         self._end.send(self._handed(pending, reads))
@@ -152,8 +154,16 @@ class LogApart:
         self._keep(sent.histories)
         if not self._sent:
             self._ahead.clear()
+        # What was refused keeps its refusal, though its id was taken by another after it.
+        taken = sent.commands.union(*(later.commands for later in self._sent))
         turn = sent.turn
-        others = [at for at in range(len(turn.proposals)) if at not in sent.appended]
+        others = [
+            at
+            for at, (proposal, verdict) in enumerate(
+                zip(turn.proposals, turn.verdicts, strict=True)
+            )
+            if at not in sent.appended and (verdict is None or proposal.command_id not in taken)
+        ]
         seen = self._log.seen([turn.proposals[at] for at in others]) if others else ()
         for at, verdict in zip(others, seen, strict=True):
             turn.verdicts[at] = verdict or turn.verdicts[at]

@@ -57,6 +57,7 @@ from infra.recorder import (
 )
 from infra.scanned import Scans
 from infra.sealing import Mac, Sealer
+from infra.snapshots import Snapshots
 from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
@@ -136,8 +137,13 @@ class ClinicLog:
         self._committing = Lock()
         self._on_its_way: Pending | None = None
         self._others_wrote_at = -_OTHERS_SECONDS
+        self._snapshots = Snapshots(clinic, self._recorder, keyring, self._scans, self._recalled)
         self._cache = OpenedHistories(
-            _ENTRIES_HELD, _HELD_AT_REST, keyring.generation(), self._recalled
+            _ENTRIES_HELD,
+            _HELD_AT_REST,
+            keyring.generation(),
+            self._recalled,
+            self._snapshots.offer,
         )
         self._complete: dict[Stream, int] = {}
         keyring.on_destroyed(self.forget)
@@ -152,6 +158,7 @@ class ClinicLog:
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
+        self._snapshots.close(self._cache.leaving())
         self._application.close()
         self._promised.close()
 
@@ -512,7 +519,13 @@ class ClinicLog:
         known = self._cache.known(stream)
         if known is not None and known.version == complete.get(stream):
             return known
-        history = self._brought_up(stream, self._cache.known)
+        if known is None:
+            generation = self._forget_erased()
+            with search_put_off():
+                history = self._snapshots.read(stream, generation)
+            self._cache.put({stream: history}, generation)
+        else:
+            history = self._brought_up(stream, self._cache.known)
         if history.last is not None and history.last.position > head.size:
             raise LostRace
         complete[stream] = history.version
@@ -545,8 +558,12 @@ class ClinicLog:
     def _refusals_hold(self, turns: Sequence[Turn], pending: Pending) -> bool:
         """Gives refusals as verdicts if nothing they were decided on has changed meanwhile.
 
-        A command that comes again with its id has its receipt, whatever it would be told now.
+        A command that comes again with its id has its receipt, whatever it would be told now; one
+        that came first keeps its refusal, though another has taken its id in the same batch.
         """
+        for turn, index, refusal in pending.refused:
+            if turn.proposals[index].command_id in pending.decided:
+                turn.verdicts[index] = refusal
         self._settle_seen(turns)
         if not pending.decided and self._recorder.head().size != self._head.size:
             self._look_again()
@@ -630,6 +647,7 @@ class ClinicLog:
     def _drop_opened(self, generation: int) -> None:
         self._complete = {}
         self._cache.clear(generation)
+        self._snapshots.sweep()
         self._mapper.forget()
         self._scans.forget()
 
@@ -659,8 +677,12 @@ class Rehearsal:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
         turn = Turn(proposals)
         turn.verdicts, mac = list(self._log.seen(proposals)), self._log._mac("body")
-        for index in range(len(proposals)):
-            if turn.verdicts[index] is None:
+        for index, proposal in enumerate(proposals):
+            again = self._pending.decided.get(proposal.command_id)
+            if again is not None:
+                if again.row.body_mac != mac(body_of(proposal)):
+                    turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
+            elif turn.verdicts[index] is None:
                 try:
                     self._log._decide(self._pending, turn, index, mac)
                 except Refusal as refusal:

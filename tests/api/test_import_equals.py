@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api import importer
@@ -92,7 +92,15 @@ def clinics(new_clinic: Callable[[], Clinic]) -> tuple[Clinic, Clinic]:
     return new_clinic(), new_clinic()
 
 
+BLANK_FIRST = {
+    "pairs.csv": [("1", "a", "x")],
+    "sessions.csv": [("1", "1")],
+    "srs.csv": [("1", "1", "", "", "", "", "28"), ("1", "1", "7", "7", "7", "7", "28")],
+}
+
+
 @settings(max_examples=20)
+@example(files=BLANK_FIRST, again=BLANK_FIRST, rows=4096)
 @given(files=FILES, again=FILES, rows=st.sampled_from([1, 2, 5, 4096]))
 def test_an_import_in_pieces_is_the_import_row_by_row(
     clinics: tuple[Clinic, Clinic],
@@ -114,7 +122,9 @@ def test_an_import_in_pieces_is_the_import_row_by_row(
             (tmp_path / name).write_text("\n".join(lines) + "\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(importer, "ROWS_PER_STEP", rows)
+            rehearsed = Importer(at_once.log, mapping, tmp_path, OPERATOR).run(dry_run=True)
             found = Importer(at_once.log, mapping, tmp_path, OPERATOR).run()
         expected = Importer(OneByOne(one_by_one.log), mapping, tmp_path, OPERATOR).run()
         assert reported(found) == reported(expected)
+        assert {**reported(rehearsed), "dry_run": False} == reported(expected)
         assert told(at_once, before) == told(one_by_one, before)

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 import psutil
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from api.cli.importing_crew import ImportHandLost, ImportHands, import_hands, shares_of
@@ -31,8 +31,8 @@ from domain.records import Author, Receipt, Records
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
 from infra.keyring import open_keyring
+from tests.api.test_import_equals import BLANK_FIRST, HEADERS, NAMES, NUMBERS, OPERATOR
 from tests.api.test_import_equals import FILES as FEW
-from tests.api.test_import_equals import HEADERS, NAMES, NUMBERS, OPERATOR
 from tests.api.test_importer import MAPPING
 from tests.conftest import Clinic
 
@@ -135,7 +135,8 @@ def reported(report: Report, names: Names) -> dict[str, Any]:
 
 
 # Whoever fails ends the processes, so a failing example is not made smaller.
-@settings(max_examples=15, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
+@example(files=BLANK_FIRST, again=BLANK_FIRST)
 @given(files=FEW, again=FEW)
 def test_an_import_by_several_processes_is_that_of_one(
     clinics: tuple[Clinic, Clinic],
