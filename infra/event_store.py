@@ -57,7 +57,6 @@ from infra.recorder import (
 )
 from infra.scanned import Scans
 from infra.sealing import Mac, Sealer
-from infra.snapshots import Snapshots
 from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
@@ -137,13 +136,8 @@ class ClinicLog:
         self._committing = Lock()
         self._on_its_way: Pending | None = None
         self._others_wrote_at = -_OTHERS_SECONDS
-        self._snapshots = Snapshots(clinic, self._recorder, keyring, self._scans, self._recalled)
         self._cache = OpenedHistories(
-            _ENTRIES_HELD,
-            _HELD_AT_REST,
-            keyring.generation(),
-            self._recalled,
-            self._snapshots.offer,
+            _ENTRIES_HELD, _HELD_AT_REST, keyring.generation(), self._recalled
         )
         self._complete: dict[Stream, int] = {}
         keyring.on_destroyed(self.forget)
@@ -158,7 +152,6 @@ class ClinicLog:
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
-        self._snapshots.close(self._cache.leaving())
         self._application.close()
         self._promised.close()
 
@@ -519,13 +512,7 @@ class ClinicLog:
         known = self._cache.known(stream)
         if known is not None and known.version == complete.get(stream):
             return known
-        if known is None:
-            generation = self._forget_erased()
-            with search_put_off():
-                history = self._snapshots.read(stream, generation)
-            self._cache.put({stream: history}, generation)
-        else:
-            history = self._brought_up(stream, self._cache.known)
+        history = self._brought_up(stream, self._cache.known)
         if history.last is not None and history.last.position > head.size:
             raise LostRace
         complete[stream] = history.version
@@ -647,7 +634,6 @@ class ClinicLog:
     def _drop_opened(self, generation: int) -> None:
         self._complete = {}
         self._cache.clear(generation)
-        self._snapshots.sweep()
         self._mapper.forget()
         self._scans.forget()
 
