@@ -36,7 +36,7 @@ from domain.event import (
 from domain.goal import Goal, GoalStatus, goals_of
 from domain.instrument import Perspective
 from domain.note import notes_awaiting_cosign, unsigned_notes
-from domain.rating import Rating, Superseding, ratings_of, score_of
+from domain.rating import Rating, Superseding, flags_of, ratings_of
 from domain.relationship import (
     Constellation,
     ParticipantJoined,
@@ -409,12 +409,12 @@ def _with(rated: _Rated, current: Iterable[RecordedEvent]) -> _Rated:
 
 
 def _last_rating(entry: RecordedEvent, perspective: Perspective) -> Cell[LastRating]:
-    score = score_of(entry)
+    flags = flags_of(entry)
     rating = LastRating(
         perspective=perspective,
         at=entry.occurred_at,
-        flags=() if score is None else score.flags,
-        key_known=score is not None,
+        flags=flags or (),
+        key_known=flags is not None,
     )
     return cell(entry, rating)
 
