@@ -82,12 +82,17 @@ def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
 _uuids = _array(2951, UUID_OID)
 
 _NO_BIGINT: Final = _FIELD(INT8_OID, -1)
+_NO_JSON: Final = _FIELD(3802, -1)
 _NO_TIME: Final = _FIELD(TIMESTAMPTZ_OID, -1)
 _BOOLEANS: Final = {
     None: _FIELD(16, -1),
     False: _FIELD(16, 1) + b"\0",
     True: _FIELD(16, 1) + b"\1",
 }
+
+
+def _json(encoded: bytes) -> bytes:
+    return b"%b\1%b" % (_FIELD(3802, len(encoded) + 1), encoded)
 
 
 def _time(moment: datetime) -> bytes:
@@ -101,7 +106,7 @@ NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "text": _nullable(TEXT_OID, text),
     "timestamp with time zone": lambda value: _NO_TIME if value is None else _time(value),
     "boolean": _BOOLEANS.__getitem__,
-    "jsonb": _nullable(3802, lambda value: _FIELD(3802, len(value) + 1) + b"\1" + value),
+    "jsonb": lambda value: _NO_JSON if value is None else _json(value),
     "uuid[]": _nullable(2951, lambda ids: _uuids([each.bytes for each in ids])),
     "bytea[]": _nullable(1001, _array(1001, BYTEA_OID)),
 }

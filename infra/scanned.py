@@ -114,14 +114,17 @@ class Scans:
         return event
 
     def _opened(self, row: ScannedRow) -> Event | Erased:
-        _, _, _, topic, schema_version, _, offset, *_, key_id, commitment, ciphertext = row
+        (
+            _, _, _, topic, schema_version, _, offset, _, _, _, _, _, _, key_id,
+            commitment, ciphertext,
+        ) = row  # fmt: skip
         key = self._keyring.get(self._clinic, _id(key_id))
         if key is None:
             return ERASED
         if _zone(offset) is None:
             raise SealBroken("not_authentic")
         sealed = Sealed(ciphertext, commitment)
-        content = self._sealer.open_entry(key, bound_to(self._clinic, row), sealed)
+        _, content = self._sealer.open_salted(key, bound_to(self._clinic, row), sealed)
         return read(topic, schema_version, content)
 
 

@@ -138,14 +138,15 @@ class Seals:
         self._look()
         try:
             for entry, row in rows:
-                keys = sorted(row.groups)
+                keys = sorted(row.groups) if len(row.groups) > 1 else [*row.groups]
                 cited = _cited_for_json(row.cited)
                 plain = _plain(row.columns)
                 aad = self._aad(table, stream, entry, plain, cited)
                 ready = [self._key(view, key_id) for key_id in keys]
+                of_key = map(row.groups.__getitem__, keys) if len(keys) > 1 else row.groups.values()
                 groups = [
-                    None if key.cipher is None else _for_json(row.groups[key_id])
-                    for key_id, key in zip(keys, ready, strict=True)
+                    None if key.cipher is None else _for_json(group)
+                    for key, group in zip(ready, of_key, strict=True)
                 ]
                 opened = [
                     None if group is None else orjson.dumps(group, option=_CANONICAL)
@@ -172,10 +173,10 @@ class Seals:
         self._look()
         if not hmac.compare_digest(mac, self._mac(row.aad, row.ready, groups)):
             return False
-        return all(
-            _opened(key, row.aad, sealed) == opened
-            for key, sealed, opened in zip(row.ready, groups, row.opened, strict=True)
-        )
+        for key, sealed, opened in zip(row.ready, groups, row.opened, strict=True):
+            if _opened(key, row.aad, sealed) != opened:
+                return False
+        return True
 
     def opened(self, view: str, table: str, row: Mapping[str, Any]) -> StoredRow:
         """A row as it was written; SealBroken if it, or what it is bound to, was changed."""
@@ -237,11 +238,11 @@ class Seals:
             self.forget()
             self._generation = generation
 
-    def _key(self, view: str, key_id: UUID) -> "_Key":
-        keys = self._keys.setdefault(view, {})
+    def _key(self, view: str, key_id: UUID) -> _Key:
         try:
-            return keys[key_id]
+            return self._keys[view][key_id]
         except KeyError:
+            keys = self._keys.setdefault(view, {})
             if len(keys) >= _KEYS_HELD:
                 keys.clear()
             key = self._keyring.get(self._clinic, key_id)
@@ -345,12 +346,16 @@ def digest_line(row: StoredRow) -> bytes:
 def line_of(row: Written) -> bytes:
     """The same of a row that is not yet sealed."""
     cells: dict[str, object] = {}
+    plain = row.plain
     for (position, version, _, amended_at), erased, fields in row.row.cited:
-        where = (position, version, amended_at)
         for name in fields:
-            cells[name] = where if erased else (*where, row.plain[name])
+            if erased:
+                cells[name] = position, version, amended_at
+            else:
+                cells[name] = position, version, amended_at, plain[name]
     for group in row.groups:
-        cells.update(group or {})
+        if group is not None:
+            cells |= group
     gone = [key_id for key_id, group in zip(row.keys, row.groups, strict=True) if group is None]
     return _json({"cells": cells, "entry": row.entry, "erased_keys": gone, "stream": row.stream})
 
@@ -392,6 +397,9 @@ def _place(clinic: UUID, table: str, stream: str) -> tuple[bytes, bytes]:
 
 
 def _cited_for_json(cited: Sequence[Cited]) -> bytes:
+    if len(cited) == 1:  # as most rows have
+        (((position, version, key_id, amended_at), erased, fields),) = cited
+        return orjson.dumps(((position, version, key_id, amended_at, erased, fields),))
     return orjson.dumps(
         [
             (position, version, key_id, amended_at, erased, fields)

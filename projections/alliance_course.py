@@ -42,7 +42,18 @@ from domain.scoring import (
 )
 from domain.session import SessionHeld, session_numbers
 from domain.told import ids
-from projections.view import Cell, Instant, Ref, Together, Told, View, cell, known, occurred
+from projections.view import (
+    Cell,
+    Instant,
+    Ref,
+    Together,
+    Told,
+    View,
+    Writing,
+    cell,
+    known,
+    occurred,
+)
 
 Exact = Annotated[Fraction, BeforeValidator(Fraction), PlainSerializer(str)]
 """A score without rounding; `1436/7` in text."""
@@ -138,6 +149,9 @@ class AllianceCourse(View[State, RatingRow]):
         OutcomeSuperseded.topic: Family.OUTCOME,
     }
     topics = frozenset(_families.keys() | {SessionHeld.topic})
+
+    def _writing(self, name: str, value: Any) -> Writing | None:
+        return _plain if name == "scales" else super()._writing(name, value)
 
     def empty(self, stream: Stream) -> State:
         return State()
@@ -303,6 +317,16 @@ _SAID = Together(
     "scales",
     "reported",
 )
+
+
+def _plain(scales: _Scales) -> Mapping[str, object]:
+    """Scores as they are stored: there are not many different ones."""
+    return {name: _plain_score(scored) for name, scored in scales.items()}
+
+
+@lru_cache(16_384)
+def _plain_score(scored: Scored) -> Mapping[str, object]:
+    return scored.model_dump()
 
 
 def _row(

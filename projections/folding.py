@@ -6,7 +6,7 @@ What a view raises on, or an entry that it needs and that cannot be read, parks 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import compress, islice
 from operator import is_not
 from typing import Generic, Protocol, Self, TypeVar
@@ -107,6 +107,7 @@ class Folds(Generic[S, R]):
     def __init__(self, view: View[S, R], capacity: int = 50_000) -> None:
         """`capacity`: how many rows to remember, over all streams."""
         self.view = view
+        self._needs = cache(view.needs)
         self._capacity = capacity
         self._held: OrderedDict[Stream, _Folded[S, R]] = OrderedDict()
         self._weight = 0
@@ -120,7 +121,7 @@ class Folds(Generic[S, R]):
             if parked and str(stream) in parked:
                 history = up_to(batch.history(stream), entries[-1].position)
                 yield self.refold(stream, history)
-            elif any(self.view.needs(entry.topic) for entry in entries):
+            elif any(self._needs(entry.topic) for entry in entries):
                 yield self.advance(stream, entries, partial(batch.history, stream))
             else:
                 self._pass_over(stream, entries)
@@ -174,11 +175,11 @@ class Folds(Generic[S, R]):
 
     def _needed(self, entries: Iterable[RecordedEvent]) -> Iterator[Event | Erased]:
         """The contents that the view needs; Unfoldable where one cannot be read."""
-        return (_read(entry) for entry in entries if self.view.needs(entry.topic))
+        return (_read(entry) for entry in entries if self._needs(entry.topic))
 
     def _on(self, before: _Folded[S, R], entries: Sequence[RecordedEvent]) -> _Folded[S, R]:
         """The stream these entries later; Unfoldable, whatever it is that the view raises."""
-        needed = [entry for entry in entries if self.view.needs(entry.topic)]
+        needed = [entry for entry in entries if self._needs(entry.topic)]
         last = entries[-1] if entries else None
         version = before.version if last is None else last.version
         if last is None or not needed:

@@ -55,7 +55,7 @@ _SQL: Mapping[Any, str] = {
 }
 """What may stand in the clear, and as what. Text and plain integers are not in it on purpose."""
 
-_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID, datetime, date})
+_AS_THEY_ARE = frozenset({str, int, bool, type(None), UUID, datetime, AwareDatetime, date})
 """Types whose values are stored as what they are."""
 
 T = TypeVar("T")

@@ -7,13 +7,14 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given as for_all
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from domain.clinic import Scope
 from infra import canonical
@@ -21,7 +22,7 @@ from infra.keyring import open_keyring
 from infra.sealing import SealBroken, subkey
 from infra.view_rows import Seals, StoredRow, Unsealable, Written, digest_line, group_bytes, line_of
 from projections.dossier import VIEWS
-from projections.view import PlainRow
+from projections.view import PlainRow, _cell_in
 from tests.domain.test_records import wild_records
 from tests.kit import CLINIC, Record
 
@@ -276,3 +277,23 @@ def test_a_row_told_by_one_entry_is_the_row_of_its_cells(record: Record) -> None
             assert view.taken_apart(of_cells) == apart == view.taken_apart(row)
             citing = [(one.ref, one.erased, one.fields) for one in apart.cited]
             assert citing == sorted(citing, key=lambda one: (one[2], one[0], one[1]))
+
+
+@for_all(record=wild_records())
+def test_a_sealed_value_is_written_as_its_type_says(record: Record) -> None:
+    """R18: whatever quick way there is for a value, it writes what the value's type writes."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    for view in VIEWS.all():
+        kinds: dict[str, TypeAdapter[Any]] = {}
+        types = get_type_hints(view.row, include_extras=True)
+        for row in (view.of(history[0].stream, history) if history else {}).values():
+            apart = view.taken_apart(row)
+            sealed = {name: cell for group in apart.groups.values() for name, cell in group.items()}
+            for name, cell in row.cells():
+                if name in sealed:
+                    field = name.partition("/")[0]
+                    if field not in kinds:
+                        kinds[field] = TypeAdapter(get_args(_cell_in(types[field]))[0])
+                    written = kinds[field].dump_python(cell.value)
+                    assert canonical.encode(sealed[name][3]) == canonical.encode(written)
+                    assert sealed[name][:3] == (cell.ref.position, cell.ref.version, cell.ref[3])
