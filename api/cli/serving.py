@@ -2,12 +2,14 @@
 
 import gc
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -42,7 +44,8 @@ _QUIET_TICKS = 20
 _MOST_UNCOLLECTED = 1_000_000
 """Requests."""
 _ENDING_SECONDS = 10.0
-_GIVES_WAY = 10
+_SHOWN_SECONDS = 1.0
+_GIVES_WAY = 19
 """How nice the worker is to the doors where there is not enough for both: a command is waited for,
 and with more commands at once a view takes less for each."""
 
@@ -240,10 +243,13 @@ class _Watched(Worker):
         hands = partial(hands_for, service.settings, service.clinic)
         super().__init__(VIEWS.all(), service.log, store, subtrees=subtrees, hands=hands)
         self._alive = service.settings.home / "worker.alive"
+        self._shown = -math.inf
 
     def catch_up(self) -> None:
         super().catch_up()
-        self._alive.touch(mode=0o600)
+        if (now := time.monotonic()) >= self._shown + _SHOWN_SECONDS:
+            self._alive.touch(mode=0o600)
+            self._shown = now
 
 
 def _catch_up(service: Service) -> None:
