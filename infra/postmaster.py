@@ -22,6 +22,8 @@ Progress = Callable[[str], None]
 Status = Literal["starting", "stopping", "ready", "standby", "unknown"]
 
 POLL_SECONDS = 0.05
+_FIRST_POLL_SECONDS = 0.002  # others are mostly done by then
+
 TELL_EVERY_SECONDS = 2.0
 
 WATCH_SECONDS = 1.0
@@ -40,10 +42,12 @@ class Waiting:
         self._what = what
         self._progress = progress
         self._begin = self._told = time.monotonic()
+        self._pause = _FIRST_POLL_SECONDS
 
     def step(self) -> None:
-        """Sleep once; tell every `TELL_EVERY_SECONDS`."""
-        time.sleep(POLL_SECONDS)
+        """Sleep once, at first hardly; tell every `TELL_EVERY_SECONDS`."""
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, POLL_SECONDS)
         now = time.monotonic()
         if now - self._told >= TELL_EVERY_SECONDS:
             self._told = now

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from api.cli import terminal
+from domain.cycles import search_put_off
 
 _PARTS = {
     "serving": ("serve", "work"),
@@ -97,4 +98,6 @@ def main() -> None:
 
 def _called() -> None:
     """Loads what was called, and runs it."""
-    command_line(next(iter(sys.argv[1:]), None))()
+    with search_put_off():  # of what is loaded nearly all stays
+        called = command_line(next(iter(sys.argv[1:]), None))
+    called()
