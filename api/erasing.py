@@ -234,6 +234,7 @@ def complete(service: Service) -> None:
     time.sleep(REFRESH_SECONDS)  # from here on no process answers with a destroyed key
     for trace in (service.settings.home / "logs").glob("error-*.txt"):
         trace.unlink(missing_ok=True)  # it may hold what was being worked on
+    service.log.remove_snapshots()
     store = ViewStore(service.database.dsn("views"), service.clinic, service.keyring)
     try:
         _settle(Worker(VIEWS.all(), service.log, store))

@@ -7,7 +7,7 @@ knows of bytes, keys or PostgreSQL.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,9 +16,10 @@ from itertools import chain
 from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast, overload
 from uuid import UUID
 
+from domain.fold import Among, Stored, read
 from domain.values import EARLIEST, Line, Model, Moment, Text
 
-__all__ = ["Line", "Model", "Moment", "Text"]  # readers look for them here
+__all__ = ["Line", "Model", "Moment", "Stored", "Text"]  # readers look for them here
 
 
 class Stream(NamedTuple):
@@ -190,7 +191,7 @@ class Fold(Generic[S]):
     ) -> None:
         self.of = of
         self.lasts = lasts
-        self._among = _Among(kinds)
+        self._among = Among(kinds)
         self._then = then
 
     def further(self, state: S, news: Entries) -> S | None:
@@ -198,17 +199,6 @@ class Fold(Generic[S]):
         among = self._among
         told = [entry for entry in news if among[type(entry.event)]]
         return self._then(state, tuple(told)) if told else state
-
-
-class _Among(dict[type, bool]):
-    """Whether a class is one of these kinds; looked into once, for it is asked of every entry."""
-
-    def __init__(self, kinds: tuple[type, ...]) -> None:
-        self._kinds = kinds
-
-    def __missing__(self, kind: type) -> bool:
-        is_one = self[kind] = issubclass(kind, self._kinds)
-        return is_one
 
 
 class History(Sequence[RecordedEvent]):
@@ -280,9 +270,21 @@ class History(Sequence[RecordedEvent]):
         rested, size = History(), len(self)
         rested._old, rested.version = cast(Entries, entries), self.version
         for fold, (length, state) in self._folded.copy().items():
-            lasting = fold.further(state, self._after(length)) if fold.lasts else None
-            if lasting is not None:
-                rested._folded[fold] = size, lasting
+            if fold.lasts:
+                is_old = length < size
+                lasting = fold.further(read(state), self._after(length)) if is_old else state
+                if lasting is not None:
+                    rested._folded[fold] = size, lasting
+        return rested
+
+    @classmethod
+    def of_stored(
+        cls, entries: Sequence[RecordedEvent], version: int, states: Mapping[Fold[Any], Stored[Any]]
+    ) -> "History":
+        """A history at rest: `entries`, the last of that version, and what they came to."""
+        rested, size = cls(), len(entries)
+        rested._old, rested.version = cast(Entries, entries), version
+        rested._folded = {fold: (size, state) for fold, state in states.items()}
         return rested
 
     def awake(self) -> "History":
@@ -305,12 +307,20 @@ class History(Sequence[RecordedEvent]):
         """What stands in the place of its entries, if it is at rest."""
         return None if type(self._old) is tuple else self._old
 
+    @property
+    def since_rest(self) -> Entries:
+        """Of one that is at rest: the entries that came since."""
+        return () if self.resting is None else self._new
+
     def folded(self, fold: Fold[S]) -> S:
         """What these entries come to; of entries that were folded before, the state is taken."""
         size, known = len(self._old) + len(self._new), self._folded.get(fold)
         state: S | None = None
         if known is not None:
             length, state = known
+            if type(state) is Stored:
+                state = state.read()
+                self._folded[fold] = length, state
             if length == size:
                 return state
             state = fold.further(state, self._after(length))

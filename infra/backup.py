@@ -45,6 +45,7 @@ _DISPOSABLE: Final = (
     "--exclude-table-data=rapport.tracking*",
     "--exclude-table-data=rapport.folded*",
     "--exclude-table-data=rapport.parked*",
+    "--exclude-table-data=rapport.snapshots*",
 )
 
 

@@ -57,6 +57,7 @@ from infra.recorder import (
 )
 from infra.scanned import Scans
 from infra.sealing import Mac, Sealer
+from infra.snapshots import Snapshots
 from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
@@ -136,8 +137,13 @@ class ClinicLog:
         self._committing = Lock()
         self._on_its_way: Pending | None = None
         self._others_wrote_at = -_OTHERS_SECONDS
+        self._snapshots = Snapshots(clinic, self._recorder, keyring, self._scans, self._recalled)
         self._cache = OpenedHistories(
-            _ENTRIES_HELD, _HELD_AT_REST, keyring.generation(), self._recalled
+            _ENTRIES_HELD,
+            _HELD_AT_REST,
+            keyring.generation(),
+            self._recalled,
+            self._snapshots.offer,
         )
         self._complete: dict[Stream, int] = {}
         keyring.on_destroyed(self.forget)
@@ -152,6 +158,7 @@ class ClinicLog:
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
+        self._snapshots.close(self._cache.leaving())
         self._application.close()
         self._promised.close()
 
@@ -512,7 +519,13 @@ class ClinicLog:
         known = self._cache.known(stream)
         if known is not None and known.version == complete.get(stream):
             return known
-        history = self._brought_up(stream, self._cache.known)
+        if known is None:
+            generation = self._forget_erased()
+            with search_put_off():
+                history = self._snapshots.read(stream, generation)
+            self._cache.put({stream: history}, generation)
+        else:
+            history = self._brought_up(stream, self._cache.known)
         if history.last is not None and history.last.position > head.size:
             raise LostRace
         complete[stream] = history.version
@@ -624,6 +637,10 @@ class ClinicLog:
         self._drop_opened(_NO_GENERATION)
         self._sealer.forget()
 
+    def remove_snapshots(self) -> None:
+        """Removes every snapshot that a destroyed key took part in; nobody can open them."""
+        self._snapshots.remove()
+
     def _forget_erased(self) -> int:
         """Drops opened content from memory when any process destroyed a key."""
         generation = self._keyring.generation()
@@ -634,6 +651,7 @@ class ClinicLog:
     def _drop_opened(self, generation: int) -> None:
         self._complete = {}
         self._cache.clear(generation)
+        self._snapshots.sweep()
         self._mapper.forget()
         self._scans.forget()
 

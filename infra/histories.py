@@ -7,30 +7,45 @@ Of such a history the entries are read again where a decision does ask for them.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from threading import Lock
-from typing import Any, Final, overload
+from typing import Final, overload
+from uuid import UUID
 
-from domain.event import Entries, Fold, History, RecordedEvent, Stream
+from domain.event import Entries, Erased, History, RecordedEvent, Stream
+from infra.states import fold_all
 
 Recall = Callable[[Stream, int, int], Entries]
 """Reads the first so many entries of a stream again, as under that generation of the keyring."""
 
+Keep = Callable[[Stream, History], None]
+"""Hears of histories that leave memory, in whole or in part; takes no time."""
+
 _LONGEST_NEWS: Final = 16
 """So many new entries are kept beside what a history was folded to before them."""
-_ENTRIES_TO_ONE: Final = 48
+_ENTRIES_TO_ONE: Final = 96
 """So many entries of a history weigh, as each state that it was folded to, as much as one."""
 
 
 class Recalled(Sequence[RecordedEvent]):
     """Entries of which only the last ones are in memory, until another is asked for."""
 
-    __slots__ = ("_entries", "_last", "_length", "_news", "_recall")
+    __slots__ = ("_entries", "_keys", "_last", "_length", "_news", "_recall")
 
     def __init__(
-        self, length: int, last: RecordedEvent, recall: Callable[[], Entries], news: Entries = ()
+        self,
+        length: int,
+        last: RecordedEvent,
+        recall: Callable[[], Entries],
+        news: Entries = (),
+        *,
+        keys: frozenset[UUID] | None = None,
     ) -> None:
-        """`recall` gives the first `length` of them, whose last is `last`; `news` come after."""
+        """`recall` gives the first `length` of them, whose last is `last`; `news` come after.
+
+        `keys`: of the first, as `keys_of` gives them.
+        """
+        self._keys = keys
         self._length = length
         self._last = last
         self._recall = recall
@@ -63,7 +78,13 @@ class Recalled(Sequence[RecordedEvent]):
         """With these after them."""
         if self._entries is not None:
             return self._entries + more
-        return Recalled(self._length, self._last, self._recall, self._news + more)
+        return Recalled(self._length, self._last, self._recall, self._news + more, keys=self._keys)
+
+    @property
+    def keys(self) -> frozenset[UUID] | None:
+        """Of all of them, as `keys_of` gives them."""
+        news = _keys(self._news)
+        return None if self._keys is None or news is None else self._keys | news
 
     def _whole(self) -> Entries:
         if self._entries is None:
@@ -78,16 +99,19 @@ class OpenedHistories:
     not taken in, because a key may have been destroyed since.
     """
 
-    def __init__(self, limit: int, at_rest: int, generation: int, recall: Recall) -> None:
+    def __init__(
+        self, limit: int, at_rest: int, generation: int, recall: Recall, keep: Keep
+    ) -> None:
         """`limit`: of entries; `at_rest`: of what is known of histories without them, as what
         weighs as much as so many entries."""
         self.generation = generation
+        self._keep = keep
         self._recall = recall
         self._lock = Lock()
         self._opened = _Shelf(limit)
         self._resting = _Shelf(at_rest)
-        self._asked: dict[str, dict[Fold[Any], None]] = {}
-        """By category of streams, what was asked of them that lasts."""
+        self._asked: set[str] = set()
+        """The categories of streams that something was asked of that lasts."""
 
     def get(self, stream: Stream) -> History | None:
         """The history with its entries."""
@@ -116,8 +140,17 @@ class OpenedHistories:
                     )
             for stream, history in self._opened.overflow():
                 self._keep_resting(stream, history)
-            for _ in self._resting.overflow():
-                pass
+            for stream, history in self._resting.overflow():
+                self._keep(stream, history)
+
+    def leaving(self) -> Iterator[tuple[Stream, History]]:
+        """All that are kept, each as it is when it leaves memory."""
+        with self._lock:
+            resting, awake = self._resting.histories(), self._opened.histories()
+        yield from resting
+        for stream, history in reversed(awake):
+            self._fold(stream, history)
+            yield stream, history
 
     def clear(self, generation: int) -> None:
         with self._lock:
@@ -130,23 +163,25 @@ class OpenedHistories:
         if rested is not None and rested.version == history.version:
             history.take_over(rested)
         self._opened.put(stream, history)
-        self._asked.setdefault(stream.category, {}).update(dict.fromkeys(history.lasting))
+        if history.lasting:
+            self._asked.add(stream.category)
 
     def _keep_resting(self, stream: Stream, history: History) -> None:
         last = history.last
         if last is None:
             return
         if not _is_at_rest(history):
-            # What others of its kind were folded to is likely to be asked of it as well.
-            for fold in self._asked.get(stream.category, ()):
-                with suppress(Exception):  # whoever asks is told why it cannot be told
-                    history.folded(fold)
+            self._fold(stream, history)
         if not _is_at_rest(history) or _in_memory(history) > _LONGEST_NEWS:
             generation, length = self.generation, len(history)
-            history = history.at_rest(
-                Recalled(length, last, lambda: self._recall(stream, length, generation))
-            )
+            recall = partial(self._recall, stream, length, generation)
+            history = history.at_rest(Recalled(length, last, recall, keys=keys_of(history)))
+            self._keep(stream, history)
         self._resting.put(stream, history)
+
+    def _fold(self, stream: Stream, history: History) -> None:
+        if stream.category in self._asked:
+            fold_all(history)
 
 
 class _Shelf:
@@ -192,9 +227,29 @@ class _Shelf:
             self._held -= weight
             yield stream, history
 
+    def histories(self) -> list[tuple[Stream, History]]:
+        """All of them, the least recently used first."""
+        return [(stream, history) for stream, (history, _) in self._histories.items()]
+
     def clear(self) -> None:
         self._histories.clear()
         self._held = 0
+
+
+def keys_of(history: History) -> frozenset[UUID] | None:
+    """The ids of the keys that its entries are sealed by; None where one of those is erased, or
+    where that is not known."""
+    resting, since = history.resting, _keys(history.since_rest)
+    if resting is None:
+        return _keys(history)
+    at_rest = resting.keys if isinstance(resting, Recalled) else None
+    return None if at_rest is None or since is None else at_rest | since
+
+
+def _keys(entries: Sequence[RecordedEvent]) -> frozenset[UUID] | None:
+    if any(isinstance(entry.event, Erased) for entry in entries):
+        return None
+    return frozenset(entry.key_id for entry in entries)
 
 
 def _is_at_rest(history: History) -> bool:

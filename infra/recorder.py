@@ -154,6 +154,15 @@ ScannedRow = tuple[Any, ...]
 """An entry without its leaf, by the columns of `_SCANNED`: what `infra/scanned.py` reads."""
 
 
+class SnapshotRow(NamedTuple):
+    """A stream's snapshot as the table holds it: `keys` are ids, in order."""
+
+    stream: str
+    version: int
+    keys: Sequence[UUID]
+    sealed: bytes
+
+
 class EntryRecorder(PostgresApplicationRecorder):
     """Inserts and selects entries of one clinic."""
 
@@ -250,6 +259,35 @@ class EntryRecorder(PostgresApplicationRecorder):
         rows = self._scan("clinic = %s AND stream = ANY(%s)", parameters)
         # They come as the index has them; a sort of such wide rows by PostgreSQL goes to its disk.
         return sorted(rows, key=_STREAM_AND_VERSION)
+
+    def scan_from_snapshot(
+        self, stream: str, format_: str
+    ) -> tuple[list[ScannedRow], SnapshotRow | None]:
+        """A stream's entries from the one on that its snapshot of that format stops at, and the
+        snapshot; all of them where there is none, or where the log does not go as far."""
+        parameters = {"clinic": self.datastore.clinic, "stream": stream, "format": format_}
+        with (
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row, binary=True) as cursor,
+        ):
+            rows = cursor.execute(_FROM_SNAPSHOT, parameters, prepare=True).fetchall()
+        if not rows or rows[0][-1] is None:
+            return [row[:-2] for row in rows], None
+        version, (keys, sealed) = rows[0][_VERSION], rows[0][-2:]
+        return [row[:-2] for row in rows], SnapshotRow(stream, version, keys, sealed)
+
+    def write_snapshots(self, format_: str, rows: Sequence[SnapshotRow]) -> None:
+        """Keeps each, unless one of that format is there that goes further."""
+        values = [(self.datastore.clinic, format_, *row) for row in rows]
+        with self.datastore.get_connection() as conn, conn.transaction():
+            conn.execute(_NOBODY_WAITS)
+            for value in sorted(values, key=itemgetter(2)):  # as others do, who write the same
+                conn.execute(_KEEP_SNAPSHOT, value, prepare=True)
+
+    def delete_snapshots(self, keys: Sequence[UUID]) -> None:
+        """Deletes those that any of these keys takes part in."""
+        with self.datastore.get_connection() as conn:
+            conn.execute(_DELETE_SNAPSHOTS, (self.datastore.clinic, keys))
 
     def stream_names(self, category: str) -> Iterator[str]:
         """The names of the category's streams, in order, a page at a time."""
@@ -369,6 +407,35 @@ _SCANNED = (
     "actor::text, on_behalf_of::text, source, command_id::text, command_index, key_id::text, "
     "commitment, ciphertext"
 )
+
+_VERSION = 2
+
+_FROM_SNAPSHOT = f"""
+SELECT {_SCANNED}, kept.keys, kept.sealed FROM rapport.entries
+LEFT JOIN (
+    SELECT version AS stops_at, keys, sealed FROM rapport.snapshots
+    WHERE clinic = %(clinic)s AND stream = %(stream)s AND format = %(format)s
+) AS kept ON version = stops_at
+WHERE clinic = %(clinic)s AND stream = %(stream)s AND version >= coalesce((
+    SELECT s.version FROM rapport.snapshots AS s
+    JOIN rapport.entries AS e USING (clinic, stream, version)
+    WHERE clinic = %(clinic)s AND stream = %(stream)s AND s.format = %(format)s
+), 1) ORDER BY version
+"""  # noqa: S608  constants
+
+_KEEP_SNAPSHOT = """
+INSERT INTO rapport.snapshots AS there (clinic, format, stream, version, keys, sealed)
+VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (clinic, stream) DO UPDATE SET
+    version = excluded.version, format = excluded.format,
+    keys = excluded.keys, sealed = excluded.sealed
+WHERE there.version <= excluded.version OR there.format <> excluded.format
+"""
+
+_DELETE_SNAPSHOTS = "DELETE FROM rapport.snapshots WHERE clinic = %s AND keys && %s"
+
+# What a crash takes of a cache is read again.
+_NOBODY_WAITS = "SET LOCAL synchronous_commit = off"
 
 SCAN_POSITIONS = (
     f"SELECT {_SCANNED} FROM rapport.entries "  # noqa: S608  constants
