@@ -120,6 +120,8 @@ class Visit:
     cursor: str | None = None
     recipient: RecipientKind | None = None
     """For whom a copy is made, where it is not the reader."""
+    judged: History | None = None
+    """The relationship as it was when it was judged who is let in; None: to be read."""
 
     @property
     def withholds(self) -> bool:
@@ -149,7 +151,9 @@ class Visit:
     def dossier(self) -> Dossier:
         """The relationship as of the two times, from the log itself."""
         self.wait_for_log()
-        views, history = self.house.views, self.house.records.history(self.stream)
+        views, history = self.house.views, self.judged
+        if history is None or self.after is not None:  # more may have come than was judged
+            history = self.house.records.history(self.stream)
         told = dossier(
             self.stream,
             history,
@@ -263,7 +267,8 @@ class Visit:
     def as_copied(self) -> "Visit":
         """The same visit with both times stated: a copy tells as of when it is (rule 43)."""
         known_at = self.known_at or self.house.clock()
-        return replace(self, known_at=known_at, happened_by=self.happened_by or known_at)
+        happened_by = self.happened_by or known_at
+        return replace(self, known_at=known_at, happened_by=happened_by, judged=None)
 
     def copied(
         self, content: Any, position: int, views: Mapping[str, int], filters: tuple[str, ...]
@@ -503,7 +508,7 @@ def enter(
     Raises NotAdmitted, OutOfReach, ReadingRestricted, CursorInvalid, or whatever keeps the access
     entry from being made: then there is no Visit, and nothing to show.
     """
-    why, basis = purpose or who.purpose, None
+    why, basis, history = purpose or who.purpose, None, None
     with denials_noted(house, who, door, relationship):
         reach = access.admit(door, who)
         if relationship is not None:
@@ -525,6 +530,7 @@ def enter(
         limit,
         cursor,
         recipient,
+        history,
     )
     visit.page({})  # a cursor that is not of this question is refused before anything is read
     noted = ReadRecord(
@@ -590,6 +596,24 @@ class ReadsAsOf(Entrance):
             known_at=known_at,
             happened_by=happened_by,
         )
+
+
+class LetsIn(ReadsAsOf):
+    """The same, for whoever calls what it gives to be let in: who enters in the thread that reads
+    waits for one thread, and not for two in turn."""
+
+    async def __call__(  # type: ignore[override]
+        self,
+        house: TheHouse,
+        who: Who,
+        relationship: UUID,
+        purpose: Purpose = None,
+        after: After = None,
+        known_at: KnownAt = None,
+        happened_by: HappenedBy = None,
+    ) -> Callable[[], Visit]:
+        let_in = super().__call__
+        return partial(let_in, house, who, relationship, purpose, after, known_at, happened_by)
 
 
 class Copies(Entrance):

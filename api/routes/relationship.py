@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Response
 from pydantic import create_model
 
-from api.doors import Reads, ReadsAsOf, ReadsList, Visit
+from api.doors import LetsIn, Reads, ReadsList, Visit
 from api.routes.command import accept, concept
 from api.routes.rows import (
     Parked,
@@ -133,8 +133,9 @@ DossierDocument = create_model(
 
 
 @router.get("/relationships/{relationship}", response_model=DossierDocument)
-def dossier(visit: Annotated[Visit, Depends(ReadsAsOf("dossier"))]) -> Response:
+def dossier(let_in: Annotated[Callable[[], Visit], Depends(LetsIn("dossier"))]) -> Response:
     """One relationship: as it was known at one time, of what had happened by another."""
+    visit = let_in()
     with search_put_off():
         told = visit.dossier()
         return answered(dossier_written(told), visit.etag(told.position))

@@ -173,10 +173,21 @@ def _plainly(value: object) -> Any:
     return _written_score(value) if isinstance(value, Scored) else to_jsonable_python(value)
 
 
-@lru_cache(16_384)
 def _written_score(score: Scored) -> orjson.Fragment:
-    """A score as it is written, whoever's it is: the same come again and again."""
-    return orjson.Fragment(orjson.dumps(to_jsonable_python(score)))
+    """A score as it is written, whoever's it is: the very same come again and again, and to compare
+    equal ones would take longer than to write one."""
+    kept = _SCORES.get(id(score))
+    if kept is None:
+        if len(_SCORES) >= _SCORES_KEPT:
+            _SCORES.clear()
+        kept = score, orjson.Fragment(orjson.dumps(to_jsonable_python(score)))
+        _SCORES[id(score)] = kept
+    return kept[1]
+
+
+_SCORES: Final[dict[int, tuple[Scored, orjson.Fragment]]] = {}
+"""By their ids, which are theirs as long as they are kept here."""
+_SCORES_KEPT: Final = 16_384
 
 
 # --- Rows that one entry tells --------------------------------------------------------------
