@@ -293,10 +293,18 @@ def _told(scales: Mapping[str, ScaleScore]) -> _Scales:
 
 @lru_cache(16_384)
 def _shown(part: ScaleScore) -> Scored:
-    # Nothing is validated that the score has just made.
-    return Scored.model_construct(
-        value=part.value, text=part.text, low=part.low, high=part.high, flags=part.flags
-    )
+    return _one(part.value, part.text, part.low, part.high, part.flags)
+
+
+@lru_cache(16_384)
+def _one(
+    value: Fraction | None, text: str | None, low: Fraction, high: Fraction, flags: tuple[Flag, ...]
+) -> Scored:
+    """One object for what is equal, whichever scale it is of: it is found again by its identity.
+
+    Nothing is validated that the score has just made.
+    """
+    return Scored.model_construct(value=value, text=text, low=low, high=high, flags=flags)
 
 
 _SAID = Together(
