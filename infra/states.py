@@ -1,10 +1,10 @@
 """What histories come to, as bytes and back: of the folds of `domain` that last.
 
 Bytes of other code are never read: `code()` changes with every line of `domain` and of this
-module, so that a state needs no version of its own. It is JSON. A text says by its first letter
-what it is; a list says so by its first item, where a data class, a named tuple and a model stand by
-their names. Those are looked up among the classes of `domain`; nothing is imported because bytes
-name it.
+module, so that a state needs no version of its own. It is JSON, deflated. A text says by its first
+letter what it is; a list says so by its first item, where a data class, a named tuple and a model
+stand by their names. Those are looked up among the classes of `domain`; nothing is imported because
+bytes name it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +20,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Final, cast
 from uuid import UUID
+from zlib import compress, decompress
 
 import orjson
 
@@ -30,6 +31,9 @@ from domain.values import Model
 from infra import canonical
 
 Fields = Callable[[Any], tuple[object, ...]]
+
+_LEVEL: Final = 1
+"""Ids come again and again: a sixth is left, and it takes no longer than to receive the rest."""
 
 
 class Unstorable(TypeError):
@@ -64,12 +68,12 @@ def stored(history: History) -> bytes:
     for fold in rested.lasting:
         if (name := _names().get(fold)) is not None:
             states[name] = writer.written(rested.folded(fold))
-    return orjson.dumps({"entries": writer.entries, "states": states})
+    return compress(orjson.dumps({"entries": writer.entries, "states": states}), _LEVEL)
 
 
 def opened(data: bytes) -> dict[Fold[Any], Stored[Any]]:
     """The same, each read when it is first asked for."""
-    told = orjson.loads(data)
+    told = orjson.loads(decompress(data))
     reader, folds = _Reader(told["entries"]), _folds()
     return {folds[name]: Stored(reader.reading(raw)) for name, raw in told["states"].items()}
 
