@@ -91,7 +91,7 @@ class Level(Model):
 _LEVELS: dict[tuple[GoalScale, int], Level] = {}
 
 
-def _shared(level: Level) -> Level:
+def shared_level(level: Level) -> Level:
     """One of each: there are sixteen, and most entries of a goal hold one."""
     return _LEVELS.setdefault((level.scale, level.value), level)
 
@@ -163,7 +163,7 @@ class GoalRated(Event):
     revision: RevisionNumber
     by: UUID
     perspective: Perspective
-    level: Annotated[Level, AfterValidator(_shared)]
+    level: Annotated[Level, AfterValidator(shared_level)]
 
     def subject(self) -> UUID | None:
         return self.by if self.perspective is Perspective.CLIENT else None

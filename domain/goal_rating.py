@@ -21,8 +21,10 @@ from domain.goal import (
     NotTheRevisionAtIssue,
     RevisionNumber,
     goals_of,
+    shared_level,
 )
 from domain.instrument import Perspective
+from domain.making import checked
 from domain.person import require_voice
 from domain.relationship import relationship_in, require_participant
 
@@ -106,6 +108,9 @@ class LevelsNotDescribed(Refusal):
     says = "Revision {revision} of goal {goal} has no levels and weight: revise it with them."
 
 
+_rated = checked(GoalRated)
+
+
 # --- Command --------------------------------------------------------------------------------
 
 
@@ -133,11 +138,11 @@ class RateGoal(GoalCommand):
             raise LevelsNotDescribed(goal=goal.id, revision=self.revision)
         client = self.by in relationship.clients
         yield self._new(
-            GoalRated(
+            _rated(
                 goal=self.goal,
                 revision=self.revision,
                 by=self.by,
                 perspective=Perspective.CLIENT if client else Perspective.THERAPIST,
-                level=self.level,
+                level=shared_level(self.level),
             )
         )

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from domain.event import Model
 from domain.records import Proposal
 from infra.canonical import AS_THEY_ARE
 
@@ -49,17 +50,12 @@ def _holds_a_float(values: Iterable[Any]) -> bool:
 
 
 def _plain_body(proposal: Proposal) -> bytes | None:
-    """What the proposal says, in UTF-8; None where it holds more than texts, numbers, ids and
-    moments, or tuples of the first three."""
+    """What the proposal says, in UTF-8; None where it holds more than texts, numbers, ids, moments,
+    tuples of the first three, and models of all these."""
     command, author = proposal.command, proposal.author
-    fields = command.__dict__
-    body = {name: fields[name] for name in command.model_fields_set}
-    for value in body.values():
-        kind = type(value)
-        if kind is tuple and AS_THEY_ARE.issuperset(map(type, value)):
-            continue
-        if kind not in AS_THEY_ARE and kind is not datetime:
-            return None
+    body = _sent(command)
+    if body is None:
+        return None
     said = {
         "actor": author.actor,
         "body": body,
@@ -70,3 +66,20 @@ def _plain_body(proposal: Proposal) -> bytes | None:
         return orjson.dumps(said, option=_OPTIONS)
     except orjson.JSONEncodeError:
         return None
+
+
+def _sent(model: Model) -> dict[str, object] | None:
+    """The fields that were sent."""
+    fields, sent = model.__dict__, dict[str, object]()
+    for name in model.model_fields_set:
+        value = fields[name]
+        kind = type(value)
+        if kind not in AS_THEY_ARE and kind is not datetime:
+            if isinstance(value, Model):
+                value = _sent(value)
+                if value is None:
+                    return None
+            elif kind is not tuple or not AS_THEY_ARE.issuperset(map(type, value)):
+                return None
+        sent[name] = value
+    return sent

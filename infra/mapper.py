@@ -15,7 +15,7 @@ from uuid import UUID
 from eventsourcing.persistence import JSONTranscoder, Mapper, Notification, StoredEvent
 
 from domain import topics
-from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
+from domain.event import ERASED, Erased, Event, Model, RecordedEvent, Source, Stream
 from domain.making import maker
 from infra import canonical
 from infra.bundle import Disclosed, Withheld
@@ -211,22 +211,46 @@ def event_of(topic: str, schema_version: int, content: bytes) -> Event:
 
 
 def content_bytes(event: Event) -> bytes:
-    """The canonical bytes of the event's content. Of most events the fields are plain, and need no
-    other look than this one."""
-    plain: dict[str, object] = {}
-    for name, value in event.__dict__.items():
-        kind = type(value)
-        if kind in canonical.AS_THEY_ARE:
-            if value is not None:
-                plain[name] = value
-        elif kind is tuple and canonical.AS_THEY_ARE.issuperset(map(type, value)):
-            if value or name != "reported":
-                plain[name] = value
-        elif kind is datetime:
-            plain[name] = canonical.told_moment(value)
-        else:
-            return canonical.encode(content_of(event))
+    """The canonical bytes of the event's content. Most fields are plain, and need no other look
+    than this one."""
+    try:
+        plain = _told(event)
+    except _NotPlain:
+        return canonical.encode(content_of(event))
+    if not event.reported:
+        del plain["reported"]
     return canonical.written(plain)
+
+
+class _NotPlain(Exception):
+    """A value that has to be looked at as a whole."""
+
+
+def _told(model: Model) -> dict[str, object]:
+    """What `content_of` has of its fields, in what `canonical.written` takes."""
+    plain: dict[str, object] = {}
+    for name, value in model.__dict__.items():
+        if type(value) not in canonical.AS_THEY_ARE:
+            plain[name] = _told_value(value)
+        elif value is not None:
+            plain[name] = value
+    return plain
+
+
+def _told_value(value: object) -> object:
+    kind = type(value)
+    if kind is datetime:
+        return canonical.told_moment(value)  # type: ignore[arg-type]
+    if kind is tuple:
+        items: tuple[object, ...] = value  # type: ignore[assignment]
+        if canonical.AS_THEY_ARE.issuperset(map(type, items)):
+            return items
+        return [
+            item if type(item) in canonical.AS_THEY_ARE else _told_value(item) for item in items
+        ]
+    if isinstance(value, Model):
+        return _told(value)
+    raise _NotPlain
 
 
 def content_of(event: Event) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from domain.access import ReadRecord, Role
-from domain.event import Command
+from domain.event import Command, Model
 from domain.records import Author, Proposal
 from infra.bodies import body_of
 from infra.canonical import encode
@@ -24,6 +24,13 @@ NESTED = st.recursive(ANYTHING, lambda inner: st.lists(inner) | st.dictionaries(
 
 
 encode(list(Role))  # from then on it is known as an enumeration that is written as it is
+
+
+class Part(Model):
+    """A part of a command, which holds anything."""
+
+    of: Any
+    left_out: int = 0
 
 
 class Say(Command):
@@ -45,7 +52,10 @@ def as_json_writes(proposal: Proposal) -> bytes:
         Say,
         role=st.sampled_from(Role),
         said=st.text(st.characters(exclude_categories=["Cs"])) | NESTED,
-        more=ANYTHING | MOMENTS | st.lists(PLAIN).map(tuple),
+        more=ANYTHING
+        | MOMENTS
+        | st.lists(PLAIN).map(tuple)
+        | st.builds(Part, of=ANYTHING | MOMENTS),
     ),
     st.uuids(),
     st.none() | st.uuids(),
