@@ -10,10 +10,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from importlib import metadata
-from random import getrandbits
 from threading import Lock
 from typing import Any, Final
-from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -30,6 +28,7 @@ from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
 from api.routes import ROUTERS
 from api.routes.command import STRAIGHT
 from api.routes.straight import Straight
+from domain.ids import new_id
 
 _log = logging.getLogger("rapport.http")
 
@@ -162,8 +161,8 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # It tells requests apart: whoever guesses one has nothing of it.
-        request_id = UUID(int=getrandbits(128), version=4)
+        request_id = new_id()
+        identified = str(request_id)
         begun, status = time.monotonic(), 0
         scope.setdefault("state", {})["request_id"] = request_id
 
@@ -174,12 +173,15 @@ class Surroundings:
                 headers = message["headers"]
                 own = {name.lower() for name, _ in headers}
                 more = [pair for pair in _HEADERS if pair[0] not in own]
-                identified = (b"x-request-id", str(request_id).encode())
-                message["headers"] = [*headers, *more, identified]
+                message["headers"] = [*headers, *more, (b"x-request-id", identified.encode())]
             await send(message)
 
         try:
-            await self._admitted(scope, receive, answer)
+            fault = _of_the_whole(scope)
+            if fault is None:
+                await self._app(scope, _bounded(receive), answer)
+            else:
+                await problems.of_fault(Request(scope), fault)(scope, receive, answer)
         except Exception as error:  # whatever it is, the answer is a problem, and nothing leaks
             _log.error("request %s: %s", request_id, where(error))
             if not status:
@@ -190,32 +192,34 @@ class Surroundings:
             took, who = (time.monotonic() - begun) * 1000, scope["state"].get("principal", "-")
             self._lines.write(
                 f"{scope['method']} {path} {status} {took:.1f} ms "
-                f"request {request_id} principal {who}"
+                f"request {identified} principal {who}"
             )
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app, for a host that is one and a body of `BODY_LIMIT` bytes, however it is sent."""
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"0")
-        fault: Fault | None = None
-        if _HOST.fullmatch(headers.get(b"host", b"")) is None:
-            fault = HostInvalid()
-        elif not length.isdigit() or len(length) > 18 or int(length) > BODY_LIMIT:
-            fault = BodyTooLarge(limit=BODY_LIMIT)
-        if fault is not None:
-            await problems.of_fault(Request(scope), fault)(scope, receive, send)
-            return
-        received = 0
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > BODY_LIMIT:
-                raise BodyTooLarge(limit=BODY_LIMIT)
-            return message
+def _of_the_whole(scope: Scope) -> Fault | None:
+    """What is wrong with a host that is none, or a body that says that it is too long."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    if _HOST.fullmatch(headers.get(b"host", b"")) is None:
+        return HostInvalid()
+    if not length.isdigit() or len(length) > 18 or int(length) > BODY_LIMIT:
+        return BodyTooLarge(limit=BODY_LIMIT)
+    return None
 
-        await self._app(scope, counted, send)
+
+def _bounded(receive: Receive) -> Receive:
+    """A body of `BODY_LIMIT` bytes, however it is sent; then BodyTooLarge."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > BODY_LIMIT:
+            raise BodyTooLarge(limit=BODY_LIMIT)
+        return message
+
+    return counted
 
 
 def where(error: BaseException) -> str:
