@@ -15,6 +15,8 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
 
 APPENDED: Final = "rapport_log"
@@ -143,8 +145,9 @@ class Arrivals:
             try:
                 with Connection[Any].connect(self._conninfo, autocommit=True) as connection:
                     listening = Listening(connection, MOVED, self._clinic)
+                    looking = _Looking(connection, self._clinic)
                     while not self._closed.is_set():
-                        self._look(connection)
+                        self._look(looking)
                         listening.wait(_POLL_SECONDS)
             except psycopg.Error as error:
                 _log.warning("who waits for views is not called: %s", type(error).__name__)
@@ -152,18 +155,44 @@ class Arrivals:
             finally:
                 self._positions = None
 
-    def _look(self, connection: Connection[Any]) -> None:
+    def _look(self, looking: "_Looking") -> None:
         """One look at the positions for all who wait; none where nobody does."""
         with self._lock:
             if not self._waiters:
                 self._positions = None
                 return
-        rows = connection.execute(_ALL, (self._clinic,), prepare=True, binary=True).fetchall()
+        positions = looking.positions()
         with self._lock:
             # Whoever has come since finds these, or is called by the notice of what came since.
-            self._positions = positions = dict(rows)
+            self._positions = positions
             for waiter in self._waiters:
                 waiter.call_if(positions)
+
+
+class _Looking:
+    """Where a clinic's views stand, asked again and again on one connection.
+
+    The statement goes to libpq as it is: those who wait are threads of this process, and a cursor
+    would let go of the interpreter several times before they are called.
+    """
+
+    def __init__(self, connection: Connection[Any], clinic: UUID) -> None:
+        self._pgconn = connection.pgconn
+        self._clinic = str(clinic).encode()
+        self._done(self._pgconn.prepare(_NAME, _ALL))
+
+    def positions(self) -> Mapping[str, int]:
+        """By table. Raises psycopg's errors."""
+        found = self._done(self._pgconn.exec_prepared(_NAME, [self._clinic]))
+        return {
+            (found.get_value(row, 0) or b"").decode(): int(found.get_value(row, 1) or 0)
+            for row in range(found.ntuples)
+        }
+
+    def _done(self, result: PGresult) -> PGresult:
+        if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            return result
+        raise psycopg.errors.error_from_result(result)
 
 
 def _positions(found: Mapping[str, Tracked]) -> Mapping[str, int]:
@@ -173,4 +202,5 @@ def _positions(found: Mapping[str, Tracked]) -> Mapping[str, int]:
 _TRACKED: Final = (
     "SELECT view, position, build FROM rapport.tracking WHERE clinic = %s AND view = ANY(%s)"
 )
-_ALL: Final = "SELECT view, position FROM rapport.tracking WHERE clinic = %s"
+_NAME: Final = b"positions"
+_ALL: Final = b"SELECT view, position FROM rapport.tracking WHERE clinic = $1::uuid"
