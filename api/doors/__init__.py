@@ -34,7 +34,6 @@ from api.doors.house import (
 from api.doors.tray import Tray
 from api.doors.visit import (
     LONGEST_WAIT,
-    WITHHELD,
     Copies,
     LetsIn,
     Page,
@@ -44,9 +43,9 @@ from api.doors.visit import (
     ReadsEntries,
     ReadsList,
     Visit,
-    Withheld,
     enter,
 )
+from api.doors.withholding import WITHHELD, Withheld
 
 __all__ = [
     "LONGEST_WAIT",

@@ -14,7 +14,6 @@ from fastapi import Query
 from api.access import Reach
 from api.doors.house import Entrance, TheHouse, Who
 from api.doors.visit import (
-    WITHHELD,
     After,
     Cursor,
     HappenedBy,
@@ -24,6 +23,7 @@ from api.doors.visit import (
     Visit,
     enter,
 )
+from api.doors.withholding import WITHHELD
 from domain.access import Basis
 from domain.correction import EnteredInError, EntryCorrected
 from domain.event import Erased, History, RecordedEvent, Stream

@@ -5,10 +5,10 @@ Without the access entry there are no data, because there is no `Visit`.
 
 import hmac
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, partial
-from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_type_hints
+from functools import partial
+from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Header, Query
@@ -17,6 +17,7 @@ from api import access
 from api.access import BASES, Entitled, Principal, Reach
 from api.doors.house import Commitment, Entrance, House, TheHouse, Who, denials_noted
 from api.doors.tray import thread_lent
+from api.doors.withholding import WITHHELD, withheld, withhold
 from api.problems import CursorInvalid, NotThereYet
 from domain.access import (
     AccessDenied,
@@ -52,8 +53,8 @@ from projections.alliance_course import RatingRow, read_by
 from projections.caseload import Case, Finding, missing
 from projections.dossier import Dossier, dossier
 from projections.triage import Beside, accesses_waiting, actions_waiting
-from projections.view import Cell, Number, Row, View, up_to
 from projections.view import Reading as Rows
+from projections.view import Row, View, up_to
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -92,13 +93,6 @@ class Page(Generic[T]):
 
     items: Sequence[T]
     next: str | None
-
-
-class Withheld(Erased):
-    """Content that this reader is not shown. Whoever knows of erased content knows what to do."""
-
-
-WITHHELD = Withheld()
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,46 +441,6 @@ class Visit:
         if self.after is not None:
             with thread_lent():
                 self.house.reader.wait_for([view], self.after, LONGEST_WAIT)
-
-
-def withheld(
-    view: View[S, R], rows: Mapping[int, R], hidden: Callable[[int], bool]
-) -> Mapping[int, R]:
-    """The rows without what the hidden entries established, but for their structure."""
-    return {key: withhold(view, row, hidden) for key, row in rows.items()}
-
-
-def withhold(view: View[S, R], row: R, hidden: Callable[[int], bool]) -> R:
-    """The row without what the hidden entries established, but for its structure.
-
-    Of everything else it is shown that it is there, and which entry established it.
-    """
-    veiled = {name: _veiled(getattr(row, name), hidden) for name in _beyond_structure(view)}
-    return replace(row, **veiled)  # type: ignore[type-var]  # every row is a dataclass
-
-
-@cache
-def _beyond_structure(view: View[Any, Any]) -> tuple[str, ...]:
-    """The fields that no table keeps in the clear, and that are no positions or counts."""
-    hints = get_type_hints(view.row, include_extras=True)
-    return tuple(
-        field.name
-        for field in fields(view.row)
-        if field.name not in view.clear and not _is_number(hints[field.name])
-    )
-
-
-def _is_number(hint: object) -> bool:
-    return hint == Number or any(map(_is_number, get_args(hint)))
-
-
-def _veiled(content: Any, hidden: Callable[[int], bool]) -> Any:
-    match content:
-        case tuple():
-            return tuple(_veiled(part, hidden) for part in content)
-        case Cell(value=value, ref=ref) if hidden(ref.version) and not isinstance(value, Erased):
-            return replace(content, value=WITHHELD)
-    return content
 
 
 def enter(

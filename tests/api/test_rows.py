@@ -1,5 +1,6 @@
 """Rows as documents: what is written at once says what the contract's model would write."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from api.doors.visit import withhold
+from api.doors.withholding import withhold
 from api.routes.relationship import DossierDocument, dossier_shown, dossier_written
 from api.routes.rows import document_of, plain, shown, written, written_rows
 from domain.event import History, Model, Moment
@@ -98,6 +99,26 @@ def test_rows_written_at_once_are_written_as_one_by_one(
     for these in (rows, some_hidden):
         plainly = [shown(version, row) for version, row in sorted(these.items())]
         assert written({"rows": written_rows(these)}) == written({"rows": plainly})
+
+
+@every_view
+@for_all(record=wild_records(), hidden=versions, all_hidden=st.booleans())
+def test_a_row_is_withheld_as_its_cells_are(
+    view: View[Any, Any], record: Record, hidden: set[int], all_hidden: bool
+) -> None:
+    """Views: of a row that one entry tells the same is withheld as of its cells one by one."""
+    history = history_of(record)
+    if not history:
+        return
+
+    def is_hidden(version: int) -> bool:
+        return all_hidden or version in hidden
+
+    for version, row in view.of(history[0].stream, history).items():
+        withheld = withhold(view, row, is_hidden)
+        assert withheld == withhold(view, replace(row), is_hidden)
+        one = {version: withheld}
+        assert written({"row": written_rows(one)}) == written({"row": [shown(version, withheld)]})
 
 
 @for_all(wild_records())
