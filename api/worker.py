@@ -30,6 +30,7 @@ _ENTRIES_IN_A_STEP = 200
 """More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
+_IDLE_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 
 _PASSES: tuple[type[Exception], ...] = (*UNAVAILABLE, HandLost)
@@ -59,10 +60,13 @@ class Worker:
         far_behind: int = _FAR_BEHIND,
         subtrees: SubtreeFiller | None = None,
         hands: HandsFor = lambda entries, views: nullcontext(),
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
         """`far_behind`: by how many entries, before views are rebuilt instead of moved along.
         `hands`: who folds so many entries of views that are rebuilt; None: this process alone.
-        `subtrees`: keeps the hashes that proofs begin from; None: somebody else does."""
+        `subtrees`: keeps the hashes that proofs begin from; None: somebody else does.
+        `idle`: is called while nothing is appended, if this worker leads, and does a little; it
+        says whether there is more."""
         self._views = {view.table: view for view in views}
         self._folds = {view.table: Folds(view) for view in views}
         self._log = log
@@ -71,6 +75,7 @@ class Worker:
         self._far_behind = far_behind
         self._subtrees = subtrees
         self._hands = hands
+        self._idle = idle
         self._generation: int | None = None
         self._steps: Steps | None = None
         self._standing: Standing | None = None
@@ -110,10 +115,12 @@ class Worker:
         while not stop.is_set():
             try:
                 with searched_when_quiet() as turned, self.listening() as steps:
+                    more = False
                     while not stop.is_set():
                         self.catch_up()
-                        steps.wait(_POLL_SECONDS)
+                        steps.wait(_IDLE_SECONDS if more else _POLL_SECONDS)
                         turned(not steps.called)
+                        more = steps.leads() and not steps.called and self._idle()
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()

@@ -637,6 +637,12 @@ class ClinicLog:
         self._drop_opened(_NO_GENERATION)
         self._sealer.forget()
 
+    def fill_snapshots(self) -> bool:
+        """Writes a snapshot that is missing; whether there may be more. See `Snapshots.fill`."""
+        self._forget_erased()
+        with search_put_off():
+            return self._snapshots.fill()
+
     def remove_snapshots(self) -> None:
         """Removes every snapshot that a destroyed key took part in; nobody can open them."""
         self._snapshots.remove()

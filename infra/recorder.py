@@ -276,6 +276,22 @@ class EntryRecorder(PostgresApplicationRecorder):
         version, (keys, sealed) = rows[0][_VERSION], rows[0][-2:]
         return [row[:-2] for row in rows], SnapshotRow(stream, version, keys, sealed)
 
+    def without_snapshot(
+        self, category: str, format_: str, further: int, past: str, limit: int
+    ) -> list[str]:
+        """The names of streams of the category, past that name and in order, that go so many
+        entries further than their snapshot of that format does."""
+        parameters = {
+            "clinic": self.datastore.clinic,
+            "format": format_,
+            "further": further,
+            "past": past or f"{category}-",
+            "before": f"{category}.",
+            "limit": limit,
+        }
+        with self.datastore.get_connection() as conn:
+            return [row["stream"] for row in conn.execute(_WITHOUT_SNAPSHOT, parameters)]
+
     def write_snapshots(self, format_: str, rows: Sequence[SnapshotRow]) -> None:
         """Keeps each, unless one of that format is there that goes further."""
         values = [(self.datastore.clinic, format_, *row) for row in rows]
@@ -422,6 +438,15 @@ WHERE clinic = %(clinic)s AND stream = %(stream)s AND version >= coalesce((
     WHERE clinic = %(clinic)s AND stream = %(stream)s AND s.format = %(format)s
 ), 1) ORDER BY version
 """  # noqa: S608  constants
+
+_WITHOUT_SNAPSHOT = """
+SELECT stream FROM rapport.entries AS e
+WHERE clinic = %(clinic)s AND stream > %(past)s AND stream < %(before)s GROUP BY stream
+HAVING max(version) >= %(further)s + coalesce((
+    SELECT s.version FROM rapport.snapshots AS s
+    WHERE s.clinic = %(clinic)s AND s.stream = e.stream AND s.format = %(format)s
+), 0) ORDER BY stream LIMIT %(limit)s
+"""
 
 _KEEP_SNAPSHOT = """
 INSERT INTO rapport.snapshots AS there (clinic, format, stream, version, keys, sealed)

@@ -26,8 +26,8 @@ from domain.event import History, RecordedEvent, Stream
 from infra import canonical
 from infra.histories import Recall, Recalled, keys_of
 from infra.keyring import Keyring, KeyringError
-from infra.mapper import stream_name
-from infra.recorder import EntryRecorder, ScannedRow, SnapshotRow
+from infra.mapper import stream_name, stream_named
+from infra.recorder import EntryRecorder, ScannedRow, SnapshotRow, StoreUnavailable
 from infra.scanned import Scans
 from infra.sealing import SealBroken, Sealer
 from infra.states import code, fold_all, opened, stored
@@ -40,6 +40,11 @@ SHORTEST: Final = 32
 """A stream of fewer entries is read sooner than a snapshot of it."""
 FURTHER: Final = 16
 """So many entries later it is worth another one."""
+
+_FILLED: Final = "relationship"
+"""The category of which missing ones are filled in."""
+_LOOK_SECONDS: Final = 600.0
+"""So long after none was missing it is looked again."""
 
 _WAITING: Final = 256
 _AT_ONCE: Final = 64
@@ -77,6 +82,9 @@ class Snapshots:
         self._waiting: OrderedDict[Stream, History] = OrderedDict()
         self._written: dict[Stream, int] = {}
         """How far a stream's snapshot goes, where that is known."""
+        self._missing: list[str] = []
+        self._past = ""
+        self._look_at = 0.0
         self._to_remove = False
         self._thread: Thread | None = None
         self._closed = False
@@ -166,6 +174,33 @@ class Snapshots:
             self._step(some)
         if self._to_remove:
             self._step([])
+
+    def fill(self) -> bool:
+        """Writes one that is missing, of a relationship; whether there may be more.
+
+        For whoever has nothing else to do: it takes some ten milliseconds. Raises StoreUnavailable
+        and KeyringError; a stream that cannot be read has none.
+        """
+        if not self._missing:
+            if monotonic() < self._look_at:
+                return False
+            self._missing = self._recorder.without_snapshot(
+                _FILLED, self._format, SHORTEST, self._past, _AT_ONCE
+            )
+            self._past = self._missing[-1] if self._missing else ""
+            if not self._missing:
+                self._look_at = monotonic() + _LOOK_SECONDS
+                return False
+        name = self._missing.pop(0)
+        try:
+            history = History(self._scans.opened(self._recorder.scan_stream(name, 0)))
+            fold_all(history)
+            self._write([Kept(stream_named(name), history)])
+        except (StoreUnavailable, KeyringError):
+            raise
+        except Exception as error:  # whoever decides over it is told, and the next one may do
+            _log.warning("no snapshot of %s: %s", name, type(error).__name__)
+        return True
 
     def _is_worth(self, stream: Stream, history: History) -> bool:
         if history.version < SHORTEST or history.version != len(history):

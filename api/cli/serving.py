@@ -241,7 +241,9 @@ class _Watched(Worker):
     def __init__(self, service: Service, store: ViewStore) -> None:
         subtrees = SubtreeFiller(service.database.dsn("views"), service.clinic)
         hands = partial(hands_for, service.settings, service.clinic)
-        super().__init__(VIEWS.all(), service.log, store, subtrees=subtrees, hands=hands)
+        log = service.log
+        idle = log.fill_snapshots
+        super().__init__(VIEWS.all(), log, store, subtrees=subtrees, hands=hands, idle=idle)
         self._alive = service.settings.home / "worker.alive"
         self._shown = -math.inf
 

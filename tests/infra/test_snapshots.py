@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from api.worker import Worker
 from benchmarks.invented import ENTRIES_EACH, Case, InventedClinic, told
 from domain.alliance import AllianceRated
 from domain.clinic import Scope
@@ -20,8 +21,10 @@ from domain.withdrawal import WithdrawConsent
 from infra.event_store import ClinicLog
 from infra.mapper import stream_name
 from infra.snapshots import Kept
+from infra.view_store import ViewStore
 from tests.conftest import Clinic
 from tests.domain.test_folding import FOLDS, plain
+from tests.infra.logs import until
 
 
 @pytest.fixture
@@ -228,6 +231,74 @@ def test_whoever_goes_further_stands(clinic: Clinic, cases: list[Case]) -> None:
 def _write(log: ClinicLog, some: Sequence[Any]) -> None:
     for one in some:
         log._snapshots._write([Kept(*one)])
+
+
+def test_missing_ones_are_filled_in(clinic: Clinic, cases: list[Case]) -> None:
+    """Performance: also where whoever recorded it left none, as an import does."""
+    before = rows(clinic)
+    with psycopg.connect(clinic.database.dsn("owner")) as conn:
+        conn.execute("DELETE FROM rapport.snapshots")
+    log = clinic.open_log()
+    while log.fill_snapshots():
+        pass
+    assert not log.fill_snapshots()
+    assert {name: row["version"] for name, row in rows(clinic).items()} == {
+        stream_name(case.stream): log.history(case.stream).version for case in cases
+    }
+    assert rows(clinic).keys() == before.keys()
+    log = clinic.open_log()
+    assert not log.fill_snapshots()
+    with whole_reads(log) as read:
+        for case in cases:
+            assert isinstance(verdict(log, case.rating()), Receipt)
+            assert isinstance(verdict(log, case.goal_rating(case.goals[0])), Receipt)
+    assert read == []
+    for case in cases:
+        require_alike(log, case)
+
+
+def test_a_worker_with_nothing_to_do_fills_them_in(clinic: Clinic, cases: list[Case]) -> None:
+    """Performance: nobody has to ask for it, and no command waits for it."""
+    with psycopg.connect(clinic.database.dsn("owner")) as conn:
+        conn.execute("DELETE FROM rapport.snapshots")
+    store = ViewStore(clinic.database.dsn("views"), clinic.id, clinic.keyring)
+    stop, log = Event(), clinic.open_log()
+    working = Thread(target=Worker([], log, store, idle=log.fill_snapshots).run, args=(stop,))
+    working.start()
+    try:
+        until(lambda: rows(clinic).keys() == {stream_name(case.stream) for case in cases})
+    finally:
+        stop.set()
+        working.join()
+        store.close()
+
+
+def test_one_that_does_not_open_stops_no_other(clinic: Clinic, cases: list[Case]) -> None:
+    """A stream with an entry that was changed gets none; the next one does, and it ends."""
+    with psycopg.connect(clinic.database.dsn("owner")) as conn:
+        conn.execute("DELETE FROM rapport.snapshots")
+    with changed_entry(clinic, stream_name(cases[0].stream), 40):
+        log = clinic.open_log()
+        while log.fill_snapshots():
+            pass
+    assert set(rows(clinic)) == {stream_name(cases[1].stream)}
+
+
+@contextmanager
+def changed_entry(clinic: Clinic, stream: str, version: int) -> Iterator[None]:
+    """Meanwhile one of its entries is cut short in the table."""
+    at = (stream, version)
+    with psycopg.connect(clinic.database.dsn("owner"), autocommit=True) as conn:
+        conn.execute("ALTER TABLE rapport.entries DISABLE TRIGGER ALL")
+        found = conn.execute(
+            "SELECT ciphertext FROM rapport.entries WHERE stream = %s AND version = %s", at
+        ).fetchone()
+        assert found is not None
+        update = "UPDATE rapport.entries SET ciphertext = %s WHERE stream = %s AND version = %s"
+        conn.execute(update, (found[0][:90], *at))
+        yield
+        conn.execute(update, (found[0], *at))
+        conn.execute("ALTER TABLE rapport.entries ENABLE TRIGGER ALL")
 
 
 def test_where_it_cannot_be_written_nothing_else_changes(clinic: Clinic, cases: list[Case]) -> None:
