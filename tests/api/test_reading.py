@@ -392,6 +392,20 @@ def test_one_reads_ones_own_write(built: House) -> None:
     assert (beyond.status_code, beyond.json()["code"]) == (425, "not-there-yet")
 
 
+def test_what_is_told_is_what_was_judged(built: House) -> None:
+    """API: a dossier is told of the very entries by which its reader was let in; what a reader
+    waits for, and what a copy states the time of, is read anew."""
+    practice, who = built.practice, principal_of(built.practice, built.therapist)
+    house, id_ = house_of_app(practice), built.relationship
+    visit = enter(house, who, "dossier", relationship=id_)
+    before = visit.dossier().position
+    waiting = enter(house, who, "dossier", relationship=id_, after=before)
+    practice.recorded(built.therapist, built.held())
+    assert visit.dossier().position == before
+    assert waiting.dossier().position > before
+    assert visit.as_copied().dossier().position > before
+
+
 def test_a_view_that_was_never_built_is_said_to_be_missing(house: House) -> None:
     """API: no worker has run yet: 503, and not an empty list."""
     for address in (path(house, "/timeline"), "/relationships"):
