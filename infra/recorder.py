@@ -271,10 +271,12 @@ class EntryRecorder(PostgresApplicationRecorder):
             conn.cursor(row_factory=tuple_row, binary=True) as cursor,
         ):
             rows = cursor.execute(_FROM_SNAPSHOT, parameters, prepare=True).fetchall()
-        if not rows or rows[0][-1] is None:
-            return [row[:-2] for row in rows], None
-        version, (keys, sealed) = rows[0][_VERSION], rows[0][-2:]
-        return [row[:-2] for row in rows], SnapshotRow(stream, version, keys, sealed)
+        *_, stops_at, keys, sealed = rows[0]
+        if stops_at is None:  # of no entries there is one row, without any
+            return [row[:-3] for row in rows if row[0] is not None], None
+        if keys is None:  # there is no such entry
+            return self.scan_stream(stream, 0), None
+        return [row[:-3] for row in rows], SnapshotRow(stream, stops_at, keys, sealed)
 
     def without_snapshot(
         self, category: str, format_: str, further: int, past: str, limit: int
@@ -424,19 +426,22 @@ _SCANNED = (
     "commitment, ciphertext"
 )
 
-_VERSION = 2
-
+# Row security lets a condition choose among entries only where it can tell nothing of others: CASE
+# is known to be so, and coalesce is not. With it every entry of the stream would be looked at.
 _FROM_SNAPSHOT = f"""
-SELECT {_SCANNED}, kept.keys, kept.sealed FROM rapport.entries
+SELECT {_SCANNED}, stops_at, CASE WHEN version = stops_at THEN keys END,
+    CASE WHEN version = stops_at THEN sealed END
+FROM (VALUES (%(clinic)s::uuid, %(stream)s::text COLLATE "C")) AS asked (of_clinic, of_stream)
 LEFT JOIN (
-    SELECT version AS stops_at, keys, sealed FROM rapport.snapshots
-    WHERE clinic = %(clinic)s AND stream = %(stream)s AND format = %(format)s
-) AS kept ON version = stops_at
-WHERE clinic = %(clinic)s AND stream = %(stream)s AND version >= coalesce((
-    SELECT s.version FROM rapport.snapshots AS s
-    JOIN rapport.entries AS e USING (clinic, stream, version)
-    WHERE clinic = %(clinic)s AND stream = %(stream)s AND s.format = %(format)s
-), 1) ORDER BY version
+    SELECT clinic AS its_clinic, stream AS its_stream, version AS stops_at, keys, sealed
+    FROM rapport.snapshots WHERE format = %(format)s
+) AS kept ON its_clinic = of_clinic AND its_stream = of_stream
+LEFT JOIN LATERAL (
+    SELECT * FROM rapport.entries
+    WHERE clinic = of_clinic AND stream = of_stream
+        AND version >= CASE WHEN stops_at IS NULL THEN 1 ELSE stops_at END
+    ORDER BY version OFFSET 0
+) AS its ON true ORDER BY version
 """  # noqa: S608  constants
 
 _WITHOUT_SNAPSHOT = """
