@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.composition import by_machine
 from api.doors import Slip, Tray, recorded
 from api.doors.desk import Denied
+from api.doors.tray import WORTH_A_SECOND
 from api.problems import Fault
 from api.routes.command import STRAIGHT, ReceiptDocument, written
 from domain.access import AccessDenied, Role
@@ -54,6 +57,35 @@ def test_who_asks_meanwhile_is_answered_next_and_together() -> None:
             assert answers == [2 * question for question in part]
     assert sorted(question for batch in batches for question in batch) == list(range(1200))
     assert len(batches) < 1200
+
+
+@pytest.mark.parametrize("others", [WORTH_A_SECOND - 1, WORTH_A_SECOND])
+def test_a_second_thread_begins_where_many_wait(others: int) -> None:
+    """API: few wait for the first to be answered, many do not; each is answered once."""
+    batches: list[list[int]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def double(questions: Sequence[int]) -> list[int | Exception]:
+        if questions == [0]:
+            begun.set()
+            assert go_on.wait(30)
+        batches.append(list(questions))
+        go_on.set()
+        return [2 * question for question in questions]
+
+    async def ask() -> list[int]:
+        tray = Tray(double)
+        first = asyncio.create_task(tray.ask(0))
+        assert await asyncio.to_thread(begun.wait, 30)
+        rest = [asyncio.create_task(tray.ask(each)) for each in range(1, 1 + others)]
+        await asyncio.sleep(0)
+        if others < WORTH_A_SECOND:
+            go_on.set()
+        return await asyncio.gather(first, *rest)
+
+    assert asyncio.run(ask()) == [2 * each for each in range(1 + others)]
+    assert sorted(each for batch in batches for each in batch) == list(range(1 + others))
+    assert (batches[0] == [0]) is (others < WORTH_A_SECOND)
 
 
 def test_what_fails_reaches_whoever_it_is_the_answer_to() -> None:
