@@ -54,15 +54,7 @@ from domain.relationship import (
     require_open,
 )
 from domain.risk import RiskItemRaised, at_risk
-from domain.scoring import (
-    Flag,
-    Score,
-    SeriesId,
-    parse_items,
-    score,
-    score_flags,
-    series_id,
-)
+from domain.scoring import Score, SeriesId, parse_items, score, series_id
 from domain.session import SessionUnknown, session_of
 from domain.text_pack import TextPackAdopted, is_licensed
 from domain.told import Growing, ids
@@ -240,31 +232,16 @@ def score_of(entry: RecordedEvent) -> Score | None:
     Computed at every reading and never stored (rules 28 and 36), by the rules that were in force
     when the rating was made.
     """
-    if (keyed := _keyed(entry)) is None:
-        return None
-    rating, definition = keyed
-    at = entry.occurred_at.date()
-    return score(definition, rating.items, perspective=rating.perspective, at=at)
-
-
-def flags_of(entry: RecordedEvent) -> tuple[Flag, ...] | None:
-    """The flags of `score_of` alone; None if the key is unknown."""
-    if (keyed := _keyed(entry)) is None:
-        return None
-    rating, definition = keyed
-    at = entry.occurred_at.date()
-    return score_flags(definition, rating.items, perspective=rating.perspective, at=at)
-
-
-def _keyed(entry: RecordedEvent) -> tuple[Rating, Definition] | None:
-    """A rating and the key it names; None if that key is unknown."""
     rating = entry.event
     if not isinstance(rating, Rating) or rating.key_hash is None:
         return None
     try:
-        return rating, load_key(rating.key_hash)
+        definition = load_key(rating.key_hash)
     except UnknownKey:
         return None
+    return score(
+        definition, rating.items, perspective=rating.perspective, at=entry.occurred_at.date()
+    )
 
 
 def series_of(rating: Rating) -> SeriesId | None:

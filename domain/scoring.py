@@ -298,8 +298,15 @@ def score(
     # A datetime is a date, but compares with none.
     at = at.date() if isinstance(at, datetime) else at
     scored = score_scales(definition, items, at)
-    restated = _restatements(definition, scored)
+    restated = {
+        name: _restated(definition, name, scored[scale.restates])
+        for name, scale in definition.scales.items()
+        if scale.restates is not None
+    }
     every = scored | restated
+    flags = {flag for part in every.values() for flag in part.flags}
+    if not every:
+        flags |= {Flag.UNVERIFIED, Flag.RAW_ITEMS_ONLY}
     required = items[: definition.items.count]
     return Score(
         instrument=definition.id,
@@ -313,36 +320,12 @@ def score(
             for number, item in enumerate(required, 1)
             if item is None and definition.was_asked(number, items)
         ),
-        flags=_flags(every),
+        flags=tuple(flag for flag in Flag if flag in flags),
         cutoffs=tuple(_cutoff_readings(definition, items, every, at)),
         bands=tuple(_band_readings(definition, every, at)),
         risk_items=definition.risk_items_raised(items, at),
         restated=restated,
     )
-
-
-def score_flags(
-    definition: Definition,
-    items: Sequence[int | None],
-    *,
-    perspective: str | None = None,
-    at: date | None = None,
-) -> tuple[Flag, ...]:
-    """The flags of `score` alone. Refuses what it does."""
-    at = at.date() if isinstance(at, datetime) else at
-    scored = score_scales(definition, items, at)
-    every = scored | _restatements(definition, scored)
-    if perspective is not None:
-        definition.perspective(perspective)
-    return _flags(every)
-
-
-def _flags(every: Mapping[str, ScaleScore]) -> tuple[Flag, ...]:
-    """What the scales are flagged with, in the order of the flags."""
-    if not every:
-        return Flag.UNVERIFIED, Flag.RAW_ITEMS_ONLY
-    flags = {flag for part in every.values() for flag in part.flags}
-    return tuple(flag for flag in Flag if flag in flags) if flags else ()
 
 
 def score_scales(
@@ -477,16 +460,6 @@ def _restated(definition: Definition, name: str, of: ScaleScore) -> ScaleScore:
     unverified = [] if facts.verified else [Flag.UNVERIFIED]
     flags = (*unverified, *(flag for flag in of.flags if flag is not Flag.UNVERIFIED))
     return _told(definition, name, value, of.missing, flags, restates=of.scale)
-
-
-def _restatements(
-    definition: Definition, scored: Mapping[str, ScaleScore]
-) -> dict[str, ScaleScore]:
-    return {
-        name: _restated(definition, name, scored[scale.restates])
-        for name, scale in definition.scales.items()
-        if scale.restates is not None
-    }
 
 
 def _over_items(

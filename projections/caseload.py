@@ -34,9 +34,9 @@ from domain.event import (
     Stream,
 )
 from domain.goal import Goal, GoalStatus, goals_of
-from domain.instrument import Perspective
+from domain.instrument import Definition, Perspective, UnknownKey, load_key
 from domain.note import notes_awaiting_cosign, unsigned_notes
-from domain.rating import Rating, Superseding, flags_of, ratings_of
+from domain.rating import Rating, Superseding, ratings_of
 from domain.relationship import (
     Constellation,
     ParticipantJoined,
@@ -48,7 +48,7 @@ from domain.relationship import (
 )
 from domain.risk import risks_unreviewed
 from domain.rupture import ruptures_of
-from domain.scoring import Flag
+from domain.scoring import Flag, score_scales
 from domain.session import Session, SessionHeld, sessions_of
 from domain.told import Growing
 from domain.topics import EVENTS
@@ -409,7 +409,7 @@ def _with(rated: _Rated, current: Iterable[RecordedEvent]) -> _Rated:
 
 
 def _last_rating(entry: RecordedEvent, perspective: Perspective) -> Cell[LastRating]:
-    flags = flags_of(entry)
+    flags = flags_of_score(entry)
     rating = LastRating(
         perspective=perspective,
         at=entry.occurred_at,
@@ -417,6 +417,30 @@ def _last_rating(entry: RecordedEvent, perspective: Perspective) -> Cell[LastRat
         key_known=flags is not None,
     )
     return cell(entry, rating)
+
+
+def flags_of_score(entry: RecordedEvent) -> tuple[Flag, ...] | None:
+    """The flags of `score_of` alone, by its scales; None if the rating's key is unknown."""
+    rating = entry.event
+    if not isinstance(rating, Rating) or rating.key_hash is None:
+        return None
+    try:
+        definition = load_key(rating.key_hash)
+    except UnknownKey:
+        return None
+    scales = score_scales(definition, rating.items, entry.occurred_at.date())
+    definition.perspective(rating.perspective)  # refuses one that it has no form for
+    if not scales:
+        return Flag.UNVERIFIED, Flag.RAW_ITEMS_ONLY
+    flags = {flag for part in scales.values() for flag in part.flags}
+    if not _verified(definition):
+        flags.add(Flag.UNVERIFIED)  # also where only a restated scale is not
+    return tuple(flag for flag in Flag if flag in flags)
+
+
+@lru_cache(1024)
+def _verified(definition: Definition) -> bool:
+    return all(map(definition.scale_verified, definition.scales))
 
 
 _RATINGS = Fold(_rated, Erased, Rating, then=_further)

@@ -11,24 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.instrument import (
-    Definition,
-    NotAQuestionnaire,
-    Perspective,
-    catalogue,
-    load,
-    versions,
-)
+from domain.instrument import Definition, NotAQuestionnaire, catalogue, load, versions
 from domain.score_report import report_text, score_report
 from domain.scoring import (
     Flag,
     ItemOutOfRange,
     RawItems,
-    Score,
     check_items,
     parse_items,
     score,
-    score_flags,
 )
 from domain.scoring import _of_parts as part_by_part
 from domain.scoring import _parsed_items as parsed_one_by_one
@@ -227,33 +218,6 @@ def test_an_item_left_out_is_never_zero(definition: Definition, data: st.DataObj
         whole = mean * (len(numbers) if metric.of == "sum" else 1) * metric.times
         assert part.value == whole
         assert Flag.PRORATED in part.flags
-
-
-@pytest.mark.parametrize("definition", catalogue().values(), ids=lambda d: str(d.id))
-@settings(max_examples=15, deadline=None)
-@given(data=st.data())
-def test_the_flags_alone_are_those_of_the_score(
-    definition: Definition, data: st.DataObject
-) -> None:
-    """Rule 36: whatever is answered, left out or off the scale, whatever form and day."""
-    items = answers(definition, data)
-    for place in data.draw(st.sets(st.integers(0, len(items) - 1), max_size=4)):
-        items[place] = data.draw(st.sampled_from([None, None, None, 10**6]))
-    if not data.draw(st.integers(0, 9)):
-        del items[-1]
-    beside: dict[str, Any] = {
-        "perspective": data.draw(st.sampled_from([None, *Perspective, "nobody"])),
-        "at": data.draw(st.none() | st.dates(date(1990, 1, 1), date(2030, 1, 1))),
-    }
-
-    def told(scoring: Callable[..., object]) -> object:
-        try:
-            return scoring(definition, items, **beside)
-        except Exception as refused:
-            return type(refused), str(refused)
-
-    whole = told(score)
-    assert told(score_flags) == (whole.flags if isinstance(whole, Score) else whole)
 
 
 @pytest.mark.parametrize("definition", SCORED, ids=lambda d: str(d.id))

@@ -1,9 +1,14 @@
 """The caseload: what is missing, by relationship."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
+
+import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from domain.alliance import AllianceRated
 from domain.amendment import AmendmentDenied, AmendmentRequested, DenialGround
@@ -11,9 +16,9 @@ from domain.assent import AssentDissented, AssentGiven
 from domain.clinic import Scope
 from domain.consent import Capacity, ConsentWithdrawn
 from domain.emergency import EmergencyReviewed
-from domain.event import Event, Policy, Source, Stream
+from domain.event import Event, Policy, RecordedEvent, Source, Stream
 from domain.goal import GoalAssented, GoalProposed
-from domain.instrument import Perspective
+from domain.instrument import Definition, Perspective, catalogue
 from domain.note import (
     Meaning,
     NoteCosigned,
@@ -22,6 +27,7 @@ from domain.note import (
     ProgressNoteWritten,
     Section,
 )
+from domain.rating import score_of
 from domain.relationship import (
     Constellation,
     Initiator,
@@ -33,8 +39,9 @@ from domain.relationship import (
 )
 from domain.risk import RiskItemRaised, RiskReviewed
 from domain.rupture import Kind, Method, RuptureMarked, RuptureResolved
+from domain.scoring import Score
 from domain.session import Emergency, SessionHeld
-from projections.caseload import Case, CaseState, Finding, Missing, missing
+from projections.caseload import Case, CaseState, Finding, Missing, flags_of_score, missing
 from projections.dossier import VIEWS
 from projections.triage import triage
 from projections.view import cell, known
@@ -105,6 +112,37 @@ def rating(number: int, perspective: Perspective = Perspective.CLIENT) -> Allian
 
 def rating_of(session: SessionHeld) -> AllianceRated:
     return rating(1).model_copy(update={"session": session.session})
+
+
+@pytest.mark.parametrize("definition", catalogue().values(), ids=lambda d: str(d.id))
+@settings(max_examples=15, deadline=None)
+@drawn(data=st.data())
+def test_the_flags_alone_are_those_of_the_score(
+    definition: Definition, data: st.DataObject
+) -> None:
+    """Rule 36: whatever is answered, left out or off the scale, whatever form and day."""
+    scales = [definition.response_to(n) for n in range(1, definition.items.count + 1)]
+    items = [data.draw(st.none() | st.integers(each.low, each.high)) for each in scales]
+    if not data.draw(st.integers(0, 9)):
+        items[-1] = 10**6
+    if not data.draw(st.integers(0, 9)):
+        del items[-1]
+    rated = rating(1, data.draw(st.sampled_from(Perspective))).model_copy(
+        update={"key_hash": definition.key_hash, "items": tuple(items)}
+    )
+    day = data.draw(st.dates(date(1990, 1, 1), date(2030, 1, 1)))
+    entry = replace(
+        given(*CONSENTED, rated).relationship[-1], occurred_at=datetime.combine(day, time(12), UTC)
+    )
+
+    def told(scoring: Callable[[RecordedEvent], object]) -> object:
+        try:
+            return scoring(entry)
+        except Exception as refused:
+            return type(refused), str(refused)
+
+    whole = told(score_of)
+    assert told(flags_of_score) == (whole.flags if isinstance(whole, Score) else whole)
 
 
 def test_a_case_names_its_people() -> None:
