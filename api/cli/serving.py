@@ -39,9 +39,9 @@ _PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 600.0
 _LAST_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
-_QUIET_TICKS = 20
+_QUIET_TICKS, _LONG_QUIET_TICKS = 20, 600
 """Of 0.1 s each."""
-_MOST_UNCOLLECTED = 1_000_000
+_MANY_UNCOLLECTED, _MOST_UNCOLLECTED = 1_000, 1_000_000
 """Requests."""
 _ENDING_SECONDS = 10.0
 _SHOWN_SECONDS = 1.0
@@ -172,12 +172,14 @@ class _Server(uvicorn.Server):
 
         That takes half a second where much of the record is in memory, and nothing is answered
         meanwhile. Most of what a request leaves behind is gone with it, or young and found early.
+        So after a few requests it waits until whoever reads a page is hardly about to ask again.
         """
         now = self.server_state.total_requests
         self._quiet = self._quiet + 1 if now == self._total else 0
         self._total = now
         waited = now - self._collected
-        if waited and (self._quiet >= _QUIET_TICKS or waited >= _MOST_UNCOLLECTED):
+        enough = _QUIET_TICKS if waited >= _MANY_UNCOLLECTED else _LONG_QUIET_TICKS
+        if waited and (self._quiet >= enough or waited >= _MOST_UNCOLLECTED):
             gc.collect()
             self._collected = now
 
