@@ -226,6 +226,14 @@ _RATINGS = Fold(_ratings, Rating, then=_further_ratings)
 _PLACES = Fold(_places, Rating, then=_further_places, lasts=True)
 
 
+def definition_of(rating: Rating) -> Definition | None:
+    """What the key says that the rating names; None if it names none, or one that is unknown."""
+    try:
+        return None if rating.key_hash is None else load_key(rating.key_hash)
+    except UnknownKey:
+        return None
+
+
 def score_of(entry: RecordedEvent) -> Score | None:
     """The score of a rating's raw items by the key it names; None if that key is unknown.
 
@@ -233,11 +241,7 @@ def score_of(entry: RecordedEvent) -> Score | None:
     when the rating was made.
     """
     rating = entry.event
-    if not isinstance(rating, Rating) or rating.key_hash is None:
-        return None
-    try:
-        definition = load_key(rating.key_hash)
-    except UnknownKey:
+    if not isinstance(rating, Rating) or (definition := definition_of(rating)) is None:
         return None
     return score(
         definition, rating.items, perspective=rating.perspective, at=entry.occurred_at.date()
@@ -246,12 +250,8 @@ def score_of(entry: RecordedEvent) -> Score | None:
 
 def series_of(rating: Rating) -> SeriesId | None:
     """The series whose axis the rating may share (rule 32); None if its key is unknown."""
-    if rating.key_hash is None:
-        return None
-    try:
-        return series_id(load_key(rating.key_hash), rating.perspective)
-    except UnknownKey:
-        return None
+    definition = definition_of(rating)
+    return None if definition is None else series_id(definition, rating.perspective)
 
 
 # --- Refusals -------------------------------------------------------------------------------

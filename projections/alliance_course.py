@@ -30,7 +30,7 @@ from domain.event import (
 )
 from domain.instrument import Perspective, UnknownKey, load_key
 from domain.outcome import OutcomeRated, OutcomeSuperseded
-from domain.rating import Rating, Superseding, ratings_of, series_of
+from domain.rating import Rating, Superseding, definition_of, ratings_of, series_of
 from domain.scoring import (
     Flag,
     RawItems,
@@ -277,11 +277,8 @@ def _successors(history: History) -> dict[int, Cell[UUID]]:
 
 def scales_of(entry: RecordedEvent, rating: Rating) -> _Scales:
     """The scores of a rating by its own key, scale by scale; none where the key is unknown."""
-    if rating.key_hash is None:
-        return {}
-    try:
-        definition = load_key(rating.key_hash)
-    except UnknownKey:
+    definition = definition_of(rating)
+    if definition is None:
         return {}
     definition.perspective(rating.perspective)  # refuses one that it has no form for
     return _told(score_scales(definition, rating.items, entry.occurred_at.date()))

@@ -34,9 +34,9 @@ from domain.event import (
     Stream,
 )
 from domain.goal import Goal, GoalStatus, goals_of
-from domain.instrument import Definition, Perspective, UnknownKey, load_key
+from domain.instrument import Definition, Perspective
 from domain.note import notes_awaiting_cosign, unsigned_notes
-from domain.rating import Rating, Superseding, ratings_of
+from domain.rating import Rating, Superseding, definition_of, ratings_of
 from domain.relationship import (
     Constellation,
     ParticipantJoined,
@@ -422,11 +422,7 @@ def _last_rating(entry: RecordedEvent, perspective: Perspective) -> Cell[LastRat
 def flags_of_score(entry: RecordedEvent) -> tuple[Flag, ...] | None:
     """The flags of `score_of` alone, by its scales; None if the rating's key is unknown."""
     rating = entry.event
-    if not isinstance(rating, Rating) or rating.key_hash is None:
-        return None
-    try:
-        definition = load_key(rating.key_hash)
-    except UnknownKey:
+    if not isinstance(rating, Rating) or (definition := definition_of(rating)) is None:
         return None
     scales = score_scales(definition, rating.items, entry.occurred_at.date())
     definition.perspective(rating.perspective)  # refuses one that it has no form for

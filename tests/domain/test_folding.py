@@ -283,6 +283,18 @@ def test_what_was_known_of_a_time_does_not_hang_on_how_it_grew(
             )
 
 
+def proposed(name: str, others: set[str], by: Any, days_ago: int | None) -> Proposal:
+    """That command, about others or not, now or found later."""
+    kind = COMMANDS[name]
+    body = moved(COMMAND_BODIES[name], others)
+    if not issubclass(kind, Immediate):
+        body["late_reason"] = "Found later."
+        is_dated = kind.model_fields["occurred_at"].annotation is not type(None)
+        if days_ago is not None and is_dated:
+            body["occurred_at"] = (NOW - days_ago * DAY).isoformat()
+    return Proposal(kind.model_validate(body), Author(by, on_behalf_of=_CLIENT))
+
+
 @settings(max_examples=300)
 @for_all(
     wild_records(),
@@ -296,14 +308,7 @@ def test_a_command_is_decided_alike_over_a_history_that_grew(
     record: Record, name: str, others: set[str], by: Any, days_ago: int | None, cuts: list[int]
 ) -> None:
     """Rule 8: the same given gives the same decision, whatever was folded for others before."""
-    kind = COMMANDS[name]
-    body = moved(COMMAND_BODIES[name], others)
-    if not issubclass(kind, Immediate):
-        body["late_reason"] = "Found later."
-        is_dated = kind.model_fields["occurred_at"].annotation is not type(None)
-        if days_ago is not None and is_dated:
-            body["occurred_at"] = (NOW - days_ago * DAY).isoformat()
-    proposal = Proposal(kind.model_validate(body), Author(by, on_behalf_of=_CLIENT))
+    proposal = proposed(name, others, by, days_ago)
     warm: dict[Stream, History] = {}
     for stream in streams_of(record):
         for history in grown(tuple(record.history(stream)), cuts):

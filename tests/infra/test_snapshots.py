@@ -94,9 +94,8 @@ def require_alike(log: ClinicLog, case: Case) -> None:
         assert plain(known.folded(fold)) == plain(fold.of(whole)), name
 
 
-def test_the_first_rating_reads_no_stream_whole(clinic: Clinic, cases: list[Case]) -> None:
-    """Performance: a process that has just begun decides over what others left it."""
-    log = clinic.open_log()
+def require_read_from_snapshots(log: ClinicLog, cases: list[Case]) -> None:
+    """Each is rated without its stream read whole, and comes to what that would."""
     with whole_reads(log) as read:
         for case in cases:
             assert isinstance(verdict(log, case.rating()), Receipt)
@@ -104,6 +103,12 @@ def test_the_first_rating_reads_no_stream_whole(clinic: Clinic, cases: list[Case
     assert read == []
     for case in cases:
         require_alike(log, case)
+
+
+def test_the_first_rating_reads_no_stream_whole(clinic: Clinic, cases: list[Case]) -> None:
+    """Performance: a process that has just begun decides over what others left it."""
+    log = clinic.open_log()
+    require_read_from_snapshots(log, cases)
 
 
 def test_rules_hold_over_snapshots(clinic: Clinic, cases: list[Case]) -> None:
@@ -248,13 +253,7 @@ def test_missing_ones_are_filled_in(clinic: Clinic, cases: list[Case]) -> None:
     assert rows(clinic).keys() == before.keys()
     log = clinic.open_log()
     assert not log.fill_snapshots()
-    with whole_reads(log) as read:
-        for case in cases:
-            assert isinstance(verdict(log, case.rating()), Receipt)
-            assert isinstance(verdict(log, case.goal_rating(case.goals[0])), Receipt)
-    assert read == []
-    for case in cases:
-        require_alike(log, case)
+    require_read_from_snapshots(log, cases)
 
 
 def test_a_worker_with_nothing_to_do_fills_them_in(clinic: Clinic, cases: list[Case]) -> None:

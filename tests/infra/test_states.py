@@ -9,23 +9,20 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from domain.event import Entries, History, Immediate, Stream
-from domain.records import Author, Proposal
+from domain.event import Entries, History, Stream
 from domain.topics import COMMANDS
 from infra import states
 from infra.histories import Recalled
 from infra.states import Unstorable, code_of, fold_all, opened, stored
-from tests.domain.test_folding import FOLDS, decided, plain, streams, streams_of
+from tests.domain.test_folding import FOLDS, decided, plain, proposed, streams, streams_of
 from tests.domain.test_records import (
     _CLIENT,
     _THERAPIST,
-    COMMAND_BODIES,
     OTHERS,
-    moved,
     wild_records,
 )
 from tests.infra.test_histories import never
-from tests.kit import DAY, NOW, OFFICE, Record
+from tests.kit import OFFICE, Record
 
 LASTING = {name: fold for name, fold in FOLDS.items() if fold.lasts}
 
@@ -84,14 +81,7 @@ def test_a_command_is_decided_alike_over_what_was_stored(
     record: Record, name: str, others: set[str], by: Any, days_ago: int | None, size: int
 ) -> None:
     """Rule 8: the same given gives the same decision, whether its history was read whole or not."""
-    kind = COMMANDS[name]
-    body = moved(COMMAND_BODIES[name], others)
-    if not issubclass(kind, Immediate):
-        body["late_reason"] = "Found later."
-        is_dated = kind.model_fields["occurred_at"].annotation is not type(None)
-        if days_ago is not None and is_dated:
-            body["occurred_at"] = (NOW - days_ago * DAY).isoformat()
-    proposal = Proposal(kind.model_validate(body), Author(by, on_behalf_of=_CLIENT))
+    proposal = proposed(name, others, by, days_ago)
     known: dict[Stream, History] = {}
     for stream in streams_of(record):
         entries = tuple(record.history(stream))
