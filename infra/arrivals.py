@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection, Notify, sql
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
@@ -46,12 +46,16 @@ def tracked(conn: Connection[DictRow], clinic: UUID, tables: Iterable[str]) -> d
 class Listening:
     """A connection that is told on one channel what concerns one clinic.
 
-    Past psycopg, which would make an object of each notice and a timer for each wait.
+    Past psycopg, which would make an object of each notice and a timer for each wait. But what
+    comes with the answer to a statement that goes through a cursor, psycopg takes, and hands on.
     """
 
     def __init__(self, connection: Connection[Any], channel: str, clinic: UUID) -> None:
         self._pgconn = connection.pgconn
         self._payload = str(clinic).encode()
+        self._told = False
+        """Whether something was told meanwhile, that nobody has waited for since."""
+        connection.add_notify_handler(self._handed_on)
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
     def wait(self, seconds: float, *, heed: bool = True) -> bool:
@@ -60,15 +64,23 @@ class Listening:
         What was told before counts. Not to `heed` notices is to wait for all of the time. Raises
         OperationalError where the connection was lost.
         """
-        until, told = time.monotonic() + seconds, False
+        until = time.monotonic() + seconds
         while True:
-            while (notice := self._pgconn.notifies()) is not None:
-                told |= heed and notice.extra == self._payload
+            told = self._told_since() and heed
             left = until - time.monotonic()
             if told or left <= 0:
                 return told
             if select([self._pgconn.socket], [], [], left)[0]:
                 self._pgconn.consume_input()
+
+    def _told_since(self) -> bool:
+        told, self._told = self._told, False
+        while (notice := self._pgconn.notifies()) is not None:
+            told |= notice.extra == self._payload
+        return told
+
+    def _handed_on(self, notice: Notify) -> None:
+        self._told |= notice.payload.encode() == self._payload
 
 
 @dataclass(eq=False, slots=True)

@@ -173,6 +173,24 @@ def test_a_key_destroyed_while_a_worker_leads(
     rebuilt_equal(house.clinic, store)
 
 
+def test_a_notice_that_a_statement_met_is_not_lost(house: House, store: ViewStore) -> None:
+    """Views: an append that is told while the worker asks something else on the same connection
+    wakes it all the same, and does not wait until it looks by itself."""
+    met = list[psycopg.Notify]()
+    with store.stepping(ALL) as steps:
+        assert steps.leads()
+        steps.connection.add_notify_handler(met.append)
+        told_a_lot(house)
+        until = time.monotonic() + 20
+        while not met:
+            assert time.monotonic() < until
+            steps.connection.execute("SELECT 1")
+        steps.wait(0)
+        assert steps.called
+        while steps.called:  # and is told of it no longer than there is something to tell
+            steps.wait(0.2)
+
+
 def test_one_worker_leads_and_another_takes_its_place(
     house: House, store_of: Callable[..., ViewStore], server: EmbeddedPostgres
 ) -> None:
