@@ -1,10 +1,12 @@
 """The command line on a real record: what it answers, how it ends, what it never shows."""
 
 import json
+import os
 import pty
 import re
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +102,41 @@ def test_every_command_has_examples() -> None:
     for words, help_text in found.items():
         assert examples(help_text), words
         assert all(one.startswith(f"rapport {words}") for one in examples(help_text)), words
+
+
+def test_the_help_says_of_each_command_what_the_command_says() -> None:
+    """Requirement: what is listed without being loaded is what there is, in its own words."""
+
+    def said(asked: str | None) -> dict[str, str]:
+        group: Any = typer.main.get_command(command_line(asked))
+        return {name: one.help.partition("\n\n")[0] for name, one in group.commands.items()}
+
+    assert said("--help") == said(None)
+
+
+@pytest.mark.parametrize(
+    "words, status, shown",
+    [
+        (["--help"], 0, "rebuild"),
+        ([], 2, "rebuild"),
+        (["--version"], 0, "rapport "),
+        (["scroe"], 2, "Did you mean 'score'"),
+        (["--", "score", "--help"], 0, "--items"),
+    ],
+)
+def test_what_needs_no_record_loads_nothing_of_it(
+    words: list[str], status: int, shown: str
+) -> None:
+    """Requirement: what people type first is answered at once, and nothing asked for is missed."""
+    program = "import sys; from api.cli.main import _called; from api.cli import terminal\n"
+    program += "status = terminal.run(_called); print('psycopg' in sys.modules); sys.exit(status)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert ran.returncode == status
+    assert shown in ran.stdout + ran.stderr
+    assert ran.stdout.endswith("False\n")
 
 
 def test_the_guide_shows_examples_that_run() -> None:
