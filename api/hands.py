@@ -4,11 +4,36 @@ They hold the only other end of a pipe: without the one that began them, each en
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pickle import loads
 from typing import Any
 
 _ENDING_SECONDS = 10.0
+
+
+class HandLost(Exception):
+    """A process that folded was ended from outside. What it had in hand is to be folded again."""
+
+
+def received(end: Connection) -> Any:
+    """What a process answers; raises what it raised, or HandLost."""
+    try:
+        answer = end.recv()
+    except (EOFError, ConnectionError):
+        raise HandLost from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def portable(error: Exception) -> Exception:
+    """The error, if it survives the way to another process; else its kind."""
+    with suppress(Exception):  # some errors cannot be made anew from what they hold
+        if type(loads(ForkingPickler.dumps(error))) is type(error):  # noqa: S301  just pickled
+            return error
+    return RuntimeError(type(error).__name__)
 
 
 @contextmanager

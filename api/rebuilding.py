@@ -8,18 +8,17 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import ForkingPickler
-from pickle import loads
 from typing import Any, cast
 from uuid import UUID
 
-from api.hands import hands
+from api.hands import HandLost, hands, portable, received
 from api.opening import opened_beside
 from domain.cycles import searched_seldom
+from infra.event_store import ClinicLog
 from infra.settings import Settings
 from infra.view_store import ViewStore
 from projections.folding import LogReader
@@ -32,12 +31,10 @@ _PARTS_AHEAD = 8
 """For each process: so many may be done before one that comes first by name."""
 _WORTH_IT = 20_000
 
+__all__ = ["Crew", "HandLost", "Opening", "crew", "hands_for", "open_folding"]
+
 Opening = Callable[[], AbstractContextManager[tuple[LogReader, PartStore]]]
 """Opens, in whichever process, the log and the tables of the views; it can be pickled."""
-
-
-class HandLost(Exception):
-    """A process that folded was ended from outside. The next rebuild goes on where this one was."""
 
 
 @contextmanager
@@ -53,7 +50,7 @@ def hands_for(
 
 
 @contextmanager
-def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[LogReader, PartStore]]:
+def open_folding(settings: Settings, clinic: UUID) -> Iterator[tuple[ClinicLog, ViewStore]]:
     """The log and the tables of views, for a process beside one that opened the service."""
     with opened_beside(settings, clinic) as (log, database, keyring):
         views = ViewStore(database.dsn("views"), clinic, keyring)
@@ -122,12 +119,7 @@ def _send(end: Connection, round_: Any, part: Part) -> None:
 
 
 def _received(end: Connection) -> Done:
-    try:
-        answer = end.recv()
-    except (EOFError, ConnectionError):
-        raise HandLost from None
-    if isinstance(answer, Exception):
-        raise answer
+    answer = received(end)
     assert isinstance(answer, Done)
     return answer
 
@@ -145,12 +137,4 @@ def _serve(end: Connection, opening: Opening, views: Sequence[View[Any, Any]]) -
     except (EOFError, ConnectionError):
         return  # nobody is there any more
     except Exception as error:
-        end.send(_portable(error))
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, if it survives the way; else its kind."""
-    with suppress(Exception):  # some errors cannot be made anew from what they hold
-        if type(loads(ForkingPickler.dumps(error))) is type(error):  # noqa: S301  just pickled
-            return error
-    return RuntimeError(type(error).__name__)
+        end.send(portable(error))

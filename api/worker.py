@@ -9,6 +9,8 @@ and the others pass on.
 """
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 
 from api.composition import UNAVAILABLE
 from api.rebuilding import HandLost
+from api.sharing import Helpers
 from domain.cycles import searched_seldom, searched_when_quiet
 from domain.event import History, RecordedEvent, Stream
 from infra.arrivals import Tracked
@@ -23,28 +26,67 @@ from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, Standing, Steps, ViewStore, Writer
 from projections.folding import Batch, Folds
 from projections.rebuild import Hands, SizedLog, rebuild
+from projections.sharing import Dealt, Share, SharedLog, Span, Stretch, fold_share
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
 _ENTRIES_IN_A_STEP = 200
 """More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
+_ENTRIES_SHARED = 20_000
+_WORTH_SHARING = 3_000
+"""By more than so many a worker is behind before others help, so many at a time."""
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
+_MANY_A_SECOND = 1_200
+"""More entries than these, and steps are taken one for many."""
+_BETWEEN_STEPS = float(__import__("os").environ.get("BETWEEN", "0.05"))
+_LOOKS_BACK_SECONDS = 0.5
 _IDLE_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 
 _PASSES: tuple[type[Exception], ...] = (*UNAVAILABLE, HandLost)
 
 
-class WorkedLog(SizedLog, Protocol):
+class WorkedLog(SizedLog, SharedLog, Protocol):
     """The log, of which a step selects rows on its own connection."""
 
     def scanned(self, rows: Sequence[Any]) -> Sequence[RecordedEvent]: ...
+    def stretches(self, category: str, after: int, upto: int) -> list[tuple[str, int, int]]: ...
 
 
 HandsFor = Callable[[int, Sequence[View[Any, Any]]], AbstractContextManager[Hands | None]]
 
 _log = logging.getLogger("rapport.views")
+
+
+class _Pace:
+    """How long a worker rests: where very many entries come, steps are few and take many each.
+
+    A row that is told of many entries is then written once, not for each. How many come is told by
+    those of the last half second, so that one pause and what was held up by it change nothing.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._position = 0.0
+        self._rate = 0.0
+        """Entries a second, those longer ago counting less."""
+
+    def begins(self, now: float) -> None:
+        """A step begins."""
+        self._rate *= math.exp((self._begun - now) / _LOOKS_BACK_SECONDS)
+        self._begun = now
+
+    def stands_at(self, position: int) -> None:
+        """The step has come as far as that."""
+        if self._position:
+            self._rate += max(0, position - self._position) / _LOOKS_BACK_SECONDS
+        self._position = position
+
+    def rest(self, now: float) -> float:
+        """Seconds until the next step may begin."""
+        if self._rate < _MANY_A_SECOND:
+            return 0
+        return max(0, self._begun + _BETWEEN_STEPS - now)
 
 
 class Worker:
@@ -60,10 +102,12 @@ class Worker:
         far_behind: int = _FAR_BEHIND,
         subtrees: SubtreeFiller | None = None,
         hands: HandsFor = lambda entries, views: nullcontext(),
+        helpers: Helpers | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:
         """`far_behind`: by how many entries, before views are rebuilt instead of moved along.
         `hands`: who folds so many entries of views that are rebuilt; None: this process alone.
+        `helpers`: who folds a share of what views are moved along by, where that is much.
         `subtrees`: keeps the hashes that proofs begin from; None: somebody else does.
         `idle`: is called while nothing is appended, if this worker leads, and does a little; it
         says whether there is more."""
@@ -75,8 +119,12 @@ class Worker:
         self._far_behind = far_behind
         self._subtrees = subtrees
         self._hands = hands
+        self._helpers = helpers
+        self._dealt = Dealt()
         self._idle = idle
         self._generation: int | None = None
+        self._reached = 0
+        """The position that all views had reached when they were last moved here."""
         self._steps: Steps | None = None
         self._standing: Standing | None = None
         self._behind_at: Mapping[str, int] = {}
@@ -105,8 +153,11 @@ class Worker:
         self.settle()
         behind = any(place.position < head for place in tracked.values())
         while behind:
-            behind = self._step()
+            behind = self._step(head)
             self.settle()
+        if self._helpers is not None:
+            self._helpers.rest()
+        self._reached = head
         if self._subtrees is not None:
             self._subtrees.fill(head)
 
@@ -115,12 +166,15 @@ class Worker:
         while not stop.is_set():
             try:
                 with searched_when_quiet() as turned, self.listening() as steps:
-                    more = False
+                    more, pace = False, _Pace()
                     while not stop.is_set():
+                        pace.begins(time.monotonic())
                         self.catch_up()
+                        pace.stands_at(self._reached)
                         steps.wait(_IDLE_SECONDS if more else _POLL_SECONDS)
                         turned(not steps.called)
                         more = steps.leads() and not steps.called and self._idle()
+                        stop.wait(pace.rest(time.monotonic()))
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()
@@ -170,6 +224,7 @@ class Worker:
         self._standing = standing
         if standing is None:
             return False
+        self._reached = standing.position
         if self._subtrees is not None:
             self._subtrees.fill(standing.position, steps.connection)
         return self.settle()
@@ -226,7 +281,7 @@ class Worker:
         if history:
             writer.write([self._folds[name].refold(stream, history)])
 
-    def _step(self) -> bool:
+    def _step(self, head: int) -> bool:
         """One batch for every view that can be moved; whether there may be more to do.
 
         Views that stand at one position share one reading of the log; one that lags is led to the
@@ -235,6 +290,10 @@ class Worker:
         more = False
         with self._store.advancing(self._views.values()) as writers:
             positions = sorted({writer.position for writer in writers.values()})
+            if len(positions) == 1 and head - positions[0] > _WORTH_SHARING and self._helped():
+                upto = min(head, positions[0] + _ENTRIES_SHARED)
+                self._shared(writers, positions[0], upto)
+                return upto < head
             for start, following in zip(positions, [*positions[1:], None], strict=False):
                 limit = self._entries_at_once
                 if following is not None:
@@ -248,6 +307,32 @@ class Worker:
                     writer.write(self._folds[name].changes(batch, writer.parked()))
                     writer.move(entries[-1].position)
         return more
+
+    def _helped(self) -> bool:
+        """Whether others take a share; they may be about to begin."""
+        return self._helpers is not None and self._helpers.ready() > 0
+
+    def _shared(self, writers: Mapping[str, Writer], after: int, upto: int) -> None:
+        """All views moved from one position to another, by all hands."""
+        assert self._helpers is not None, "it was asked"
+        builds = {name: writer.build.id for name, writer in writers.items()}
+        parked = {name: frozenset(writer.parked()) for name, writer in writers.items()}
+        categories = {self._views[name].category for name in writers}
+        stretches = [
+            Stretch(*found)
+            for category in sorted(categories)
+            for found in self._log.stretches(category, after, upto)
+        ]
+        hands = 1 + self._helpers.ready()
+        dealing = self._dealt.over(hands, Span(after, upto, builds, parked), stretches)
+        for told in self._helpers.work(dealing, self._fold_share):
+            for name, prepared in told.items():
+                writers[name].put(prepared)
+        for writer in writers.values():
+            writer.move(upto)
+
+    def _fold_share(self, share: Share) -> Mapping[str, Any]:
+        return fold_share(self._folds, share, self._log, self._store)
 
 
 def _standing_at(position: int, writers: Mapping[str, Writer]) -> list[tuple[str, Writer]]:

@@ -222,6 +222,17 @@ class ClinicLog:
         self._forget_erased()
         return self._scans.entries(rows)
 
+    def stretches(self, category: str, after: int, upto: int) -> list[tuple[str, int, int]]:
+        """The names of a category's streams with entries past one position, up to and with
+        another, and the versions of the first and the last of these."""
+        return self._recorder.stretches(category, after, upto)
+
+    def scan_stretches(
+        self, stretches: Sequence[tuple[str, int, int]], after: int, upto: int
+    ) -> Sequence[RecordedEvent]:
+        """The entries of such stretches between these positions, as `scan` gives them."""
+        return self.scanned(self._recorder.scan_stretches(stretches, after, upto))
+
     def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
         """Whole streams for views, in the same way; in the order of `streams`."""
         self._forget_erased()

@@ -260,6 +260,28 @@ class EntryRecorder(PostgresApplicationRecorder):
         # They come as the index has them; a sort of such wide rows by PostgreSQL goes to its disk.
         return sorted(rows, key=_STREAM_AND_VERSION)
 
+    def stretches(self, category: str, after: int, upto: int) -> list[tuple[str, int, int]]:
+        """The category's streams with entries past one position, up to and with another, and the
+        versions of the first and the last of these."""
+        bounds = (self.datastore.clinic, after, upto, f"{category}-")
+        with (
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row) as cursor,
+        ):
+            return cursor.execute(_STRETCHES, bounds, prepare=True).fetchall()
+
+    def scan_stretches(
+        self, stretches: Sequence[tuple[str, int, int]], after: int, upto: int
+    ) -> list[ScannedRow]:
+        """The entries of such streams between these versions and positions, in order."""
+        parameters = (*map(list, zip(*stretches, strict=True)), self.datastore.clinic, after, upto)
+        with (
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row, binary=True) as cursor,
+        ):
+            rows = cursor.execute(_SCAN_STRETCHES, parameters, prepare=True).fetchall()
+        return sorted(rows, key=_POSITION)
+
     def scan_from_snapshot(
         self, stream: str, format_: str
     ) -> tuple[list[ScannedRow], SnapshotRow | None]:
@@ -417,6 +439,7 @@ def _cap(bound: int | None) -> int:
 COLUMNS = ", ".join(ENTRY_COLUMNS)
 
 _STREAM_AND_VERSION = itemgetter(1, 2)
+_POSITION = itemgetter(0)
 
 # Without the leaf, which only proofs need. Ids are read as text: seals are bound to it, and of one
 # that comes again and again an id is then made once.
@@ -471,6 +494,21 @@ SCAN_POSITIONS = (
     f"SELECT {_SCANNED} FROM rapport.entries "  # noqa: S608  constants
     "WHERE clinic = %s AND position > %s ORDER BY position LIMIT %s"
 )
+
+_STRETCHES = """
+SELECT stream, min(version), max(version) FROM rapport.entries
+WHERE clinic = %s AND position > %s AND position <= %s AND starts_with(stream, %s) GROUP BY stream
+"""
+
+# Stream by stream along the index, whatever the planner thinks of their number.
+_SCAN_STRETCHES = f"""
+SELECT {_SCANNED} FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS s (its, first, last)
+CROSS JOIN LATERAL (
+    SELECT * FROM rapport.entries
+    WHERE clinic = %s AND stream = s.its COLLATE "C" AND version BETWEEN s.first AND s.last
+        AND position > %s AND position <= %s OFFSET 0
+) AS e
+"""  # noqa: S608  constants
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 

@@ -32,8 +32,17 @@ from infra.view_builds import (
 from infra.view_parts import PartWriter
 from infra.view_rows import Digest, StoredRow
 from infra.view_steps import Standing, Steps, stepping
-from infra.view_tables import Table, clear, configure, make, named, older_versions, parked
-from infra.view_writing import Place, Writer
+from infra.view_tables import (
+    NewRows,
+    Table,
+    clear,
+    configure,
+    make,
+    named,
+    older_versions,
+    parked,
+)
+from infra.view_writing import Place, Prepared, Writer
 
 __all__ = [
     "Comparison",
@@ -203,6 +212,11 @@ class ViewStore:
             positions = [writer.position for writer in writers]
             parameters = (views, positions, self.clinic, MOVED, str(self.clinic))
             conn.execute(_MOVE, parameters, prepare=True)
+
+    def prepared(self, table: Table, build: UUID, changes: Iterable[NewRows]) -> Prepared:
+        """Changes of a build in bytes: for the writer of that build, in whichever process."""
+        with self._pool.connection() as conn:
+            return self._place.build(conn, table, build).prepared(changes)
 
     def building(
         self, tables: Sequence[Table], *, afresh: bool = False

@@ -219,7 +219,11 @@ class Rows:
 
     def insert(self, conn: Connection[DictRow], rows: Sequence[bytes]) -> None:
         """Writes rows in place of those that are there."""
-        conn.execute(self._insert, (_Packed(self.packed(rows)),), prepare=True)
+        self.put(conn, self.packed(rows))
+
+    def put(self, conn: Connection[DictRow], packed: bytes) -> None:
+        """The same of rows that are one parameter already."""
+        conn.execute(self._insert, (_Packed(packed),), prepare=True)
 
 
 _ID, _STREAM, _ENTRY, _CITED, _KEYS, _GROUPS, _MAC = (

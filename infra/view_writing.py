@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 from uuid import UUID
 
 from psycopg import Connection
@@ -19,6 +19,19 @@ _STREAMS_AT_ONCE: Final = 32
 
 Line = tuple[tuple[str, int], bytes]
 """A row's stream and entry, and its line of the digest."""
+
+
+class Prepared(NamedTuple):
+    """What becomes of some streams in one build, in bytes; may be sent to another process."""
+
+    afresh: Sequence[str]
+    """Streams all of whose rows go first."""
+    gone: Sequence[tuple[str, int]]
+    """Streams and entries whose rows go."""
+    parked: Sequence[tuple[str, int, str]]
+    """Streams without rows: position and code of what could not be folded."""
+    rows: bytes
+    """Packed as one parameter; empty: none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,18 @@ class Build:
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []
         return change, packed
+
+    def prepared(self, changes: Iterable[NewRows]) -> Prepared:
+        """The changes in bytes, as `Writer.put` takes them."""
+        sealed = [self.sealed(change) for change in changes]
+        rows = [row for _, its in sealed for row in its]
+        its = [change for change, _ in sealed]
+        return Prepared(
+            [str(change.stream) for change in its if change.afresh],
+            [(str(change.stream), entry) for change in its for entry in change.gone],
+            [(str(change.stream), *change.parked) for change in its if change.parked is not None],
+            self.insertion(self.conn, self.table).packed(rows) if rows else b"",
+        )
 
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""
@@ -145,15 +170,18 @@ class Writer:
             self._write(some)
 
     def _write(self, changes: Sequence[NewRows]) -> None:
+        self.put(self.build.prepared(changes))
+
+    def put(self, prepared: Prepared) -> None:
+        """Writes what somebody has prepared; each stream at most once."""
         build = self.build
-        sealed = [build.sealed(change) for change in changes]
-        changes = [change for change, _ in sealed]
         if not self._empty:
-            self._delete(changes)
-        rows = [row for _, rows in sealed for row in rows]
-        if rows:
-            build.insertion(build.conn, build.table).insert(build.conn, rows)
-        self._park([change for change in changes if change.parked is not None])
+            self._delete(prepared)
+        if prepared.rows:
+            build.insertion(build.conn, build.table).put(build.conn, prepared.rows)
+        for stream, position, code in prepared.parked:
+            place = (build.clinic, build.table.table, build.id, stream)
+            build.conn.execute(_PARK, (*place, position, code))
 
     def move(self, position: int) -> None:
         """Says that the view covers the log up to `position`, once the transaction commits."""
@@ -163,10 +191,8 @@ class Writer:
         """The streams that have no rows here, because they could not be folded."""
         return self.build.parked() if self._parked is None else self._parked
 
-    def _delete(self, changes: Sequence[NewRows]) -> None:
-        build = self.build
-        afresh = [str(change.stream) for change in changes if change.afresh]
-        gone = [(str(change.stream), entry) for change in changes for entry in change.gone]
+    def _delete(self, prepared: Prepared) -> None:
+        build, afresh = self.build, list(prepared.afresh)
         if afresh:
             build.conn.execute(
                 on(build.table.table, _DELETE_STREAMS), (build.clinic, build.id, afresh)
@@ -176,18 +202,11 @@ class Writer:
             # Whoever remembers where this view stands, and what of it is parked, is to look again.
             place = (build.clinic, build.table.table, build.id)
             build.conn.execute(_SAY_SO, place, prepare=True)
-        if gone:
-            streams, entries = (list(part) for part in zip(*gone, strict=True))
+        if prepared.gone:
+            streams, entries = (list(part) for part in zip(*prepared.gone, strict=True))
             build.conn.execute(
                 on(build.table.table, _DELETE_ROWS), (streams, entries, build.clinic, build.id)
             )
-
-    def _park(self, changes: Sequence[NewRows]) -> None:
-        build = self.build
-        for change in changes:
-            assert change.parked is not None
-            place = (build.clinic, build.table.table, build.id, str(change.stream))
-            build.conn.execute(_PARK, (*place, *change.parked))
 
 
 _ROWS: Final = "SELECT * FROM {} WHERE clinic = %s AND build = %s"

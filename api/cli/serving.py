@@ -25,6 +25,7 @@ from api.cli.terminal import Exit, Failed, explain, keep_trace, run, say, settin
 from api.composition import Service, open_service, personas, prepare
 from api.demo import DemonstrationStuck
 from api.rebuilding import hands_for
+from api.sharing import Helpers, helpers_for
 from api.worker import Worker
 from domain.cycles import search_rarely
 from infra.checkpoint_store import CheckpointStore
@@ -240,12 +241,14 @@ def _views(service: Service) -> Iterator[ViewStore]:
 class _Watched(Worker):
     """Shows whoever watches that it keeps up."""
 
-    def __init__(self, service: Service, store: ViewStore) -> None:
+    def __init__(self, service: Service, store: ViewStore, helpers: Helpers | None = None) -> None:
         subtrees = SubtreeFiller(service.database.dsn("views"), service.clinic)
         hands = partial(hands_for, service.settings, service.clinic)
         log = service.log
         idle = log.fill_snapshots
-        super().__init__(VIEWS.all(), log, store, subtrees=subtrees, hands=hands, idle=idle)
+        super().__init__(
+            VIEWS.all(), log, store, subtrees=subtrees, hands=hands, helpers=helpers, idle=idle
+        )
         self._alive = service.settings.home / "worker.alive"
         self._shown = -math.inf
 
@@ -268,8 +271,9 @@ def _catch_up(service: Service) -> None:
 
 def _keep_views(service: Service) -> None:
     """Keeps them at the end of the log, until this process is stopped."""
-    with _views(service) as store:
-        _Watched(service, store).run(threading.Event())
+    helping = helpers_for(service.settings, service.clinic, VIEWS.all())
+    with _views(service) as store, helping as helpers:
+        _Watched(service, store, helpers).run(threading.Event())
 
 
 @contextmanager
