@@ -40,7 +40,7 @@ from infra.bodies import body_of
 from infra.bundle import Disclosed
 from infra.histories import OpenedHistories
 from infra.keyring import Keyring
-from infra.log_key import LogKey, LogKeyring
+from infra.log_key import LogKey
 from infra.mapper import EntryMapper, KeyGone, stream_name, stream_named
 from infra.merkle import leaf_hash
 from infra.new_keys import NewKeys, Owner
@@ -113,7 +113,7 @@ class ClinicLog:
         self,
         conninfo: str,
         clinic: UUID,
-        keyring: LogKeyring,
+        keyring: Keyring,
         acknowledged: AcknowledgedHead,
         *,
         clock: Clock = system_clock,

@@ -11,7 +11,7 @@ from then on contradicts nothing that was signed before. docs/formats/log.md, *R
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, Protocol, Self
+from typing import Final, Self
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,12 +26,6 @@ _SUBJECT: Final = "log/"
 _NAME_BYTES: Final = 16
 
 
-class LogKeyring(Keyring, Protocol):
-    """A keyring that also tells which keys it holds."""
-
-    def live(self, clinic: UUID) -> tuple[tuple[UUID, str, str], ...]: ...
-
-
 class LogKey:
     """The log key of a clinic, and those it had before."""
 
@@ -43,7 +37,7 @@ class LogKey:
         """Every key there has been: what one of them signed still stands."""
 
     @classmethod
-    def of(cls, keyring: LogKeyring, clinic: UUID) -> Self:
+    def of(cls, keyring: Keyring, clinic: UUID) -> Self:
         """The clinic's; made durably at first use."""
         stream = f"clinic-{clinic}"
         return cls(
@@ -86,21 +80,22 @@ def verified_by(keys: Sequence[VerifierKey], note: str) -> Checkpoint:
     raise NoteBroken("unsigned")
 
 
-def begin_anew(keyring: LogKeyring, clinic: UUID) -> LogKey:
+def begin_anew(keyring: Keyring, clinic: UUID) -> LogKey:
     """A further log key: for a log that may be shorter than what was promised of it."""
     held = len(LogKey.of(keyring, clinic).verifiers)
     keyring.key_for(clinic, f"clinic-{clinic}", f"{_SUBJECT}{held}")
     return LogKey.of(keyring, clinic)
 
 
-def _count(keyring: LogKeyring, clinic: UUID) -> int:
-    """How many log keys there are; they are numbered from 0 and none is ever destroyed."""
-    stream = f"clinic-{clinic}"
-    return sum(
-        1
-        for _, owner, subject in keyring.live(clinic)
-        if owner == stream and subject.startswith(_SUBJECT)
-    )
+def _count(keyring: Keyring, clinic: UUID) -> int:
+    """How many log keys there are; they are numbered from 0 and none is ever destroyed.
+
+    Each is asked for by its name: a ring holds several keys for each relationship.
+    """
+    stream, held = f"clinic-{clinic}", 0
+    while keyring.key_id_of(clinic, stream, f"{_SUBJECT}{held}") is not None:
+        held += 1
+    return held
 
 
 def _signer(seed: bytes) -> NoteSigner:
