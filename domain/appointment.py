@@ -72,7 +72,7 @@ class ScheduleSession(Command):
         require_open(relationship, given)
         _require_time(relationship, self.starts_at)
         if self.medium is Medium.NOT_STATED:
-            given.unless_imported(MediumNotStated())
+            given.unless_imported(MediumNotStated)
         if session_of(history, self.session):
             raise SessionExists(session=self.session)
         yield New(

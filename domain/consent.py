@@ -401,7 +401,7 @@ def require_consent(
     for party in parties:
         reliance = in_force(history, scope, party, given.at, recipient=recipient)
         if reliance is None:
-            given.unless_imported(ConsentMissing(scope=scope, party=party))
+            given.unless_imported(ConsentMissing, scope=scope, party=party)
         else:
             cited.append(reliance)
     return tuple(cited)

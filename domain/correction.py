@@ -267,7 +267,7 @@ class CorrectEntry(Command):
             replacement, time_taken = _held_again(given, entry, replacement)
             occurred = replacement.started_at
         if isinstance(replacement, SessionScheduled) and replacement.medium is Medium.NOT_STATED:
-            replace(given, source=entry.source).unless_imported(MediumNotStated())
+            replace(given, source=entry.source).unless_imported(MediumNotStated)
         _require_whole(given, entry, replace(entry, event=replacement, occurred_at=occurred))
         if replacement == original and occurred == entry.occurred_at:
             raise NothingCorrected(entry=self.entry)

@@ -515,10 +515,10 @@ class Given:
     policy: Policy = Policy()
     reported: list[str] = field(default_factory=list)
 
-    def unless_imported(self, refusal: Refusal) -> None:
-        """Raises the refusal; for an imported entry reports it instead (rule 45)."""
+    def unless_imported(self, refusal: type[Refusal], **ids: UUID | int | str) -> None:
+        """Raises such a refusal; for an imported entry reports it instead (rule 45)."""
         if self.source is not Source.IMPORT:
-            raise refusal
+            raise refusal(**ids)
         if refusal.code not in self.reported:
             self.reported.append(refusal.code)
 

@@ -77,7 +77,7 @@ def require_informed(
 ) -> None:
     """Rule 17: the person was informed with exactly that version before; an import reports."""
     if not informed(history, person, document, version, given.at):
-        given.unless_imported(NotInformed(person=person, document=document, version=version))
+        given.unless_imported(NotInformed, person=person, document=document, version=version)
 
 
 def require_published(
@@ -94,12 +94,12 @@ def require_published(
     """
     published = consent_document(_clinic(given), document, version)
     if published is None:
-        given.unless_imported(DocumentUnknown(document=document, version=version))
+        given.unless_imported(DocumentUnknown, document=document, version=version)
         return ()
     if sha256 not in (None, published.sha256):
-        given.unless_imported(DocumentDiffers(document=document, version=version))
+        given.unless_imported(DocumentDiffers, document=document, version=version)
     if scope is not None and scope not in published.scopes:
-        given.unless_imported(ScopeNotInDocument(document=document, version=version, scope=scope))
+        given.unless_imported(ScopeNotInDocument, document=document, version=version, scope=scope)
     return published.scopes
 
 

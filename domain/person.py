@@ -154,7 +154,7 @@ def in_scope(history: History, activity: Activity, at: datetime) -> bool:
 def require_scope(given: Given, practitioner: UUID, activity: Activity) -> None:
     """Rule 11, at the time the command tells of; an import reports instead."""
     if not in_scope(given.history(practitioner_stream(practitioner)), activity, given.at):
-        given.unless_imported(OutOfScope(practitioner=practitioner, activity=activity))
+        given.unless_imported(OutOfScope, practitioner=practitioner, activity=activity)
 
 
 def require_training(given: Given, practitioner: UUID, system: str) -> None:

@@ -389,14 +389,14 @@ class Rate(Command):
         try:
             definition = load(self.instrument, self.instrument_version)
         except UnknownInstrument as unknown:
-            given.unless_imported(unknown)
+            given.unless_imported(UnknownInstrument, **unknown.ids)
             return None
         if definition.measures not in self.measures:
             raise InstrumentMeasuresElse(instrument=definition.id, measures=definition.measures)
         definition.perspective(self.perspective)
         attested = given.history(clinic_stream(given.clinic))
         if not is_licensed(attested, definition, given.at.date()):
-            given.unless_imported(LicenceNotAttested(instrument=definition.id))
+            given.unless_imported(LicenceNotAttested, instrument=definition.id)
         if self.text_pack is not None and not any(
             (pack.key_hash, pack.sha256) == (definition.key_hash, self.text_pack)
             and entry.occurred_at <= given.at

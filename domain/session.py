@@ -8,7 +8,7 @@ numbered like any other, and may be rated. Streams: the relationship's, and
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -51,8 +51,7 @@ from domain.told import Growing
 LONGEST = timedelta(hours=24)
 """No session goes on for longer, a marathon group included."""
 
-_HOUR = timedelta(hours=1)
-_FIRST_HOUR = datetime(1900, 1, 1, tzinfo=UTC)
+_HOUR = 3600
 
 
 class Medium(StrEnum):
@@ -379,7 +378,7 @@ class HoldSession(Command):
         if session and session.status is not Status.SCHEDULED:
             raise SessionSettled(session=self.session, status=session.status)
         if self.medium is Medium.NOT_STATED:
-            given.unless_imported(MediumNotStated())
+            given.unless_imported(MediumNotStated)
         if self.medium.is_telehealth and not self.location_confirmed:
             raise LocationUnconfirmed
         if self.emergency:
@@ -481,18 +480,17 @@ def _time_taken(given: Given, relationship: UUID, therapist: UUID, held: Session
         sessions = held_in[other.relationship]
         reads = other if sessions is None else sessions.get(other.session)
         if reads is not None and _clash(taken, reads):
-            given.unless_imported(SessionsOverlap(therapist=therapist))
+            given.unless_imported(SessionsOverlap, therapist=therapist)
     return New(stream, taken)
 
 
 _Taken = Growing[int, tuple[SessionTimeTaken, ...]]
-"""By each hour of the clock, counted from an earliest one: what of a schedule reaches into it."""
+"""By each hour of the clock, counted from 1970: what of a schedule reaches into it."""
 
 
 def _clock_hours(taken: SessionTimeTaken) -> range:
-    return range(
-        (taken.started_at - _FIRST_HOUR) // _HOUR, (taken.ended_at - _FIRST_HOUR) // _HOUR + 1
-    )
+    first, last = taken.started_at.timestamp() // _HOUR, taken.ended_at.timestamp() // _HOUR
+    return range(int(first), int(last) + 1)
 
 
 def _taken(before: _Taken, entries: Entries) -> _Taken:

@@ -101,6 +101,7 @@ class Pending:
         """Takes in what a proposal decided: all of it, or nothing where it raises SubjectErased."""
         proposal, unsealed = turn.proposals[index], self._unsealed
         author, command_id, first = proposal.author, proposal.command_id, len(unsealed)
+        source = str(author.source)
         places = [self._place(new) for new in news]
         for command_index, (new, (growing, key_id)) in enumerate(zip(news, places, strict=True)):
             assert new.occurred_at is not None, "Proposal.decide gives every event its time"
@@ -115,7 +116,7 @@ class Pending:
                 new.occurred_at,
                 author.actor,
                 author.on_behalf_of,
-                author.source.value,
+                source,
                 command_id,
                 command_index,
                 key_id,
