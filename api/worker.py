@@ -9,7 +9,6 @@ and the others pass on.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,6 +16,7 @@ from threading import Event
 from typing import Any, Protocol
 
 from api.composition import UNAVAILABLE
+from api.pacing import Pace
 from api.rebuilding import HandLost
 from api.sharing import Helpers
 from domain.cycles import searched_seldom, searched_when_quiet
@@ -30,17 +30,13 @@ from projections.sharing import Dealt, Share, SharedLog, Span, Stretch, fold_sha
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
-_ENTRIES_IN_A_STEP = 200
+_ENTRIES_IN_A_STEP = 1_000
 """More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
 _ENTRIES_SHARED = 20_000
 _WORTH_SHARING = 3_000
 """By more than so many a worker is behind before others help, so many at a time."""
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
-_MANY_A_SECOND = 1_200
-"""More entries than these, and steps are taken one for many."""
-_BETWEEN_STEPS = float(__import__("os").environ.get("BETWEEN", "0.05"))
-_LOOKS_BACK_SECONDS = 0.5
 _IDLE_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 
@@ -57,36 +53,6 @@ class WorkedLog(SizedLog, SharedLog, Protocol):
 HandsFor = Callable[[int, Sequence[View[Any, Any]]], AbstractContextManager[Hands | None]]
 
 _log = logging.getLogger("rapport.views")
-
-
-class _Pace:
-    """How long a worker rests: where very many entries come, steps are few and take many each.
-
-    A row that is told of many entries is then written once, not for each. How many come is told by
-    those of the last half second, so that one pause and what was held up by it change nothing.
-    """
-
-    def __init__(self) -> None:
-        self._begun = self._position = 0.0
-        self._rate = 0.0
-        """Entries a second, those longer ago counting less."""
-
-    def begins(self, now: float) -> None:
-        """A step begins."""
-        self._rate *= math.exp((self._begun - now) / _LOOKS_BACK_SECONDS)
-        self._begun = now
-
-    def stands_at(self, position: int) -> None:
-        """The step has come as far as that."""
-        if self._position:
-            self._rate += max(0, position - self._position) / _LOOKS_BACK_SECONDS
-        self._position = position
-
-    def rest(self, now: float) -> float:
-        """Seconds until the next step may begin."""
-        if self._rate < _MANY_A_SECOND:
-            return 0
-        return max(0, self._begun + _BETWEEN_STEPS - now)
 
 
 class Worker:
@@ -166,15 +132,16 @@ class Worker:
         while not stop.is_set():
             try:
                 with searched_when_quiet() as turned, self.listening() as steps:
-                    more, pace = False, _Pace()
+                    more, pace = False, Pace()
                     while not stop.is_set():
                         pace.begins(time.monotonic())
                         self.catch_up()
-                        pace.stands_at(self._reached)
+                        pace.reached(self._reached)
                         steps.wait(_IDLE_SECONDS if more else _POLL_SECONDS)
                         turned(not steps.called)
                         more = steps.leads() and not steps.called and self._idle()
-                        stop.wait(pace.rest(time.monotonic()))
+                        if steps.rest(pace.rest(time.monotonic())):
+                            pace.urged(time.monotonic())
             except _PASSES as error:
                 _log.warning("views wait: %s", type(error).__name__)
                 self._forget()

@@ -5,6 +5,7 @@ from `rapport.tracking`, and they are looked at without any notice too.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import Connection, Notify, sql
+from psycopg import Connection, sql
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
@@ -23,8 +24,12 @@ APPENDED: Final = "rapport_log"
 """The channel on which an append is told (infra/recorder.py); the payload is the clinic's id."""
 MOVED: Final = "rapport_views"
 """The channel on which it is told that views have moved on, in the same form."""
+WAITED: Final = "rapport_waits"
+"""The channel on which it is told that somebody has waited for views a while, in the same form."""
 
 _POLL_SECONDS: Final = 0.25
+_UNTOLD_SECONDS: Final = 0.004
+"""So long somebody waits, and then says so: a worker that rests goes on."""
 _PAUSE_SECONDS: Final = 0.25
 
 _log = logging.getLogger("rapport.views")
@@ -44,43 +49,43 @@ def tracked(conn: Connection[DictRow], clinic: UUID, tables: Iterable[str]) -> d
 
 
 class Listening:
-    """A connection that is told on one channel what concerns one clinic.
+    """A connection that is told on some channels what concerns one clinic.
 
     Past psycopg, which would make an object of each notice and a timer for each wait. But what
     comes with the answer to a statement that goes through a cursor, psycopg takes, and hands on.
     """
 
-    def __init__(self, connection: Connection[Any], channel: str, clinic: UUID) -> None:
+    def __init__(self, connection: Connection[Any], clinic: UUID, *channels: str) -> None:
         self._pgconn = connection.pgconn
-        self._payload = str(clinic).encode()
-        self._told = False
-        """Whether something was told meanwhile, that nobody has waited for since."""
-        connection.add_notify_handler(self._handed_on)
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        self._clinic = str(clinic)
+        self._told: set[str] = set()
+        """On which channels something was told that nobody has waited for since."""
+        connection.add_notify_handler(lambda told: self._take(told.channel, told.payload))
+        for channel in channels:
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
-    def wait(self, seconds: float, *, heed: bool = True) -> bool:
-        """Whether something was told within so many seconds; notices that came together are one.
+    def wait(self, channel: str, seconds: float, *, heed: bool = True) -> bool:
+        """Whether something was told there within so many seconds; notices that came together are
+        one.
 
         What was told before counts. Not to `heed` notices is to wait for all of the time. Raises
         OperationalError where the connection was lost.
         """
         until = time.monotonic() + seconds
         while True:
-            told = self._told_since() and heed
+            while (notice := self._pgconn.notifies()) is not None:
+                self._take(notice.relname.decode(), notice.extra.decode())
+            told = channel in self._told and heed
+            self._told.discard(channel)
             left = until - time.monotonic()
             if told or left <= 0:
                 return told
             if select([self._pgconn.socket], [], [], left)[0]:
                 self._pgconn.consume_input()
 
-    def _told_since(self) -> bool:
-        told, self._told = self._told, False
-        while (notice := self._pgconn.notifies()) is not None:
-            told |= notice.extra == self._payload
-        return told
-
-    def _handed_on(self, notice: Notify) -> None:
-        self._told |= notice.payload.encode() == self._payload
+    def _take(self, channel: str, payload: str) -> None:
+        if payload == self._clinic:
+            self._told.add(channel)
 
 
 @dataclass(eq=False, slots=True)
@@ -113,6 +118,8 @@ class Arrivals:
         self._positions: Mapping[str, int] | None = None
         """Where the views stand, as far as notices tell; None: nobody has looked since."""
         self._listener: Thread | None = None
+        self._said_at = -math.inf
+        """When it was last said that somebody waits."""
         self._closed = Event()
 
     def close(self) -> None:
@@ -127,10 +134,12 @@ class Arrivals:
         position: int,
         timeout: float,
         look: Callable[[], Mapping[str, Tracked]],
+        say: Callable[[], object],
     ) -> bool:
         """Waits until all these views cover `position`; False after `timeout` seconds.
 
-        `look` tells where they stand. It is asked where no notice is sure to come any more.
+        `look` tells where they stand. It is asked where no notice is sure to come any more. `say`
+        tells the worker that somebody waits.
         """
         waiter = _Waiter(tables, position)
         with self._lock:
@@ -140,12 +149,22 @@ class Arrivals:
         try:
             return (
                 waiter.call_if(_positions(look()) if known is None else known)
-                or waiter.called.wait(timeout)
+                or waiter.called.wait(min(timeout, _UNTOLD_SECONDS))
+                or self._waits_on(waiter, timeout - _UNTOLD_SECONDS, say)
                 or waiter.call_if(_positions(look()))
             )
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
+
+    def _waits_on(self, waiter: _Waiter, seconds: float, say: Callable[[], object]) -> bool:
+        if seconds <= 0:
+            return False
+        now = time.monotonic()
+        if now - self._said_at >= _UNTOLD_SECONDS:  # for all of this process
+            self._said_at = now
+            say()
+        return waiter.called.wait(seconds)
 
     def _listen(self) -> None:
         if self._listener is None:
@@ -156,11 +175,11 @@ class Arrivals:
         while not self._closed.is_set():
             try:
                 with Connection[Any].connect(self._conninfo, autocommit=True) as connection:
-                    listening = Listening(connection, MOVED, self._clinic)
+                    listening = Listening(connection, self._clinic, MOVED)
                     looking = _Looking(connection, self._clinic)
                     while not self._closed.is_set():
                         self._look(looking)
-                        listening.wait(_POLL_SECONDS)
+                        listening.wait(MOVED, _POLL_SECONDS)
             except psycopg.Error as error:
                 _log.warning("who waits for views is not called: %s", type(error).__name__)
                 self._closed.wait(_PAUSE_SECONDS)

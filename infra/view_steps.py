@@ -20,7 +20,7 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow, dict_row
 
-from infra.arrivals import APPENDED, MOVED, Listening
+from infra.arrivals import APPENDED, MOVED, WAITED, Listening
 from infra.recorder import SCAN_POSITIONS, ScannedRow
 from infra.view_tables import NewRows, Table, configure
 from infra.view_writing import Place
@@ -59,7 +59,7 @@ class Steps:
         self._prepared: dict[tuple[str, ...], bytes] = {}
         self._loading = Transformer(connection)
         self._leads = False
-        self._appended = Listening(connection, APPENDED, place.clinic)
+        self._listening = Listening(connection, place.clinic, APPENDED, WAITED)
         self.called = False
         """Whether it was told of an append when it last waited."""
 
@@ -82,7 +82,11 @@ class Steps:
 
         A notice is only a hint, and what came in the meantime counts.
         """
-        self.called = self._appended.wait(seconds, heed=self._leads)
+        self.called = self._listening.wait(APPENDED, seconds, heed=self._leads)
+
+    def rest(self, seconds: float) -> bool:
+        """Lets so many seconds pass, or fewer if somebody waits; whether somebody does."""
+        return self._listening.wait(WAITED, seconds)
 
     def standing(self) -> Standing | None:
         """Where the views stand; None where it is not one place, or some were never built."""

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
-from infra.arrivals import MOVED, Arrivals, Tracked, tracked
+from infra.arrivals import MOVED, WAITED, Arrivals, Tracked, tracked
 from infra.clinics import pinned
 from infra.keyring import Keyring
 from infra.view_builds import (
@@ -118,7 +118,13 @@ class ViewStore:
 
         Whoever waits is called: no connection is held meanwhile, and nothing is asked again.
         """
-        return self._arrivals.wait(tables, position, timeout, lambda: self.tracked(tables))
+        return self._arrivals.wait(
+            tables, position, timeout, lambda: self.tracked(tables), self._say_that_somebody_waits
+        )
+
+    def _say_that_somebody_waits(self) -> None:
+        with self._pool.connection() as conn:
+            conn.execute("SELECT pg_notify(%s, %s)", (WAITED, str(self.clinic)), prepare=True)
 
     def read(
         self,

@@ -191,6 +191,25 @@ def test_a_notice_that_a_statement_met_is_not_lost(house: House, store: ViewStor
             steps.wait(0.2)
 
 
+def test_a_worker_rests_no_longer_where_somebody_waits(
+    house: House, worker: Worker, store_of: Callable[..., ViewStore]
+) -> None:
+    """Views: whoever waits for views ends the rest of the worker; an append does not, and is told
+    afterwards."""
+    worker.catch_up()
+    told = house.open()
+    with store_of(house.clinic).stepping(ALL) as steps:
+        assert steps.leads()
+        told.session()
+        assert not steps.rest(0.1)
+        steps.wait(0)
+        assert steps.called
+        position = house.clinic.log.head_size()
+        assert not store_of(house.clinic).wait_for([ALL[0].table], position, timeout=0.1)
+        assert steps.rest(20)
+        assert not steps.rest(0)
+
+
 def test_one_worker_leads_and_another_takes_its_place(
     house: House, store_of: Callable[..., ViewStore], server: EmbeddedPostgres
 ) -> None:

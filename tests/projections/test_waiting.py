@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.arrivals import MOVED
+from infra.arrivals import MOVED, WAITED
 from infra.postgres import EmbeddedPostgres
 from infra.view_store import ViewStore
 from tests.conftest import Clinic
@@ -65,6 +65,19 @@ def test_a_lost_notice_is_made_up_for(clinic: Clinic, store: ViewStore) -> None:
     waits = waiting(store, 2, *VIEWS)
     stand_at(clinic, 2, *VIEWS, told=False)
     assert waits.result(timeout=20)
+
+
+def test_who_waits_a_while_says_so(
+    clinic: Clinic, store: ViewStore, server: EmbeddedPostgres
+) -> None:
+    """Views: a worker that lets entries collect is told that somebody waits for them."""
+    stand_at(clinic, 1, *VIEWS)
+    with superuser(server, clinic) as conn:
+        conn.execute(f"LISTEN {WAITED}")
+        assert store.wait_for(VIEWS, 1, timeout=20)
+        assert not store.wait_for(VIEWS, 2, timeout=0.1)
+        told = [notice.payload for notice in conn.notifies(timeout=0.2)]
+    assert told == [str(clinic.id)]
 
 
 def test_many_wait_on_one_connection(clinic: Clinic, store: ViewStore) -> None:
