@@ -95,7 +95,7 @@ class PartWriter(Writer):
         for row in build.seals.written(*place, sorted(change.written.items())):
             # As PostgreSQL writes it: no name in there has a comma.
             cited = row.cited.replace(b",", b", ")
-            before = rows.before(row.stream, row.entry, cited, row.keys)
+            before = rows.before(row, cited)
             yield _Kept(row, before, rows.after(row.row.columns))
 
     def _settle(self, read: Build, rows: Rows, kept: Sequence[_Kept], upto: Place) -> None:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from infra import canonical
 from infra.canonical import AS_THEY_ARE
 from infra.keyring import Keyring, KeyUnknown
+from infra.packed import NULLABLE
 from infra.sealing import NONCE_BYTES, TAG_BYTES, SealBroken, subkey
 
 FORMAT: Final = "rapport-view/1"
@@ -74,6 +75,12 @@ class _Key(NamedTuple):
     """None: it is destroyed."""
     line: bytes
     """What its line of a MAC begins with."""
+    alone: bytes
+    """The field `keys` of a row that has no other, packed."""
+
+
+_OfKeys = tuple[Sequence[UUID], Sequence[_Key], Sequence[Group | None], Sequence[bytes | None]]
+"""Keys, the same ready to seal, and of each the group, and the group in bytes."""
 
 
 class Written(NamedTuple):
@@ -136,36 +143,43 @@ class Seals:
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
         self._look()
+        place = self._place(table, stream)
         try:
             for entry, row in rows:
-                keys = sorted(row.groups) if len(row.groups) > 1 else [*row.groups]
-                cited = _cited_for_json(row.cited)
-                plain = _plain(row.columns)
-                aad = self._aad(table, stream, entry, plain, cited)
-                ready = [self._key(view, key_id) for key_id in keys]
-                of_key = map(row.groups.__getitem__, keys) if len(keys) > 1 else row.groups.values()
-                groups = [
-                    None if key.cipher is None else _for_json(group)
-                    for key, group in zip(ready, of_key, strict=True)
-                ]
-                opened = [
-                    None if group is None else orjson.dumps(group, option=_CANONICAL)
-                    for group in groups
-                ]
-                yield Written(stream, entry, row, cited, plain, aad, keys, ready, groups, opened)
+                cited, plain = _cited_for_json(row.cited), _plain(row.columns)
+                aad = _aad(place, entry, plain, cited)
+                if len(row.groups) == 1:  # as nearly all have
+                    ((key_id, group),) = row.groups.items()
+                    key = self._key(view, key_id)
+                    told = _told(key, group)
+                    opened = None if told is None else orjson.dumps(told, option=_CANONICAL)
+                    of_keys: _OfKeys = ([key_id], [key], [told], [opened])
+                else:
+                    of_keys = self._of_keys(view, row.groups)
+                yield Written(stream, entry, row, cited, plain, aad, *of_keys)
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
 
+    def _of_keys(self, view: str, groups: Mapping[UUID, Group]) -> _OfKeys:
+        """The keys of several groups in order, and of each what is to be sealed under it."""
+        keys = sorted(groups)
+        ready = [self._key(view, key_id) for key_id in keys]
+        told = [_told(key, groups[key_id]) for key, key_id in zip(ready, keys, strict=True)]
+        opened = [
+            None if group is None else orjson.dumps(group, option=_CANONICAL) for group in told
+        ]
+        return keys, ready, told, opened
+
     def sealed(self, view: str, row: "Written") -> tuple[list[bytes | None], bytes]:
         """The row's groups, and its MAC. Nothing is ever kept unsealed."""
-        sealed: list[bytes | None] = []
+        aad, sealed = row.aad, list[bytes | None]()
         for key, opened in zip(row.ready, row.opened, strict=True):
             if key.cipher is None or opened is None:
                 sealed.append(None)
             else:
                 nonce = _nonce()
-                sealed.append(nonce + key.cipher.encrypt(nonce, opened, row.aad))
-        return sealed, self._mac(row.aad, row.ready, sealed)
+                sealed.append(nonce + key.cipher.encrypt(nonce, opened, aad))
+        return sealed, self._mac(aad, row.ready, sealed)
 
     def holds(self, view: str, row: "Written", groups: Sequence[bytes | None], mac: bytes) -> bool:
         """Whether these groups, stored beside the same clear columns, say the same as the row:
@@ -209,7 +223,7 @@ class Seals:
         """The row's groups, opened, once it is known that nothing of it was changed."""
         self._look()
         cited = orjson.dumps(row["cited"])
-        aad = self._aad(table, row["stream"], row["entry"], plain, cited)
+        aad = _aad(self._place(table, row["stream"]), row["entry"], plain, cited)
         keys = [self._key(view, key_id) for key_id in row["keys"]]
         if not hmac.compare_digest(row["mac"], self._mac(aad, keys, row["sealed"])):
             raise SealBroken("not_authentic")
@@ -247,7 +261,8 @@ class Seals:
                 keys.clear()
             key = self._keyring.get(self._clinic, key_id)
             cipher = None if key is None else AESGCM(subkey(key, f"view/{view}"))
-            keys[key_id] = found = _Key(cipher, b'\n["%b",' % str(key_id).encode())
+            line = b'\n["%b",' % str(key_id).encode()
+            keys[key_id] = found = _Key(cipher, line, NULLABLE["uuid[]"]([key_id]))
             return found
 
     def _mac(self, aad: bytes, keys: Sequence[_Key], groups: Sequence[bytes | None]) -> bytes:
@@ -256,22 +271,27 @@ class Seals:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
             self._mac_key = _HmacKey.of(subkey(key, "mac/view"))
         inner, outer = self._mac_key
-        lines = [inner, aad]
+        lines = inner + aad
         for ready, group in zip(keys, groups, strict=True):
-            said = b"null" if group is None else b'"%b"' % sha256(group).hexdigest().encode()
-            lines += ready.line, said, b"]"
-        return sha256(outer + sha256(b"".join(lines)).digest()).digest()
+            said = "null" if group is None else f'"{sha256(group).hexdigest()}"'
+            lines += b"%b%b]" % (ready.line, said.encode())
+        return sha256(outer + sha256(lines).digest()).digest()
 
-    def _aad(
-        self, table: str, stream: str, entry: int, plain: Mapping[str, object], cited: bytes
-    ) -> bytes:
-        """What a row and its groups are bound to: its place, and all that stands in the clear.
 
-        A canonical object; what is the same for all rows of a stream is written once.
-        """
-        before, after = self._place(table, stream)
-        columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
-        return b'{"cited":%b%b%b,"entry":%d%b' % (cited, before, columns, entry, after)
+def _aad(
+    place: tuple[bytes, bytes], entry: int, plain: Mapping[str, object], cited: bytes
+) -> bytes:
+    """What a row and its groups are bound to: its place, and all that stands in the clear.
+
+    A canonical object; what is the same for all rows of a stream is written once.
+    """
+    columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    return b'{"cited":%b%b%b,"entry":%d%b' % (cited, place[0], columns, entry, place[1])
+
+
+def _told(key: _Key, group: Group) -> Group | None:
+    """A group as it is to be sealed; None where its key is gone."""
+    return None if key.cipher is None else _for_json(group)
 
 
 def _opened(key: _Key, aad: bytes, sealed: bytes | None) -> bytes | None:
@@ -398,8 +418,8 @@ def _place(clinic: UUID, table: str, stream: str) -> tuple[bytes, bytes]:
 
 def _cited_for_json(cited: Sequence[Cited]) -> bytes:
     if len(cited) == 1:  # as most rows have
-        (((position, version, key_id, amended_at), erased, fields),) = cited
-        return orjson.dumps(((position, version, key_id, amended_at, erased, fields),))
+        ((ref, erased, fields),) = cited
+        return orjson.dumps(((*ref, erased, fields),))
     return orjson.dumps(
         [
             (position, version, key_id, amended_at, erased, fields)

@@ -193,7 +193,7 @@ class Rows:
 
     def row(self, build: bytes, row: Written, sealed: Sequence[bytes | None], mac: bytes) -> bytes:
         """A row in PostgreSQL's binary format, of the build that is packed like that."""
-        before = self.before(row.stream, row.entry, row.cited, row.keys)
+        before = self.before(row, row.cited)
         after = self.after(row.row.columns)
         return b"".join((build, before, _GROUPS(sealed), _MAC(mac), after))
 
@@ -201,9 +201,10 @@ class Rows:
         """What each row of a build begins with: how many fields it has, clinic and build."""
         return b"".join((self._number, _ID(clinic), _ID(build)))
 
-    def before(self, stream: str, entry: int, cited: bytes, keys: Sequence[UUID]) -> bytes:
+    def before(self, row: Written, cited: bytes) -> bytes:
         """The fields from the build up to the sealed groups; `cited` as JSON."""
-        return b"".join((_STREAM(stream), _ENTRY(entry), _CITED(cited), _KEYS(keys)))
+        keys = row.ready[0].alone if len(row.ready) == 1 else _KEYS(row.keys)
+        return b"".join((_STREAM(row.stream), _ENTRY(row.entry), _CITED(cited), keys))
 
     def after(self, columns: Mapping[str, object]) -> bytes:
         """The fields after the MAC: the clear columns."""
