@@ -19,6 +19,8 @@ from domain.session import Medium
 
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 
+_DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
+
 
 class Declaration(Model):
     """What the import stands on (rule 45)."""
@@ -46,10 +48,10 @@ class TimeRule(Model):
         """(start, end) of a session; both arguments count from 1."""
         start = (
             self.first
-            + timedelta(minutes=self.stagger_minutes * (relationship - 1))
-            + timedelta(days=self.every_days * (number - 1))
+            + self.stagger_minutes * (relationship - 1) * _MINUTE
+            + self.every_days * (number - 1) * _DAY
         )
-        return start, start + timedelta(minutes=self.length_minutes)
+        return start, start + self.length_minutes * _MINUTE
 
 
 class Relationships(Model):

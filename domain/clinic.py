@@ -7,6 +7,7 @@ answers for. Stream: `clinic-<clinic>`.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -162,6 +163,7 @@ class ImportDeclared(Event):
 # --- Questions ------------------------------------------------------------------------------
 
 
+@lru_cache(64)
 def clinic_stream(clinic: UUID) -> Stream:
     return Stream("clinic", clinic)
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from domain.event import History, Refusal, Stream
 from domain.records import Proposal, Receipt
-from infra.canonical import encode
+from infra.canonical import written
 from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Rehearsal
 from infra.mapper import KeyGone, stream_name
 from infra.new_keys import NewKeys
@@ -66,7 +66,7 @@ class LogApart:
 
     def keyed_id(self, *natural_key: str) -> UUID:
         """As `ClinicLog.keyed_id`."""
-        return UUID(bytes=self._mac(encode(list(natural_key)))[:16])
+        return UUID(bytes=self._mac(written(natural_key))[:16])
 
     def seen(self, proposals: Sequence[Proposal]) -> Sequence[Verdict]:
         return self._log.seen(proposals)
