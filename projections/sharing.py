@@ -13,7 +13,7 @@ from uuid import UUID
 from domain.event import RecordedEvent
 from projections.folding import Batch, Change, Folds, LogReader
 
-_ENTRIES_IN_SHARE = 300
+_ENTRIES_IN_SHARE = 200
 _STREAMS_KNOWN = 100_000
 
 
