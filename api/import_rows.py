@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from api.import_mapping import MappingBroken
+from domain.making import maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,9 @@ class Row:
 
     def __getitem__(self, column: str) -> str:
         return self.fields[self.columns[column]].strip()
+
+
+_row = maker(Row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row |
             for fields in reader:
                 line, before = before + 1, reader.line_num
                 if len(fields) == width:
-                    yield Row(file, line, places, fields)
+                    yield _row(file, line, places, fields)
                 elif fields:  # a blank line is no row
                     reason = f"The row has not {width} columns."
                     yield RowFault(file, line, "", "", "columns-wrong", reason)

@@ -26,6 +26,7 @@ from domain.alliance import RateAlliance
 from domain.clinic import DeclareImport
 from domain.event import Command, Line, Refusal, Source, Stream
 from domain.instrument import Perspective
+from domain.making import maker
 from domain.outcome import RateOutcome
 from domain.person import ExternalId, RegisterPerson, person_stream, practitioner_stream
 from domain.rating import Rate
@@ -76,6 +77,9 @@ class Step:
     row: Row | None = None
     proposal: Proposal | None = None
     fault: RowFault | None = None
+
+
+_step, _proposed = maker(Step), maker(Proposal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +433,7 @@ class Importer:
                     yield Step(fault=row)
             elif self._share.holds(row[columns[0]]):
                 try:
-                    yield Step(row, self._proposal(*make(row)))
+                    yield _step(row, self._proposal(*make(row)))
                 except RowRefused as refused:
                     yield Step(row, fault=refused.fault)
             else:
@@ -437,7 +441,7 @@ class Importer:
                     pass_over(row)
 
     def _proposal(self, command: Command, key: tuple[str, ...]) -> Proposal:
-        return Proposal(command, self._author, self._new_id("command", *key))
+        return _proposed(command, self._author, self._new_id("command", *key))
 
     def _command(self, row: Row, kind: type[C], **fields: Any) -> C:
         """The command; what the row holds that no command can hold refuses the row."""
