@@ -3,14 +3,11 @@
 `rapport serve` runs it: `uvicorn.run(create_app(service), access_log=False, server_header=False)`.
 """
 
-import asyncio
 import logging
-import re
 import time
 import traceback
 from collections.abc import Iterator
 from importlib import metadata
-from threading import Lock
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -24,16 +21,14 @@ from api import composition, pages, problems
 from api.access import DOORS
 from api.composition import Service
 from api.doors import Entrance, Tray, recorded
-from api.problems import BodyTooLarge, Fault, HostInvalid, Problem, Unexpected
+from api.doors.around import BODY_LIMIT, HEADERS, Lines, fault_of_the_whole
+from api.problems import BodyTooLarge, Problem, Unexpected
 from api.routes import ROUTERS
 from api.routes.command import STRAIGHT
 from api.routes.straight import Straight
 from domain.ids import new_id
 
 _log = logging.getLogger("rapport.http")
-
-BODY_LIMIT: Final = 1 << 20
-"""Bytes; no command needs a tenth of it."""
 
 OPEN: Final = frozenset(
     {"live", "ready", "openapi", "sign-in", "sign-out", "static", "log-checkpoint", "log-tile"}
@@ -47,7 +42,7 @@ class DoorMissing(Exception):
 
 
 class _Application(FastAPI):
-    """Surrounds also what goes straight, past all that the framework has around its routes."""
+    """Surrounds what it answers, past all that the framework has around its routes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # FastAPI would ask at each request whether its measuring is on.
@@ -55,7 +50,7 @@ class _Application(FastAPI):
         await kind.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Surroundings(Straight(super().build_middleware_stack(), STRAIGHT))
+        return Surroundings(super().build_middleware_stack())
 
 
 def create_app(service: Service) -> FastAPI:
@@ -73,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.house = composition.house(service)
     app.state.tray = Tray(recorded)
+    app.state.straight = Straight(app, STRAIGHT)
     app.state.error_page = pages.error_page
     problems.install(app, composition.UNAVAILABLE, composition.DAMAGED)
     for router in ROUTERS:
@@ -110,41 +106,6 @@ def _doors_of(dependant: Dependant | None) -> Iterator[str]:
 
 # --- What surrounds every request -----------------------------------------------------------
 
-_HEADERS: Final = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-)
-"""Sent with every answer that does not say otherwise itself."""
-
-
-# What request.url is made of: anything else would make it raise.
-_HOST: Final = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-
-
-class _Lines:
-    """What is logged of requests: lines of one turn of the loop are written together, after it."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()  # each loop has a thread of its own
-        self._lines: list[str] = []
-
-    def write(self, line: str) -> None:
-        with self._lock:
-            if not self._lines:
-                asyncio.get_running_loop().call_soon(self._write)
-            self._lines.append(line)
-
-    def _write(self) -> None:
-        with self._lock:
-            lines, self._lines = self._lines, []
-        _log.info("%s", "\n".join(lines))
-
 
 class Surroundings:
     """Gives each request an id and a limit, each answer its headers, the log one line.
@@ -155,16 +116,17 @@ class Surroundings:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._lines = _Lines()
+        self._lines = Lines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_id()
+        # What went straight, and is no receipt, is told here: api/routes/straight.py.
+        state = scope.setdefault("state", {})
+        request_id = state.setdefault("request_id", new_id())
+        begun, told, status = state.get("begun", time.monotonic()), state.get("error"), 0
         identified = str(request_id)
-        begun, status = time.monotonic(), 0
-        scope.setdefault("state", {})["request_id"] = request_id
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -172,13 +134,15 @@ class Surroundings:
                 status = message["status"]
                 headers = message["headers"]
                 own = {name.lower() for name, _ in headers}
-                more = [pair for pair in _HEADERS if pair[0] not in own]
+                more = [pair for pair in HEADERS if pair[0] not in own]
                 message["headers"] = [*headers, *more, (b"x-request-id", identified.encode())]
             await send(message)
 
         try:
-            fault = _of_the_whole(scope)
-            if fault is None:
+            fault = fault_of_the_whole(dict(scope["headers"]))
+            if told is not None:
+                await problems.of(Request(scope, receive), told)(scope, receive, answer)
+            elif fault is None:
                 await self._app(scope, _bounded(receive), answer)
             else:
                 await problems.of_fault(Request(scope), fault)(scope, receive, answer)
@@ -188,23 +152,8 @@ class Surroundings:
                 response = problems.of_fault(Request(scope), Unexpected())
                 await response(scope, receive, answer)
         finally:
-            path = getattr(scope.get("route"), "path", "-")
-            took, who = (time.monotonic() - begun) * 1000, scope["state"].get("principal", "-")
-            self._lines.write(
-                f"{scope['method']} {path} {status} {took:.1f} ms "
-                f"request {identified} principal {who}"
-            )
-
-
-def _of_the_whole(scope: Scope) -> Fault | None:
-    """What is wrong with a host that is none, or a body that says that it is too long."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"0")
-    if _HOST.fullmatch(headers.get(b"host", b"")) is None:
-        return HostInvalid()
-    if not length.isdigit() or len(length) > 18 or int(length) > BODY_LIMIT:
-        return BodyTooLarge(limit=BODY_LIMIT)
-    return None
+            path, who = getattr(scope.get("route"), "path", "-"), state.get("principal", "-")
+            self._lines.write(scope["method"], path, status, begun, identified, who)
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -144,7 +144,7 @@ def _run(service: Service, listener: socket.socket) -> None:
 
     search_rarely()
     app = create_app(service)
-    server = _Server(web.config(app), lambda: _announce(service, listener))
+    server = _Server(web.config(app, app.state.straight), lambda: _announce(service, listener))
     try:
         server.run(sockets=[listener])
     finally:

@@ -6,8 +6,9 @@ shall stop the service by merely holding connections open, or by headers without
 
 import asyncio
 import sys
-from functools import lru_cache
-from typing import Any, Final
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
@@ -20,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+if TYPE_CHECKING:
+    from api.routes.straight import Asked, Straight
+
 REQUEST_SECONDS: Final = 30.0
 """For a request to arrive as a whole, and for the next one to begin."""
 CONNECTIONS: Final = 500
@@ -28,6 +32,9 @@ HEADER_BYTES: Final = 65_536
 """All of a request before its body."""
 
 
+_STRAIGHT_BYTES: Final = 65_536
+"""A body that is longer than that does not go straight."""
+_NOBODY_WAITS: Final = asyncio.Event()
 _OFFER: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 
@@ -50,6 +57,13 @@ class PromptProtocol(HttpToolsProtocol):
     _in_headers = False
     _waited_for = 0
     """Bytes that came while the headers of a request that had begun were not all here."""
+    _body: bytes | None = None
+    """Of a request that may go straight, as far as it has come."""
+
+    def __init__(self, *args: Any, straight: "Straight | None" = None, **more: Any) -> None:
+        """`straight`: who answers some requests without a task; the rest as the library takes."""
+        super().__init__(*args, **more)
+        self._straight = straight
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
@@ -79,11 +93,98 @@ class PromptProtocol(HttpToolsProtocol):
             raise Ambiguous
         if not came_small and _size(self.headers) > HEADER_BYTES:
             raise Ambiguous
-        super().on_headers_complete()
+        if self._may_go_straight():
+            self._body = b""
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._body is None:
+            super().on_body(body)
+        else:
+            self._body += body
+            if len(self._body) > _STRAIGHT_BYTES:
+                self._hand_over()
 
     def on_message_complete(self) -> None:
+        if self._body is not None:
+            self._go_straight(self._body)
+        if self._body is not None:
+            self._hand_over()
         super().on_message_complete()
         self._is_whole = True
+
+    # --- Straight ---------------------------------------------------------------------------
+
+    def _may_go_straight(self) -> bool:
+        """Whether nothing about the head of this request is unusual, and none is before it."""
+        parser, most = self.parser, self.limit_concurrency
+        return (
+            self._straight is not None
+            and self.url in self._straight
+            and parser.get_method() == b"POST"
+            and getattr(self.cycle, "response_complete", True)
+            and not self.flow.write_paused
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and (most is None or max(len(self.connections), len(self.tasks)) < most)
+        )
+
+    def _hand_over(self) -> None:
+        """Lets the application have what may have gone straight."""
+        body, self._body = self._body or b"", None
+        super().on_headers_complete()
+        super().on_body(body)
+
+    def _go_straight(self, body: bytes) -> None:
+        headers = dict(self.headers)
+        if self._straight is None or len(headers) < len(self.headers):
+            return
+        try:
+            asked = self._straight.ask(self.url, headers, body)
+        except Exception:  # the application will meet it too, and tells of it
+            asked = None
+        if asked is not None:
+            self._body = None
+            self.cycle = short = _Short(self.scope, self.url)  # type: ignore[assignment]
+            asked.receipt.add_done_callback(lambda _: self._answer(short, asked))
+
+    def _answer(self, short: "_Short", asked: "Asked") -> None:
+        assert self._straight is not None, "it was asked"
+        try:
+            head, body = self._straight.answer(asked)
+        except Exception as error:  # a refusal, a fault: the application tells of it
+            self._tell(short, self._straight.told(asked, error))
+            return
+        if short.disconnected:
+            return
+        short.response_complete = True
+        lines = [_line(*pair) for pair in self.server_state.default_headers]
+        last = b"\r\n" if short.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[201], *lines, head, last, body)))
+        if not short.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _tell(self, short: "_Short", told: dict[str, Any]) -> None:
+        """The application's answer, as the library lets it answer."""
+        scope = short.scope
+        path = {"path": short.url.decode("ascii"), "raw_path": short.url, "query_string": b""}
+        scope |= {"method": "POST", **path, **told}
+        cycle = RequestResponseCycle(
+            scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
+            self.server_state.default_headers, asyncio.Event(), False, short.keep_alive,
+            self.on_response_complete,
+        )  # fmt: skip
+        cycle.more_body, cycle.disconnected = False, short.disconnected
+        cycle.message_event.set()  # its body was read
+        if self.cycle is short:  # type: ignore[comparison-overlap]
+            self.cycle = cycle
+        self._start_asgi_task(cycle, self.app)
+
+    # --- Other ways -------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
         return True  # so that the parser hands the request over instead of leaving its body out
@@ -120,6 +221,23 @@ class PromptProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+@dataclass(slots=True)
+class _Short:
+    """Stands where the library has what it answers a request by, while one goes straight.
+
+    So requests that come before the answer wait in the library's own queue, and who ends the
+    server waits for the answer.
+    """
+
+    scope: Any
+    url: bytes
+    response_complete: bool = False
+    disconnected: bool = False
+    keep_alive: bool = True
+    more_body: bool = False
+    message_event: asyncio.Event = field(default_factory=lambda: _NOBODY_WAITS)
 
 
 class _Gathering:
@@ -230,11 +348,11 @@ def _size(headers: list[tuple[bytes, bytes]]) -> int:
     return sum(len(name) + len(value) for name, value in headers)
 
 
-def config(app: ASGIApp) -> uvicorn.Config:
-    """What the server runs by."""
+def config(app: ASGIApp, straight: "Straight | None" = None) -> uvicorn.Config:
+    """What the server runs by. `straight`: who answers some requests at the connection."""
     return uvicorn.Config(
         app,
-        http=PromptProtocol,
+        http=partial(PromptProtocol, straight=straight),  # type: ignore[arg-type]
         ws="none",
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=int(REQUEST_SECONDS),

@@ -19,6 +19,7 @@ AT_ONCE: Final = 256
 WORTH_A_SECOND: Final = 15
 """Questions that wait, for which a second thread is worth its while: it works where the first waits
 for the database. With fewer there would only be twice as many batches."""
+_THREADS: Final = 2
 
 
 @dataclass(slots=True)
@@ -41,21 +42,35 @@ class Tray(Generic[Q, A]):
         self._lock = Lock()
         self._asked: deque[_Asked[Q, A]] = deque()
         self._at_work = 0
+        self._due = False
+        """Whether it is about to be looked whether a thread is to begin."""
         # Of its own: those of the loop would wake the loop once more whenever it is done.
-        self._threads = ThreadPoolExecutor(2, "tray")
+        self._threads = ThreadPoolExecutor(_THREADS, "tray")
 
     async def ask(self, question: Q) -> A:
         """The answer; raises what stands in its place."""
+        return await self.lay(question)
+
+    def lay(self, question: Q) -> "asyncio.Future[A]":
+        """The answer, once there is one: a future of the loop that this is called in."""
         loop = asyncio.get_running_loop()
         asked: _Asked[Q, A] = _Asked(question, loop.create_future())
         with self._lock:
             self._asked.append(asked)
-            many = len(self._asked) >= WORTH_A_SECOND
-            begin = self._at_work == 0 or (self._at_work == 1 and many)
+            due, self._due = self._due, True
+        if not due:
+            # What else this turn of the loop has is laid there first.
+            loop.call_soon(self._begin)
+        return asked.answer
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._due, waiting = False, len(self._asked)
+            enough = waiting if self._at_work == 0 else waiting // WORTH_A_SECOND
+            begin = enough > 0 and self._at_work < _THREADS
             self._at_work += begin
         if begin:
             self._threads.submit(self._work)
-        return await asked.answer
 
     def close(self) -> None:
         """Waits until what is being answered is."""

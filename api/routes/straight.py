@@ -1,97 +1,117 @@
-"""Commands that are plainly whole go straight to the tray.
+"""Commands that are plainly whole are answered at the connection, past all that an application has.
 
-The framework's way through routes and dependencies costs more than to record a command. Whatever
-has anything unusual about it takes that way, and is told there what does not fit.
+The framework's way through tasks, layers, routes and dependencies costs more than to record a
+command. Whatever has anything unusual about it takes that way, and is told there what does not
+fit; whatever comes of a command but its receipt is told there too.
 """
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
-from api.doors import Slip, lay_down, stated
+from api.doors import House, Slip, Tray, stated
+from api.doors.around import HEADERS, Lines, fault_of_the_whole
 from api.problems import MalformedJson
 from api.routes.body import parse
 from api.routes.command import location, written
 from domain.event import Command
+from domain.ids import new_id
+from domain.records import Receipt
 
 _BEARER: Final = re.compile(rb"Bearer (rpt_[0-9A-Za-z_-]+)")
 _ID: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VERSION: Final = re.compile(rb'"(0|[1-9][0-9]{0,14})"')
+_ALWAYS: Final = b"".join(b"%b: %b\r\n" % pair for pair in HEADERS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Asked:
+    """A command that is being recorded."""
+
+    route: APIRoute
+    slip: Slip
+    receipt: "asyncio.Future[Receipt]"
+    request_id: UUID
+    begun: float
+    """By `time.monotonic`."""
+
+
 class Straight:
-    """Answers what goes straight; hands everything else on to `app`."""
+    """Takes in what goes straight, and writes the answer to it."""
 
-    app: ASGIApp
-    routes: Mapping[str, tuple[APIRoute, type[Command]]]
-    """By their paths."""
+    def __init__(self, app: FastAPI, routes: Mapping[str, tuple[APIRoute, type[Command]]]) -> None:
+        """`routes`: by their paths."""
+        self._house: House = app.state.house
+        self._tray: Tray[Slip, Receipt] = app.state.tray
+        self._routes = {path.encode(): found for path, found in routes.items()}
+        self._lines = Lines()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.routes.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        scope["route"], kind = found
-        try:
-            first = await receive()
-            slip = _slip(scope, first, kind)
-            receipt = None if slip is None else await lay_down(scope, slip)
-        except Exception as error:
-            await problems.of(Request(scope, receive), error)(scope, receive, send)
-            return
-        if receipt is None:
-            await self.app(scope, _again(first, receive), send)
-            return
-        body = written(receipt)
-        headers = [
-            (b"location", location(receipt).encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", b"application/json"),
-        ]
-        await send({"type": "http.response.start", "status": 201, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def __contains__(self, url: object) -> bool:
+        return url in self._routes
+
+    def ask(self, url: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Asked | None:
+        """The command that was posted there, on its way; None where anything about it is unusual.
+
+        `headers`: by their names in small letters, each of which came once.
+        """
+        route, kind = self._routes[url]
+        begun = time.monotonic()
+        slip = None if fault_of_the_whole(headers) else _slip(self._house, headers, body, kind)
+        if slip is None:
+            return None
+        request_id = new_id()
+        return Asked(route, slip, self._tray.lay(slip), request_id, begun)
+
+    def answer(self, asked: Asked) -> tuple[bytes, bytes]:
+        """The lines of the answer's headers, and its body; raises what there is but a receipt."""
+        receipt = asked.receipt.result()
+        body, request = written(receipt), str(asked.request_id)
+        head = (
+            b"location: %b\r\ncontent-length: %d\r\ncontent-type: application/json\r\n"
+            b"%bx-request-id: %b\r\n"
+            % (location(receipt).encode(), len(body), _ALWAYS, request.encode())
+        )
+        path, who = asked.route.path, asked.slip.who
+        self._lines.write(
+            "POST", path, 201, asked.begun, request, "-" if who is None else who.person
+        )
+        return head, body
+
+    def told(self, asked: Asked, error: Exception) -> dict[str, Any]:
+        """What the application finds in its scope, to answer with what came of the command."""
+        state = {"request_id": asked.request_id, "begun": asked.begun, "error": error}
+        if asked.slip.who is not None:
+            state["principal"] = asked.slip.who.person
+        return {"route": asked.route, "state": state}
 
 
-def _again(first: Message, receive: Receive) -> Receive:
-    """What was received already, and then what is to come."""
-    received = [first]
-
-    async def again() -> Message:
-        return received.pop() if received else await receive()
-
-    return again
-
-
-def _slip(scope: Scope, message: Message, kind: type[Command]) -> Slip | None:
+def _slip(
+    house: House, headers: Mapping[bytes, bytes], body: bytes, kind: type[Command]
+) -> Slip | None:
     """The command as it was sent; None where there is anything unusual about it."""
-    headers = dict(scope["headers"])
     bearer = _BEARER.fullmatch(headers.get(b"authorization", b""))
     id_, version = headers.get(b"idempotency-key"), headers.get(b"if-match")
     usual = (
-        message["type"] == "http.request"
-        and not message.get("more_body", False)
-        and len(headers) == len(scope["headers"])
-        and headers.get(b"content-type") == b"application/json"
+        headers.get(b"content-type") == b"application/json"
         and (id_ is None or _ID.fullmatch(id_))
         and (version is None or _VERSION.fullmatch(version))
     )
     if bearer is None or not usual:
         return None
     try:
-        command = kind.model_validate(parse(message["body"]))
+        command = kind.model_validate(parse(body))
     except (MalformedJson, ValidationError):
         return None
     return Slip(
-        scope["app"].state.house,
+        house,
         bearer[1].decode(),
         command,
         None if id_ is None else UUID(id_.decode()),

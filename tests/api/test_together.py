@@ -3,10 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.client import HTTPConnection
+from re import sub
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.cli import web
 from api.composition import by_machine
 from api.doors import Slip, Tray, recorded
 from api.doors.desk import Denied
@@ -28,6 +32,7 @@ from domain.relationship import relationship_stream
 from domain.role import RevokeRole
 from infra.identity import Tokens
 from tests.api.conftest import House, Somebody
+from tests.api.test_web import running
 from tests.conftest import Clinic
 
 # --- The tray -------------------------------------------------------------------------------
@@ -253,20 +258,42 @@ JSONS = st.recursive(
 )
 
 
+@pytest.fixture
+def port(house: House) -> Iterator[int]:
+    """The doors at a socket, as `rapport serve` opens them."""
+    app: Any = house.practice.client.app
+    with running(web.config(app, app.state.straight)) as port:
+        yield port
+
+
+VARIES = ("date", "x-request-id", "content-length")
+
+
 def both_ways(
-    house: House, body: bytes, headers: Mapping[str, str], who: Somebody
-) -> list[tuple[int, dict[str, Any]]]:
+    house: House, port: int, body: bytes, headers: Mapping[str, str], who: Somebody
+) -> list[tuple[int, list[tuple[str, str]], dict[str, Any]]]:
     """What is answered to a request that goes straight where it can, and to the same one with a
     scheme that is spelt in an unusual way. Ids of the request, the command and its entry apart."""
     found = []
     for scheme in ("Bearer", "bearer"):
-        sent = {"Content-Type": "application/json", **headers}
-        answer = house.practice.client.post(
+        doors = HTTPConnection("127.0.0.1", port, timeout=30)
+        doors.request(
+            "POST",
             "/api/v1/commands/propose-goal",
-            content=body.replace(b'"G"', f'"{uuid4()}"'.encode()),
-            headers={**sent, "Authorization": f"{scheme} {who.token}"},
+            body.replace(b'"G"', f'"{uuid4()}"'.encode()),
+            {
+                "Content-Type": "application/json",
+                **headers,
+                "Authorization": f"{scheme} {who.token}",
+            },
         )
-        document = answer.json()
+        answer = doors.getresponse()
+        document = json.loads(answer.read())
+        doors.close()
+        sent = [
+            (name, sub(r"[0-9a-f-]{36}", "", value) if name not in VARIES else "")
+            for name, value in answer.getheaders()
+        ]
         for own in (
             "request_id",
             "recorded_at",
@@ -277,7 +304,7 @@ def both_ways(
             "checkpoint",
         ):
             document.pop(own, None)
-        found.append((answer.status_code, document))
+        found.append((answer.status, sent, document))
     return found
 
 
@@ -287,8 +314,9 @@ def the_body(house: House, **changes: Any) -> bytes:
     return json.dumps({**fits, **changes}).encode()
 
 
-def test_straight_is_answered_as_the_framework_would(house: House) -> None:
-    """API: the short way is shorter, and no other: status, code and every error are the same."""
+def test_straight_is_answered_as_the_framework_would(house: House, port: int) -> None:
+    """API: the short way is shorter, and no other: status, headers and their order, code and
+    every error are the same."""
     house.practice.later(hours=1)
     fits = the_body(house)
     cases: list[tuple[int, bytes, dict[str, str], Somebody]] = [
@@ -311,7 +339,7 @@ def test_straight_is_answered_as_the_framework_would(house: House) -> None:
         (401, fits, {}, replace(house.client, token=house.client.token[:-1])),
     ]
     for status, body, headers, who in cases:
-        straight, framework = both_ways(house, body, headers, who)
+        straight, framework = both_ways(house, port, body, headers, who)
         assert straight == framework, (body, headers)
         assert straight[0] == status, (body, headers, straight)
 
@@ -320,10 +348,38 @@ def test_straight_is_answered_as_the_framework_would(house: House) -> None:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=st.dictionaries(st.sampled_from([*FITS, "occurred_at", "id"]), JSONS, min_size=1))
-def test_whatever_does_not_fit_is_told_alike(house: House, changes: dict[str, Any]) -> None:
+def test_whatever_does_not_fit_is_told_alike(
+    house: House, port: int, changes: dict[str, Any]
+) -> None:
     """API: a body is judged by one model, whichever way it comes."""
-    straight, framework = both_ways(house, the_body(house, **changes), {}, house.client)
+    straight, framework = both_ways(house, port, the_body(house, **changes), {}, house.client)
     assert straight == framework
+
+
+def test_a_line_and_a_denial_are_left_whichever_way(
+    house: House, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """API, R36: who asked for what is logged by ids, with the answer's own id, and a denial becomes
+    an entry, also where the request went straight."""
+    log = house.practice.clinic.log
+    before = log.head_size()
+    with caplog.at_level("INFO", "rapport.http"):
+        for who, status in ((house.client, 201), (house.other_client, 404)):
+            straight, framework = both_ways(house, port, the_body(house), {}, who)
+            assert straight == framework
+            assert straight[0] == status
+        until, told = time.monotonic() + 20, list[list[str]]()
+        while len(told) < 4:  # a line is written after its answer
+            assert time.monotonic() < until
+            said = "\n".join(record.getMessage() for record in caplog.records)
+            told = [line.split() for line in said.split("\n") if line.startswith("POST ")]
+    assert [(line[1], line[2], line[-1]) for line in told] == [
+        ("/api/v1/commands/propose-goal", str(status), str(who.person))
+        for who, status in ((house.client, 201), (house.other_client, 404))
+        for _ in range(2)
+    ]
+    news = [type(entry.event) for entry in log.read_log(before, 10)]
+    assert news.count(AccessDenied) == 2
 
 
 @given(

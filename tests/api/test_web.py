@@ -1,12 +1,14 @@
 """The server at its socket: what is no request, too much of one, or one that never ends."""
 
+import asyncio
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -309,3 +311,176 @@ def test_who_fails_before_the_first_byte_is_told_to_have_failed(
     switched, ours, _ = both
     switched.now = Plan(200, [(b"content-length", b"3")], [b"abc"], fails_after=1).app()
     assert answer(ours, LIVE + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 500 ")
+
+
+# --- Straight -------------------------------------------------------------------------------
+
+
+class Slow:
+    """Answers posts to one place straight, with what was sent, each when it is let go."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bytes], bytes]] = []
+
+    def __contains__(self, url: object) -> bool:
+        return url == b"/straight"
+
+    def ask(
+        self, url: bytes, headers: Mapping[bytes, bytes], body: bytes
+    ) -> SimpleNamespace | None:
+        if body.startswith(b"unusual"):
+            return None
+        loop = asyncio.get_running_loop()
+        receipt = loop.create_future()
+        self.asked.append((loop, receipt, body))
+        return SimpleNamespace(receipt=receipt)
+
+    def answer(self, asked: SimpleNamespace) -> tuple[bytes, bytes]:
+        body = asked.receipt.result()
+        return b"content-length: %d\r\n" % len(body), body
+
+    def told(self, asked: SimpleNamespace, error: Exception) -> dict[str, Any]:
+        return {"state": {"error": error}}
+
+    def let_go(self, number: int, error: Exception | None = None) -> None:
+        """Answers the request of that number, once it is there."""
+        while len(self.asked) <= number:
+            time.sleep(0.01)
+        loop, receipt, body = self.asked[number]
+        if error is None:
+            loop.call_soon_threadsafe(receipt.set_result, body)
+        else:
+            loop.call_soon_threadsafe(receipt.set_exception, error)
+
+
+POST = b"POST /straight HTTP/1.1\r\n" + HOST
+
+
+def posted(body: bytes, *more: bytes) -> bytes:
+    return POST + b"".join(more) + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def straight_port(slow: Slow) -> Iterator[int]:
+    with running(web.config(app, slow)) as port:  # type: ignore[arg-type]
+        yield port
+
+
+def bodies(said: bytes) -> list[bytes]:
+    """Of several answers, each with its length."""
+    found = []
+    while said:
+        head, _, said = said.partition(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", head)
+        assert match is not None
+        length = int(match[1])
+        found.append(said[:length])
+        said = said[length:]
+    return found
+
+
+def test_answers_come_in_the_order_of_the_requests(slow: Slow, straight_port: int) -> None:
+    """API: whichever way each goes, and however many come before the first is answered."""
+    with connected(straight_port) as connection:
+        connection.sendall(posted(b"first") + posted(b"second") + LIVE + b"\r\n")
+        connection.sendall(posted(b"last", b"Connection: close\r\n"))
+        slow.let_go(0)
+        # Those that came meanwhile wait in the library's queue: the application answers them.
+        assert bodies(rest(connection)) == [b"first", b"6", b"0", b"4"]
+    assert [body for _, _, body in slow.asked] == [b"first"]
+
+
+def test_one_after_the_other_goes_straight(slow: Slow, straight_port: int) -> None:
+    """API: on one connection, in whatever parts each comes."""
+    with connected(straight_port) as connection:
+        for number, body in enumerate((b"one", b"", b"x" * 60_000)):
+            sent = posted(body)
+            connection.sendall(sent[:70])
+            time.sleep(0.05)
+            connection.sendall(sent[70:])
+            slow.let_go(number)
+            said = b""
+            while len(said.partition(b"\r\n\r\n")[2]) < len(body) or b"\r\n\r\n" not in said:
+                said += connection.recv(65536)
+            assert bodies(said) == [body]
+
+
+@pytest.mark.parametrize(
+    "sent, length",
+    [
+        (posted(b"unusual"), b"7"),
+        (posted(b"x" * 70_000), b"70000"),
+        (posted(b"abc").replace(b"/straight", b"/straight?a=b"), b"3"),
+        (posted(b"abc").replace(b"POST", b"PUT"), b"3"),
+        (posted(b"abc", b"A: 1\r\na: 2\r\n"), b"3"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nunu\r\n4\r\nsual\r\n0\r\n\r\n", b"7"),
+        (posted(b"abc", b"Connection: close\r\n"), b"3"),
+        (posted(b"abc").replace(b"HTTP/1.1", b"HTTP/1.0"), b"3"),
+    ],
+)
+def test_what_is_unusual_is_the_applications(
+    slow: Slow, straight_port: int, sent: bytes, length: bytes
+) -> None:
+    """API: whole, and answered there."""
+    said = answer(straight_port, sent, LIVE + b"Connection: close\r\n\r\n")
+    assert bodies(said)[0] == length
+    assert not slow.asked
+
+
+def test_what_is_no_receipt_is_told_by_the_application(slow: Slow) -> None:
+    """API: it finds in its scope what came of the request, which it has no body of any more."""
+    told: list[tuple[str, object]] = []
+
+    async def tells(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            told.append((scope["path"], scope["state"].get("error")))
+        await app(scope, receive, send)
+
+    error = ValueError()
+    with (
+        running(web.config(tells, slow)) as port,  # type: ignore[arg-type]
+        connected(port) as connection,
+    ):
+        connection.sendall(posted(b"abc") + LIVE + b"Connection: close\r\n\r\n")
+        slow.let_go(0, error)
+        assert bodies(rest(connection)) == [b"0", b"0"]
+    assert told == [("/straight", error), ("/", None)]
+
+
+def test_who_is_gone_is_not_answered_and_others_are(slow: Slow, straight_port: int) -> None:
+    """API: a connection that was closed before its answer harms nobody."""
+    for number, error in enumerate((None, ValueError())):
+        with connected(straight_port) as gone:
+            gone.sendall(posted(b"abc"))
+            while len(slow.asked) <= number:
+                time.sleep(0.01)
+        time.sleep(0.05)
+        slow.let_go(number, error)
+    assert answer(straight_port, LIVE + b"Connection: close\r\n\r\n").endswith(b"0")
+
+
+def test_the_end_waits_for_what_is_being_answered(slow: Slow) -> None:
+    """API: a server that is to end answers first, and says that it closes."""
+    server = uvicorn.Server(web.config(app, slow))  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        with connected(listener.getsockname()[1]) as connection:
+            connection.sendall(posted(b"abc"))
+            while not slow.asked:
+                time.sleep(0.01)
+            server.should_exit = True
+            time.sleep(0.5)  # until it has begun to end; the outcome does not depend on it
+            slow.let_go(0)
+            said = rest(connection)
+        thread.join(20)
+    assert not thread.is_alive()
+    assert bodies(said) == [b"abc"]
+    assert b"connection: close" in said
