@@ -135,7 +135,9 @@ class ClinicLog:
         self._clock = clock
         self._turns = Turns(self._write, _COMMANDS_PER_BATCH)
         self._committing = Lock()
-        self._on_its_way: Pending | None = None
+        self._last: Pending | None = None
+        """The last batch that was sent. What its streams came to is found there and nowhere else,
+        until the next one is on its way."""
         self._others_wrote_at = -_OTHERS_SECONDS
         self._snapshots = Snapshots(clinic, self._recorder, keyring, self._scans, self._recalled)
         self._cache = OpenedHistories(
@@ -158,6 +160,7 @@ class ClinicLog:
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
+        self._keep_last()
         self._snapshots.close(self._cache.leaving())
         self._application.close()
         self._promised.close()
@@ -169,7 +172,9 @@ class ClinicLog:
         return self._brought_up(stream, self._cache.get)
 
     def _brought_up(self, stream: Stream, known_of: Callable[[Stream], History | None]) -> History:
-        generation = self._forget_erased()
+        generation, last = self._forget_erased(), self._last
+        if last is not None and last.after is self._head and stream in last.histories:
+            self._cache.put({stream: last.histories[stream]}, last.generation)
         known = known_of(stream) or History()
         rows = self._recorder.scan_stream(stream_name(stream), known.version)
         with search_put_off():
@@ -191,6 +196,7 @@ class ClinicLog:
         They stay in memory as long as others do that were looked at.
         """
         with self._committing:
+            self._keep_last()
             generation, head, complete = self._forget_erased(), self._head, self._complete
             wanted: dict[str, Stream] = {}
             for stream in streams:
@@ -421,7 +427,7 @@ class ClinicLog:
         generation = self._forget_erased()
         if len(self._complete) > _STREAMS_FOLLOWED:
             self._complete = {}
-        last, complete = self._on_its_way, self._complete
+        last, complete = self._last, self._complete  # in this order: see `_drop_opened`
         head = self._head if last is None else last.after
         histories = {} if last is None else last.histories.copy()
 
@@ -470,30 +476,46 @@ class ClinicLog:
     def _commit(self, pending: Pending, hand_over: HandOver) -> None:
         """Appends the batch and gives every decided proposal its receipt.
 
-        While PostgreSQL works, the receipts are written and whoever takes the lead decides the next
-        batch on top of this one.
+        While PostgreSQL works, all is done that nobody waits for, the receipts are written, and
+        whoever takes the lead decides the next batch on top of this one.
         """
         receipts: list[Receipt] = []
+        before = self._last
 
         def meanwhile() -> None:
+            self._keep(before)
+            pending.lead_on()
             hand_over()
             receipts.extend(self._receipts(pending))
 
         rows = [decided.row for decided in pending.decided.values()]
         batch = Batch(pending.head, pending.after, rows)
-        self._on_its_way = pending
+        self._last = pending
         try:
             self._recorder.insert_events((), batch=batch, rows=pending.rows, meanwhile=meanwhile)
             self._promised.remember(pending.after)
-            self._cache.put(pending.histories, pending.generation)
-            complete = self._complete
-            for stream, history in pending.histories.items():
-                complete[stream] = history.version
-            self._head = pending.after
-        finally:
-            self._on_its_way = None
+        except BaseException:
+            self._keep(before)
+            self._last = None
+            raise
+        self._head = pending.after
+        if self._last is not pending:  # it was forgotten meanwhile
+            self._complete = {}
         for (turn, index, _), receipt in zip(pending.decided.values(), receipts, strict=True):
             turn.verdicts[index] = receipt
+
+    def _keep(self, last: Pending | None) -> None:
+        """Remembers what the streams of a batch came to, if that is what the log ends with."""
+        if last is not None and last.after is self._head:
+            self._cache.put(last.histories, last.generation)
+            complete = self._complete
+            for stream, history in last.histories.items():
+                complete[stream] = history.version
+
+    def _keep_last(self) -> None:
+        """The same of the last one, while none is on its way."""
+        self._keep(self._last)
+        self._last = None
 
     def _receipts(self, pending: Pending) -> Iterator[Receipt]:
         """What each decided proposal is answered once the batch is committed, in order."""
@@ -544,6 +566,7 @@ class ClinicLog:
 
     def _look_again(self) -> None:
         """Follows the log to its end, and forgets of which streams it cannot say where they end."""
+        self._keep_last()
         before, head = self._head, self._promised.followed(self._head)
         if head.size == before.size:
             self._complete = {}
@@ -666,7 +689,9 @@ class ClinicLog:
         return generation
 
     def _drop_opened(self, generation: int) -> None:
+        # Whoever decides looks at the last batch first: without it, nothing counts as complete.
         self._complete = {}
+        self._last = None
         self._cache.clear(generation)
         self._snapshots.sweep()
         self._mapper.forget()

@@ -36,6 +36,7 @@ _COMMAND_KEY_COMMITMENT: Final = Struct("!Ii16sIiiIi16sIi32sIi").pack
 _LEAF: Final = Struct("!Ii").pack
 _COMMAND: Final = Struct("!iIi16sIi16sIi32sIiqIiiIiq").pack
 
+# Bytes of ids are taken from their numbers: `UUID.bytes` is a call of its own, for each of five.
 _since_2000 = lru_cache(1024)(microseconds)  # equal moments are as far away, in whatever offset
 
 
@@ -48,7 +49,9 @@ def packed_entry(envelope: Envelope, written: Written) -> bytes:
     assert isinstance(recorded_at, datetime), "it was placed when it was decided"
     ciphertext, commitment, leaf_input = written
     return b"".join((
-        _CLINIC_POSITION(_ENTRY_COLUMNS, UUID_OID, 16, clinic.bytes, INT8_OID, 8, position),
+        _CLINIC_POSITION(
+            _ENTRY_COLUMNS, UUID_OID, 16, clinic.int.to_bytes(16), INT8_OID, 8, position
+        ),
         text(stream),
         _VERSION(INT8_OID, 8, version),
         text(topic),
@@ -56,12 +59,15 @@ def packed_entry(envelope: Envelope, written: Written) -> bytes:
             INT4_OID, 4, schema_version, TIMESTAMPTZ_OID, 8, _since_2000(occurred_at)
         ),
         text(offset_text(occurred_at)),
-        _RECORDED_ACTOR(TIMESTAMPTZ_OID, 8, _since_2000(recorded_at), UUID_OID, 16, actor.bytes),
-        NO_UUID if on_behalf_of is None else _ID(UUID_OID, 16, on_behalf_of.bytes),
+        _RECORDED_ACTOR(
+            TIMESTAMPTZ_OID, 8, _since_2000(recorded_at), UUID_OID, 16, actor.int.to_bytes(16)
+        ),
+        NO_UUID if on_behalf_of is None else _ID(UUID_OID, 16, on_behalf_of.int.to_bytes(16)),
         text(source),
         _COMMAND_KEY_COMMITMENT(
-            UUID_OID, 16, command_id.bytes, INT4_OID, 4, command_index,
-            UUID_OID, 16, key_id.bytes, BYTEA_OID, 32, commitment, BYTEA_OID, len(ciphertext),
+            UUID_OID, 16, command_id.int.to_bytes(16), INT4_OID, 4, command_index,
+            UUID_OID, 16, key_id.int.to_bytes(16), BYTEA_OID, 32, commitment,
+            BYTEA_OID, len(ciphertext),
         ),
         ciphertext,
         _LEAF(BYTEA_OID, len(leaf_input)),
@@ -75,6 +81,6 @@ def packed_command(
     """The row of a command whose entries, so many, begin at position `first`."""
     return _COMMAND(
         _COMMAND_COLUMNS,
-        UUID_OID, 16, clinic.bytes, UUID_OID, 16, command_id.bytes, BYTEA_OID, 32, body_mac,
-        INT8_OID, 8, first, INT4_OID, 4, entries, INT8_OID, 8, tree_size,
+        UUID_OID, 16, clinic.int.to_bytes(16), UUID_OID, 16, command_id.int.to_bytes(16),
+        BYTEA_OID, 32, body_mac, INT8_OID, 8, first, INT4_OID, 4, entries, INT8_OID, 8, tree_size,
     )  # fmt: skip

@@ -78,13 +78,20 @@ class Pending:
         self.leaf_hashes: Sequence[bytes] = ()
         self.after = head
         """The head once the batch is committed."""
-        self.histories: dict[Stream, History] = {}
-        """The streams that it adds to, as they are then."""
         self._clinic = clinic
         self._key_id_for = key_id_for
         self._before = before
         self._unsealed: list[Unsealed] = []
+        self._commitments: Sequence[bytes] = ()
         self._growing: dict[Stream, _Growing] = {}
+        self._histories: dict[Stream, History] = {}
+
+    @property
+    def histories(self) -> dict[Stream, History]:
+        """The streams that it adds to, as they are once the batch is committed."""
+        if self._growing:
+            self.lead_on()
+        return self._histories
 
     def history(self, stream: Stream) -> History:
         """The stream with what the batch adds to it so far."""
@@ -128,20 +135,25 @@ class Pending:
         self.decided[command_id] = Decided(turn, index, row)
 
     def seal(self, mapper: EntryMapper) -> None:
-        """Seals what was decided, and leads streams and head on to it; KeyGone.
-
-        From then on it holds on to nothing that was before it.
-        """
+        """Seals what was decided, and leads the head on to it; KeyGone."""
         unsealed, written = self._unsealed, mapper.written(self._unsealed)
         self.envelopes = [envelope for envelope, _ in unsealed]
         self.rows = list(map(packed_entry, self.envelopes, written))
         self.leaves = [leaf for _, _, leaf in written]
         self.leaf_hashes = list(map(leaf_hash, self.leaves))
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
+        self._commitments = [commitment for _, commitment, _ in written]
+
+    def lead_on(self) -> None:
+        """Leads the streams on as well, once it is sealed; they need not be known to send it.
+
+        From then on it holds on to nothing that was before it.
+        """
+        unsealed, commitments = self._unsealed, self._commitments
         for stream, growing in self._growing.items():
-            news = [recorded(*unsealed[at], written[at].commitment.hex()) for at in growing.added]
-            self.histories[stream] = growing.base.then(*news)
-        self._growing, self._unsealed, self._before = {}, [], self.histories.__getitem__
+            news = [recorded(*unsealed[at], commitments[at].hex()) for at in growing.added]
+            self._histories[stream] = growing.base.then(*news)
+        self._growing, self._unsealed, self._before = {}, [], self._histories.__getitem__
 
     def _place(self, new: New) -> tuple[_Growing, UUID]:
         """The stream that it is added to, and the key that seals it."""

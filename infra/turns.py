@@ -24,6 +24,8 @@ from domain.records import Proposal, Receipt
 _AHEAD: Final = 3
 """Turns of one caller: one that is written, one that is decided meanwhile, one that comes next."""
 
+_OPEN: Final = type(None)
+
 HandOver = Callable[[], None]
 Write = Callable[[Sequence["Turn"], HandOver], None]
 
@@ -54,7 +56,8 @@ class Turn:
 
     @property
     def done(self) -> bool:
-        return self.failure is not None or None not in self.verdicts
+        # By their kinds: a receipt would be compared with None field by field.
+        return self.failure is not None or _OPEN not in map(type, self.verdicts)
 
     def given_up(self) -> bool:
         """Whether it fails because the turn before it did, which is answered by now."""

@@ -458,6 +458,48 @@ def test_a_slow_reader_never_makes_a_decision_rest_on_the_past(
     assert isinstance(log.append([Proposal(counting, Author(uuid4()))])[0], Receipt)
 
 
+@pytest.mark.parametrize("when", ["never", "before", "after"])
+def test_the_last_batch_counts_whatever_comes_between(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Idea 3: what was appended last is decided over before it is kept with the rest: also where
+    all is forgotten while it is on its way, or where it is read, or others were first."""
+    log, other, about = clinic.log, clinic.open_log(), uuid4()
+    stream, insert = access_stream(about), log._recorder.insert_events
+
+    def forgotten(now: str) -> None:
+        if now == when:
+            log.forget()
+            log.history(access_stream(uuid4()))
+
+    def forgetful(*none: Any, meanwhile: Callable[[], None], **batch: Any) -> Sequence[int]:
+        def does() -> None:
+            forgotten("before")
+            meanwhile()
+            forgotten("after")
+
+        return insert(*none, meanwhile=does, **batch)
+
+    between: Sequence[Callable[[], object]] = (
+        lambda: None,
+        log.forget,
+        lambda: log.history(stream),
+        lambda: log.read_together([stream]),
+        lambda: other.append([a_read(about)]),
+        lambda: other.append([a_read()]),
+    )
+    for happens in between:
+        log.append([a_read(about)])
+        with monkeypatch.context() as patched:
+            patched.setattr(log._recorder, "insert_events", forgetful)
+            log.append([a_read(about), a_read()])
+        happens()
+        reads = other.history(stream).version
+        counting = CountsReads(**dict(read()), other=about, reads=reads)
+        assert isinstance(log.append([Proposal(counting, Author(uuid4()))])[0], Receipt)
+        assert log.history(stream).version == reads
+
+
 # --- What one command may do to others --------------------------------------------------------
 
 DECIDING, GO_ON = threading.Event(), threading.Event()

@@ -86,6 +86,7 @@ def whole_reads(log: ClinicLog) -> Iterator[list[str]]:
 
 def require_alike(log: ClinicLog, case: Case) -> None:
     """What is known of the relationship comes to what its whole stream does."""
+    log._keep_last()
     known = log._cache.known(case.stream)
     assert known is not None
     whole = History(log.history(case.stream))
