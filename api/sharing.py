@@ -24,7 +24,7 @@ from api.rebuilding import open_folding
 from domain.cycles import searched_seldom
 from infra.settings import Settings
 from projections.folding import Folds
-from projections.sharing import Dealing, Preparing, Share, SharedLog, fold_share
+from projections.sharing import Dealing, Done, Hand, Preparing, Share, SharedLog
 from projections.view import View
 
 _SHARES_EACH = 2
@@ -86,7 +86,7 @@ class Helpers:
             raise
         return len(self._ready)
 
-    def work(self, dealing: Dealing, fold: Callable[[Share], Any]) -> Iterator[Any]:
+    def work(self, dealing: Dealing, fold: Callable[[Share], Done]) -> Iterator[Done]:
         """What all shares come to, in any order; this process does its own by `fold`, as hand 0.
 
         Raises what a process raised, or HandLost; then all of them have ended.
@@ -139,17 +139,13 @@ def _serve(end: Connection, opening: Opening, views: Sequence[View[Any, Any]]) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
     try:
         with searched_seldom(), opening() as (log, store), _telling(end) as tell:
-            folds = {view.table: Folds(view) for view in views}
-            generation = store.generation()
+            hand = Hand({view.table: Folds(view) for view in views}, log, store)
             tell(_READY)
             while True:
-                asked = end.poll(_LOOK_SECONDS)
-                if (now := store.generation()) != generation:
-                    for each in folds.values():  # nothing that a destroyed key sealed stays
-                        each.clear()
-                    generation = now
-                if asked:
-                    tell(fold_share(folds, end.recv(), log, store))
+                if end.poll(_LOOK_SECONDS):
+                    tell(hand.fold(end.recv()))
+                else:
+                    hand.look()  # nothing that a destroyed key sealed stays
     except (EOFError, ConnectionError):
         return  # nobody is there any more
     except Exception as error:

@@ -26,7 +26,7 @@ from infra.tiles import SubtreeFiller
 from infra.view_store import RebuildRunning, Standing, Steps, ViewStore, Writer
 from projections.folding import Batch, Folds
 from projections.rebuild import Hands, SizedLog, rebuild
-from projections.sharing import Dealt, Share, SharedLog, Span, Stretch, fold_share
+from projections.sharing import Dealt, Hand, SharedLog, Span, Stretch
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
@@ -71,7 +71,8 @@ class Worker:
         helpers: Helpers | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`far_behind`: by how many entries, before views are rebuilt instead of moved along.
+        """`far_behind`: by how many entries, and by more than half of the log, before views are
+        rebuilt instead of moved along.
         `hands`: who folds so many entries of views that are rebuilt; None: this process alone.
         `helpers`: who folds a share of what views are moved along by, where that is much.
         `subtrees`: keeps the hashes that proofs begin from; None: somebody else does.
@@ -87,6 +88,7 @@ class Worker:
         self._hands = hands
         self._helpers = helpers
         self._dealt = Dealt()
+        self._hand = Hand(self._folds, log, store)
         self._idle = idle
         self._generation: int | None = None
         self._reached = 0
@@ -199,8 +201,11 @@ class Worker:
     def _due(self, head: int, tracked: Mapping[str, Tracked]) -> list[View[Any, Any]]:
         """Views that were never built, are far behind, or tell of entries that there are not."""
 
+        # To move them along takes about as long for an entry, and leaves out those that it covers.
+        far = max(self._far_behind, head // 2)
+
         def stands(name: str) -> bool:
-            return name in tracked and 0 <= head - tracked[name].position <= self._far_behind
+            return name in tracked and 0 <= head - tracked[name].position <= far
 
         return [view for name, view in self._views.items() if not stands(name)]
 
@@ -292,14 +297,13 @@ class Worker:
         ]
         hands = 1 + self._helpers.ready()
         dealing = self._dealt.over(hands, Span(after, upto, builds, parked), stretches)
-        for told in self._helpers.work(dealing, self._fold_share):
-            for name, prepared in told.items():
+        for done in self._helpers.work(dealing, self._hand.fold):
+            for name, prepared in done.prepared.items():
                 writers[name].put(prepared)
+            if done.keys != self._generation:
+                self._generation = None  # streams that were erased are to be folded again
         for writer in writers.values():
             writer.move(upto)
-
-    def _fold_share(self, share: Share) -> Mapping[str, Any]:
-        return fold_share(self._folds, share, self._log, self._store)
 
 
 def _standing_at(position: int, writers: Mapping[str, Writer]) -> list[tuple[str, Writer]]:

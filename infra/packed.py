@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
+from uuid import UUID
 
 from psycopg import Connection
 
@@ -95,16 +96,20 @@ def _json(encoded: bytes) -> bytes:
     return b"%b\1%b" % (_FIELD(3802, len(encoded) + 1), encoded)
 
 
-def _time(moment: datetime) -> bytes:
-    return _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(moment))
+def _time(moment: datetime | None) -> bytes:
+    return _NO_TIME if moment is None else _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(moment))
+
+
+def _identity(value: UUID | None) -> bytes:
+    return NO_UUID if value is None else _UUID + value.int.to_bytes(16, "big")
 
 
 NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
-    "uuid": lambda value: NO_UUID if value is None else _UUID + value.bytes,
+    "uuid": _identity,
     "bytea": _nullable(BYTEA_OID, lambda value: _FIELD(BYTEA_OID, len(value)) + value),
     "bigint": lambda value: _NO_BIGINT if value is None else _BIGINT(INT8_OID, 8, value),
     "text": _nullable(TEXT_OID, text),
-    "timestamp with time zone": lambda value: _NO_TIME if value is None else _time(value),
+    "timestamp with time zone": _time,
     "boolean": _BOOLEANS.__getitem__,
     "jsonb": lambda value: _NO_JSON if value is None else _json(value),
     "uuid[]": _nullable(2951, lambda ids: _uuids([each.bytes for each in ids])),

@@ -104,16 +104,17 @@ class Written(NamedTuple):
 
 
 class _HmacKey(NamedTuple):
-    """A key of HMAC-SHA-256 (RFC 2104), written out as `commitment` of infra/sealing.py is: what
-    the inner and the outer hash begin with."""
+    """A key of HMAC-SHA-256 (RFC 2104), written out as `commitment` of infra/sealing.py is: the
+    inner and the outer hash, which have begun."""
 
-    inner: bytes
-    outer: bytes
+    inner: Any
+    outer: Any
 
     @classmethod
     def of(cls, key: bytes) -> "_HmacKey":
         block = key.ljust(64, b"\0")
-        return cls(bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block))
+        inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+        return cls(sha256(inner), sha256(outer))
 
 
 class Seals:
@@ -270,12 +271,14 @@ class Seals:
         if self._mac_key is None:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
             self._mac_key = _HmacKey.of(subkey(key, "mac/view"))
-        inner, outer = self._mac_key
-        lines = inner + aad
+        inner, outer = self._mac_key.inner.copy(), self._mac_key.outer.copy()
+        inner.update(aad)
         for ready, group in zip(keys, groups, strict=True):
             said = "null" if group is None else f'"{sha256(group).hexdigest()}"'
-            lines += b"%b%b]" % (ready.line, said.encode())
-        return sha256(outer + sha256(lines).digest()).digest()
+            inner.update(b"%b%b]" % (ready.line, said.encode()))
+        outer.update(inner.digest())
+        mac: bytes = outer.digest()
+        return mac
 
 
 def _aad(

@@ -195,7 +195,7 @@ class Rows:
         """A row in PostgreSQL's binary format, of the build that is packed like that."""
         before = self.before(row, row.cited)
         after = self.after(row.row.columns)
-        return b"".join((build, before, _GROUPS(sealed), _MAC(mac), after))
+        return b"%b%b%b%b%b%b" % (build, before, _GROUPS(sealed), _OF_A_MAC, mac, after)
 
     def build(self, clinic: UUID, build: UUID) -> bytes:
         """What each row of a build begins with: how many fields it has, clinic and build."""
@@ -227,9 +227,11 @@ class Rows:
         conn.execute(self._insert, (_Packed(packed),), prepare=True)
 
 
-_ID, _STREAM, _ENTRY, _CITED, _KEYS, _GROUPS, _MAC = (
-    NULLABLE[kind] for kind in ("uuid", "text", "bigint", "jsonb", "uuid[]", "bytea[]", "bytea")
+_ID, _STREAM, _ENTRY, _CITED, _KEYS, _GROUPS = (
+    NULLABLE[kind] for kind in ("uuid", "text", "bigint", "jsonb", "uuid[]", "bytea[]")
 )
+_OF_A_MAC: Final = NULLABLE["bytea"](bytes(32))[:-32]
+"""What a MAC's field begins with: its type and its length."""
 
 
 def parked(

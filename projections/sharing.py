@@ -67,16 +67,46 @@ class Share(NamedTuple):
     stretches: Sequence[Stretch]
 
 
-def fold_share(
-    folds: Mapping[str, Folds[Any, Any]], share: Share, log: SharedLog, store: Preparing
-) -> dict[str, Any]:
-    """What follows from a share in each table, prepared; `folds` remember what they touch."""
-    span = share.span
-    batch = Batch(log.scan_stretches(share.stretches, span.after, span.upto), log)
-    return {
-        name: store.prepared(folds[name].view, build, folds[name].changes(batch, span.parked[name]))
-        for name, build in span.builds.items()
-    }
+class Done(NamedTuple):
+    """What one share comes to."""
+
+    prepared: Mapping[str, Any]
+    """By table: what its writer puts."""
+    keys: int
+    """The keyring's generation, as whoever folded it saw it. Where it is another one than that of
+    whoever writes, one of them may have opened what a key sealed that is destroyed by now."""
+
+
+class Hand:
+    """Folds shares, and remembers the streams that it touched last."""
+
+    def __init__(
+        self, folds: Mapping[str, Folds[Any, Any]], log: SharedLog, store: Preparing
+    ) -> None:
+        self._folds = folds
+        self._log = log
+        self._store = store
+        self._keys = store.generation()
+
+    def look(self) -> int:
+        """Forgets everything if a key was destroyed; the generation that was found."""
+        keys = self._store.generation()
+        if keys != self._keys:
+            for folds in self._folds.values():
+                folds.clear()
+            self._keys = keys
+        return keys
+
+    def fold(self, share: Share) -> Done:
+        """What follows from a share in each table."""
+        keys, (span, stretches) = self.look(), share
+        batch = Batch(self._log.scan_stretches(stretches, span.after, span.upto), self._log)
+        prepared = {}
+        for name, build in span.builds.items():
+            folds = self._folds[name]
+            changes = folds.changes(batch, span.parked[name])
+            prepared[name] = self._store.prepared(folds.view, build, changes)
+        return Done(prepared, keys)
 
 
 class Dealt:
