@@ -70,10 +70,10 @@ class Helpers:
         self._ready: list[Connection] = []
         self._used = 0.0
 
-    def ready(self) -> int:
-        """How many can take a share; they are begun where they are not. HandLost."""
+    def ready(self, *, begin: bool) -> int:
+        """How many can take a share. Where there is enough for it, they `begin`. HandLost."""
         self._used = time.monotonic()
-        if self._begun is None:
+        if self._begun is None and begin:
             self._begun = ExitStack()
             self._ends = self._begun.enter_context(self._beginning())
         try:

@@ -32,9 +32,12 @@ from projections.view import View, up_to
 _ENTRIES_AT_ONCE = 5_000
 _ENTRIES_IN_A_STEP = 1_000
 """More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
-_ENTRIES_SHARED = 20_000
 _WORTH_SHARING = 3_000
-"""By more than so many a worker is behind before others help, so many at a time."""
+_WORTH_BEGINNING = 15_000
+"""By more than so many entries a worker is behind before others help, and before they are begun for
+it: that takes a second of a processor."""
+_ENTRIES_SHARED = 20_000
+"""So many are shared in a transaction."""
 _FAR_BEHIND = 100_000
 _POLL_SECONDS = 0.5
 _IDLE_SECONDS = 0.05
@@ -262,7 +265,7 @@ class Worker:
         more = False
         with self._store.advancing(self._views.values()) as writers:
             positions = sorted({writer.position for writer in writers.values()})
-            if len(positions) == 1 and head - positions[0] > _WORTH_SHARING and self._helped():
+            if len(positions) == 1 and self._helped(head - positions[0]):
                 upto = min(head, positions[0] + _ENTRIES_SHARED)
                 self._shared(writers, positions[0], upto)
                 return upto < head
@@ -280,9 +283,11 @@ class Worker:
                     writer.move(entries[-1].position)
         return more
 
-    def _helped(self) -> bool:
-        """Whether others take a share; they may be about to begin."""
-        return self._helpers is not None and self._helpers.ready() > 0
+    def _helped(self, behind: int) -> int:
+        """How many others take a share of so many entries; they may be about to begin."""
+        if self._helpers is None or behind <= _WORTH_SHARING:
+            return 0
+        return self._helpers.ready(begin=behind > _WORTH_BEGINNING)
 
     def _shared(self, writers: Mapping[str, Writer], after: int, upto: int) -> None:
         """All views moved from one position to another, by all hands."""
@@ -295,7 +300,7 @@ class Worker:
             for category in sorted(categories)
             for found in self._log.stretches(category, after, upto)
         ]
-        hands = 1 + self._helpers.ready()
+        hands = 1 + self._helpers.ready(begin=False)
         dealing = self._dealt.over(hands, Span(after, upto, builds, parked), stretches)
         for done in self._helpers.work(dealing, self._hand.fold):
             for name, prepared in done.prepared.items():

@@ -44,13 +44,14 @@ HandOf = Mapping[tuple[int, int], int]
 def shared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever there is to do is shared, a stream at a time, few entries in a transaction."""
     monkeypatch.setattr("api.worker._WORTH_SHARING", 0)
+    monkeypatch.setattr("api.worker._WORTH_BEGINNING", 0)
     monkeypatch.setattr("api.worker._ENTRIES_SHARED", 25)
     monkeypatch.setattr(sharing, "_ENTRIES_IN_SHARE", 1)
 
 
 def all_ready(helping: Helpers, number: int) -> None:
     """Waits until so many processes take a share."""
-    while helping.ready() < number:
+    while helping.ready(begin=True) < number:
         time.sleep(0.02)
 
 
