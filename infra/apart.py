@@ -13,20 +13,25 @@ from multiprocessing.connection import Connection
 from typing import Final
 from uuid import UUID
 
-from domain.event import History, Refusal, Stream
+from domain.event import Entries, History, Refusal, Stream
 from domain.records import Proposal, Receipt
 from infra.canonical import written
 from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Rehearsal
+from infra.histories import OpenedHistories
 from infra.mapper import KeyGone, stream_name
 from infra.new_keys import NewKeys
 from infra.pending import Pending
 from infra.placing import Again, Begun, Handed, Placed, unplaced
+from infra.recorder import LostRace
 from infra.turns import Turn
 
 _COMMANDS_PER_BATCH: Final = 256
 """More take as long each, and whoever else writes waits longer where one is decided again."""
 _ON_THEIR_WAY: Final = 3
 _ENTRIES_HELD: Final = 50_000
+"""In memory, as in `infra/histories.py`: 80 MB."""
+_HELD_AT_REST: Final = 100_000
+"""What is known of streams without their entries: a source tells of them again, file by file."""
 
 Verdict = Receipt | Refusal | None
 """None: it was recorded just now."""
@@ -43,6 +48,8 @@ class _Sent:
     """Their ids."""
     histories: Mapping[Stream, History]
     """The streams that it adds to, as they are then."""
+    generation: int
+    """Of the keyring when it was decided."""
 
 
 class LogApart:
@@ -59,10 +66,10 @@ class LogApart:
         self._sent: deque[_Sent] = deque()
         self._ahead: dict[Stream, History] = {}
         """The streams that batches on their way add to, as the last of them leaves them."""
-        self._generation = log._forget_erased()
+        self._opened = OpenedHistories(
+            _ENTRIES_HELD, _HELD_AT_REST, log._forget_erased(), self._recalled, _let_go
+        )
         self._mac = log._mac("id")
-        self._histories: dict[Stream, History] = {}
-        self._held = 0
 
     def keyed_id(self, *natural_key: str) -> UUID:
         """As `ClinicLog.keyed_id`."""
@@ -79,10 +86,10 @@ class LogApart:
 
     def read_together(self, streams: Collection[Stream]) -> None:
         """Reads streams at once that commands are about to look at."""
-        self._forget_erased()
+        generation = self._forget_erased()
         wanted = [stream for stream in streams if self._known(stream) is None]
         if wanted:
-            self._keep(self._log.histories(wanted))
+            self._opened.put(self._log.histories(wanted), generation)
 
     def append(self, proposals: Sequence[Proposal]) -> Sequence[Verdict]:
         """Decides, and has appended; one verdict each, in order. Durable on return."""
@@ -119,18 +126,20 @@ class LogApart:
 
         log, sealed = self._log, False
         while not sealed:
+            reads.clear()
             generation, keys = self._forget_erased(), NewKeys(log._keyring, log.clinic)
             pending = Pending(log.clinic, self._head, now, generation, keys.id_for, before)
-            log._decide_open([turn], pending)
-            for _, error in pending.failed:
-                raise error
-            with suppress(KeyGone):
+            with suppress(KeyGone, LostRace):
+                log._decide_open([turn], pending)
+                for _, error in pending.failed:
+                    raise error
                 if sealed := keys.make():
                     pending.seal(log._mapper)
         self._head = pending.after
         self._ahead.update(pending.histories)
         decided = frozenset(decided.at for decided in pending.decided.values())
-        self._sent.append(_Sent(turn, decided, frozenset(pending.decided), pending.histories))
+        commands, histories = frozenset(pending.decided), pending.histories
+        self._sent.append(_Sent(turn, decided, commands, histories, pending.generation))
         for _, index, refusal in pending.refused:
             turn.verdicts[index] = refusal
         self._end.send(self._handed(pending, reads))
@@ -151,7 +160,7 @@ class LogApart:
     def _settle(self, sent: _Sent) -> None:
         """Takes in what was appended. A command that came again has its receipt, whatever it would
         be told now."""
-        self._keep(sent.histories)
+        self._opened.put(sent.histories, sent.generation)
         if not self._sent:
             self._ahead.clear()
         # What was refused keeps its refusal, though its id was taken by another after it.
@@ -173,8 +182,7 @@ class LogApart:
         self._attempt += 1
         self._sent.clear()
         self._ahead.clear()
-        self._histories.clear()
-        self._held = 0
+        self._opened.clear(self._opened.generation)
         head = self._log.head()
         self._head = replace(head, recorded_at=max(head.recorded_at, told.recorded_at))
         self._as_of = told.size
@@ -184,27 +192,30 @@ class LogApart:
     def _read(self, stream: Stream) -> History:
         known = self._known(stream)
         if known is None:
+            generation = self._forget_erased()
             known = self._log.history(stream)
-            self._keep({stream: known})
+            self._opened.put({stream: known}, generation)
         return known
 
     def _known(self, stream: Stream) -> History | None:
         known = self._ahead.get(stream)
-        return self._histories.get(stream) if known is None else known
+        return self._opened.known(stream) if known is None else known
 
-    def _keep(self, histories: Mapping[Stream, History]) -> None:
-        """Keeps them in memory; when that is full, all but these are read anew."""
-        known = self._histories
-        for stream, history in histories.items():
-            self._held += 1 + len(history) - (1 + len(known[stream]) if stream in known else 0)
-        known.update(histories)
-        if self._held > _ENTRIES_HELD:
-            self._histories, self._held = dict(histories), 0
+    def _recalled(self, stream: Stream, length: int, generation: int) -> Entries:
+        """The first entries of a history that rested; LostRace where a key was destroyed since."""
+        history = self._log.histories([stream])[stream]
+        if self._log._forget_erased() != generation or len(history) < length:
+            raise LostRace
+        return history[:length]
 
     def _forget_erased(self) -> int:
         """Drops opened content from memory when any process destroyed a key."""
         generation = self._log._forget_erased()
-        if generation != self._generation:
-            self._histories.clear()
-            self._generation, self._mac = generation, self._log._mac("id")
+        if generation != self._opened.generation:
+            self._opened.clear(generation)
+            self._mac = self._log._mac("id")
         return generation
+
+
+def _let_go(stream: Stream, history: History) -> None:
+    """Whoever appends keeps what lasts; a process that only decides writes no snapshots."""
