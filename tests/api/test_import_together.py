@@ -91,11 +91,18 @@ def alone(clinic: Clinic, folder: Path) -> Report:
 class Names:
     """The ids that one clinic gives to what the files name, by those names."""
 
-    def __init__(self, clinic: Clinic, origin: str) -> None:
+    def __init__(
+        self,
+        clinic: Clinic,
+        origin: str,
+        therapists: Sequence[str] = "ab",
+        clients: Sequence[str] = "xyz",
+        pairs: Sequence[str] = "1234",
+        numbers: Sequence[str] = "123",
+    ) -> None:
         self._names = {str(clinic.id): "the clinic", str(OPERATOR): "the operator"}
-        numbers, pairs = ["1", "2", "3"], ["1", "2", "3", "4"]
         keys = [("declaration",), ("command", "declare")]
-        for kind, named in (("therapist", "ab"), ("client", "xyz")):
+        for kind, named in (("therapist", therapists), ("client", clients)):
             keys += [key for n in named for key in ((kind, n), ("command", "person", kind, n))]
         for pair in pairs:
             keys += [("relationship", pair), ("command", "relationship", pair)]
@@ -213,6 +220,27 @@ def many(tmp_path: Path) -> Path:
     return written(
         tmp_path / "many", {"pairs.csv": pairs, "sessions.csv": sessions, "srs.csv": ratings}
     )
+
+
+@pytest.mark.parametrize("held, at_rest", [("300", "100000"), ("300", "300"), ("1", "1")])
+def test_helpers_that_remember_little_decide_the_same(
+    clinics: tuple[Clinic, Clinic], many: Path, held: str, at_rest: str
+) -> None:
+    """Rules 8 and 45: where they keep no entries, but what those came to, and where not even that:
+    the same entries in each stream under the same ids and keys."""
+    first, second = clinics
+    given = [first.database.dsn("app"), str(first.id), str(first.home), str(many)]
+    child = [sys.executable, "-m", "tests.api.import_together_child", *given, held, at_rest]
+    subprocess.run(child, check=True, timeout=120)
+    assert alone(second, many).imported == WHOLE
+
+    def by_name(clinic: Clinic) -> dict[str, list[str]]:
+        pairs, numbers = range(PAIRS), range(1, SESSIONS + 1)
+        anna, x = ([f"{name}{n}" for n in pairs] for name in ("anna", "x"))
+        names = Names(clinic, "a test", anna, x, [*map(str, pairs)], [*map(str, numbers)])
+        return told(clinic, 0, names)
+
+    assert by_name(first) == by_name(second)
 
 
 def test_others_record_meanwhile(clinic: Clinic, hands: ImportHands, many: Path) -> None:
