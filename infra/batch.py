@@ -58,11 +58,7 @@ class Batch:
     commands: Sequence[CommandRow]
 
 
-Meanwhile = Callable[[], None]
-
-
-def _nothing() -> None:
-    pass
+Meanwhile = Callable[[], object]
 
 
 class Writer:
@@ -102,7 +98,7 @@ class Writer:
         batch: Batch,
         clinic: UUID,
         entries: Sequence[bytes],
-        meanwhile: Meanwhile = _nothing,
+        meanwhile: Meanwhile,
     ) -> bool:
         """Appends the batch; False where the head is no longer what the batch stands on.
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 from threading import Lock
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +27,6 @@ from domain.records import (
     CommandIdReused,
     Proposal,
     Receipt,
-    ReceiptEntry,
     made_receipt,
     made_receipt_entry,
     system_clock,
@@ -38,11 +36,11 @@ from infra.acknowledged import AcknowledgedHead
 from infra.batch import Batch, Head
 from infra.bodies import body_of
 from infra.bundle import Disclosed
+from infra.followed import Followed
 from infra.histories import OpenedHistories
 from infra.keyring import Keyring
 from infra.log_key import LogKey
 from infra.mapper import EntryMapper, KeyGone, stream_name, stream_named
-from infra.merkle import leaf_hash
 from infra.new_keys import NewKeys, Owner
 from infra.pending import Pending
 from infra.promised import Promised, Proofs
@@ -58,6 +56,7 @@ from infra.recorder import (
 from infra.scanned import Scans
 from infra.sealing import Mac, Sealer
 from infra.snapshots import Snapshots
+from infra.stored_receipts import StoredReceipts
 from infra.turns import HandOver, Turn, Turns
 
 _log = logging.getLogger("rapport.log")
@@ -67,10 +66,7 @@ _ENTRIES_HELD = 100_000
 """Opened ones in memory: about 160 MB."""
 _HELD_AT_REST = 200_000
 """What is known of streams without their entries, as what weighs as much as so many: 200 MB."""
-_ENTRIES_FOLLOWED = 10_000
-_STREAMS_FOLLOWED = 100_000
 _ATTEMPTS = 100
-_OTHERS_SECONDS = 1.0
 _NO_GENERATION = -1
 _SKEW_ALARM = timedelta(seconds=5)
 SKEW_LIMIT = timedelta(seconds=60)
@@ -138,7 +134,6 @@ class ClinicLog:
         self._last: Pending | None = None
         """The last batch that was sent. What its streams came to is found there and nowhere else,
         until the next one is on its way."""
-        self._others_wrote_at = -_OTHERS_SECONDS
         self._snapshots = Snapshots(clinic, self._recorder, keyring, self._scans, self._recalled)
         self._cache = OpenedHistories(
             _ENTRIES_HELD,
@@ -147,16 +142,16 @@ class ClinicLog:
             self._recalled,
             self._snapshots.offer,
         )
-        self._complete: dict[Stream, int] = {}
-        keyring.on_destroyed(self.forget)
         self._promised = Promised(self._recorder, acknowledged, LogKey.of(keyring, clinic))
         try:
-            self._head = self.check_acknowledged()
-            for entry in self._recorder.select_positions(self._head.size - 1, 1):
+            self._followed = Followed(self._recorder, self._promised)
+            for entry in self._recorder.select_positions(self._followed.head.size - 1, 1):
                 keyring.get(clinic, entry.envelope.key_id)
         except BaseException:
             self.close()
             raise
+        self._stored = StoredReceipts(self._recorder, self._promised)
+        keyring.on_destroyed(self.forget)
 
     def close(self) -> None:
         """Closes the connections. Entries that were acknowledged are durable already."""
@@ -173,7 +168,7 @@ class ClinicLog:
 
     def _brought_up(self, stream: Stream, known_of: Callable[[Stream], History | None]) -> History:
         generation, last = self._forget_erased(), self._last
-        if last is not None and last.after is self._head and stream in last.histories:
+        if last is not None and last.after is self._followed.head and stream in last.histories:
             self._cache.put({stream: last.histories[stream]}, last.generation)
         known = known_of(stream) or History()
         rows = self._recorder.scan_stream(stream_name(stream), known.version)
@@ -197,7 +192,8 @@ class ClinicLog:
         """
         with self._committing:
             self._keep_last()
-            generation, head, complete = self._forget_erased(), self._head, self._complete
+            generation, head = self._forget_erased(), self._followed.head
+            complete = self._followed.complete
             wanted: dict[str, Stream] = {}
             for stream in streams:
                 known = self._cache.known(stream)
@@ -285,8 +281,8 @@ class ClinicLog:
 
     def receipt(self, command_id: UUID) -> Receipt | None:
         """The receipt that a command was acknowledged with, if it is in the record."""
-        rows = self._recorder.command_rows([command_id])
-        return self._stored_receipts(rows.values()).get(command_id)
+        stored = self._stored.of([command_id]).get(command_id)
+        return None if stored is None else stored.receipt
 
     def seen(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """What each is answered because its command id is in the record; None where it is not."""
@@ -303,7 +299,7 @@ class ClinicLog:
 
     def make_clinic_keys(self) -> None:
         """Makes the clinic-wide keys durable before they are needed."""
-        self._mapper.make_clinic_keys(self._head.size)
+        self._mapper.make_clinic_keys(self._followed.head.size)
 
     def check_acknowledged(self) -> Head:
         """The head, if what was acknowledged before stands in this log; or LogDiverged."""
@@ -361,7 +357,7 @@ class ClinicLog:
 
     def _write_together(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
         # Where others write too, what is decided before their entries are read is soon outrun.
-        ahead = None if self._others_write() else self._decided_ahead(turns)
+        ahead = None if self._followed.others_write() else self._decided_ahead(turns)
         with self._committing:
             going_on = [turn for turn in turns if not turn.given_up()]
             if len(going_on) < len(turns):
@@ -369,7 +365,7 @@ class ClinicLog:
             lost_connection = False
             for _ in range(_ATTEMPTS):
                 try:
-                    if self._others_write():
+                    if self._followed.others_write():
                         with self._recorder.alone():
                             self._look_again()
                             done = self._write_once(turns, None, hand_over)
@@ -396,7 +392,7 @@ class ClinicLog:
             return True
         try:
             # What was decided ahead holds if the batch before it did become the log's end.
-            if ahead is not None and ahead.head is self._head:
+            if ahead is not None and ahead.head is self._followed.head:
                 pending = ahead
             else:
                 pending = self._decided(turns)
@@ -425,10 +421,9 @@ class ClinicLog:
     def _decided(self, turns: Sequence[Turn]) -> Pending:
         """What is still open, decided and sealed on top of the last batch."""
         generation = self._forget_erased()
-        if len(self._complete) > _STREAMS_FOLLOWED:
-            self._complete = {}
-        last, complete = self._last, self._complete  # in this order: see `_drop_opened`
-        head = self._head if last is None else last.after
+        self._followed.forget_if_many()
+        last, complete = self._last, self._followed.complete  # in this order: see `_drop_opened`
+        head = self._followed.head if last is None else last.after
         histories = {} if last is None else last.histories.copy()
 
         def before(stream: Stream) -> History:
@@ -492,25 +487,23 @@ class ClinicLog:
         batch = Batch(pending.head, pending.after, rows)
         self._last = pending
         try:
-            self._recorder.insert_events((), batch=batch, rows=pending.rows, meanwhile=meanwhile)
+            self._recorder.append(batch, pending.rows, meanwhile)
             self._promised.remember(pending.after)
         except BaseException:
             self._keep(before)
             self._last = None
             raise
-        self._head = pending.after
+        self._followed.head = pending.after
         if self._last is not pending:  # it was forgotten meanwhile
-            self._complete = {}
+            self._followed.forget()
         for (turn, index, _), receipt in zip(pending.decided.values(), receipts, strict=True):
             turn.verdicts[index] = receipt
 
     def _keep(self, last: Pending | None) -> None:
         """Remembers what the streams of a batch came to, if that is what the log ends with."""
-        if last is not None and last.after is self._head:
+        if last is not None and last.after is self._followed.head:
             self._cache.put(last.histories, last.generation)
-            complete = self._complete
-            for stream, history in last.histories.items():
-                complete[stream] = history.version
+            self._followed.note(last.histories)
 
     def _keep_last(self) -> None:
         """The same of the last one, while none is on its way."""
@@ -537,7 +530,7 @@ class ClinicLog:
 
     def _refused_for_skew(self, turns: Sequence[Turn]) -> bool:
         """Rule 2: a machine whose clock is far behind the log appends nothing."""
-        skew = self._head.recorded_at - self._clock()
+        skew = self._followed.head.recorded_at - self._clock()
         if skew > SKEW_LIMIT:
             self._refuse_open(turns, ClockSkew(seconds=int(skew.total_seconds())))
             return True
@@ -565,29 +558,9 @@ class ClinicLog:
         return history
 
     def _look_again(self) -> None:
-        """Follows the log to its end, and forgets of which streams it cannot say where they end."""
+        """Follows the log to its end."""
         self._keep_last()
-        before, head = self._head, self._promised.followed(self._head)
-        if head.size == before.size:
-            self._complete = {}
-            return
-        self._others_wrote_at = monotonic()
-        # Another dict: whoever still decides on what was known before writes into the old one.
-        if head.size - before.size > _ENTRIES_FOLLOWED:
-            self._complete = {}
-        else:
-            moved = set(map(stream_named, self._recorder.streams_between(before.size, head.size)))
-            self._complete = {
-                stream: version
-                for stream, version in self._complete.copy().items()
-                if stream not in moved
-            }
-        self._head = head
-
-    def _others_write(self) -> bool:
-        """Whether another process was first not long ago. Then each waits for its turn before it
-        decides: whoever decides longest would never be first."""
-        return monotonic() - self._others_wrote_at < _OTHERS_SECONDS
+        self._followed.look_again()
 
     def _refusals_hold(self, turns: Sequence[Turn], pending: Pending) -> bool:
         """Gives refusals as verdicts if nothing they were decided on has changed meanwhile.
@@ -599,7 +572,7 @@ class ClinicLog:
             if turn.proposals[index].command_id in pending.decided:
                 turn.verdicts[index] = refusal
         self._settle_seen(turns)
-        if not pending.decided and self._recorder.head().size != self._head.size:
+        if not pending.decided and self._recorder.head().size != self._followed.head.size:
             self._look_again()
             return False
         for turn, index, refusal in pending.refused:
@@ -615,44 +588,16 @@ class ClinicLog:
             for index, proposal in enumerate(turn.proposals)
             if turn.verdicts[index] is None
         ]
-        rows = self._recorder.command_rows([proposal.command_id for _, _, proposal in open_])
-        receipts, mac = self._stored_receipts(rows.values()), self._mac("body")
+        stored = self._stored.of([proposal.command_id for _, _, proposal in open_])
+        mac = self._mac("body")
         for turn, index, proposal in open_:
-            id_ = proposal.command_id
-            if id_ not in rows:
+            known = stored.get(proposal.command_id)
+            if known is None:
                 continue
-            if hmac.compare_digest(rows[id_]["body_mac"], mac(body_of(proposal))):
-                turn.verdicts[index] = receipts[id_]
+            if hmac.compare_digest(known.body_mac, mac(body_of(proposal))):
+                turn.verdicts[index] = known.receipt
             else:
-                turn.verdicts[index] = CommandIdReused(command_id=id_)
-
-    def _stored_receipts(self, rows: Collection[Any]) -> dict[UUID, Receipt]:
-        """The receipts of commands that are in the record, by their ids."""
-        # Whoever committed it may have died before it remembered that; this acknowledges it.
-        proofs = {size: self._promised.proofs_at(size) for size in {r["tree_size"] for r in rows}}
-        placed = self._recorder.places(
-            [row["first_position"] + n for row in rows for n in range(row["entries"])]
-        )
-        return {
-            row["command_id"]: Receipt(
-                command_id=row["command_id"],
-                recorded_at=row["recorded_at"],
-                tree_size=row["tree_size"],
-                root=proofs[row["tree_size"]].root.hex(),
-                entries=tuple(
-                    ReceiptEntry(
-                        stream=stream_named(entry.stream),
-                        version=entry.version,
-                        position=entry.position,
-                        leaf_hash=leaf_hash(entry.leaf_input).hex(),
-                        proofs=proofs[row["tree_size"]],
-                    )
-                    for n in range(row["entries"])
-                    if (entry := placed.get(row["first_position"] + n)) is not None
-                ),
-            )
-            for row in rows
-        }
+                turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
 
     @staticmethod
     def _refuse_open(turns: Sequence[Turn], refusal: Refusal) -> None:
@@ -690,7 +635,7 @@ class ClinicLog:
 
     def _drop_opened(self, generation: int) -> None:
         # Whoever decides looks at the last batch first: without it, nothing counts as complete.
-        self._complete = {}
+        self._followed.forget()
         self._last = None
         self._cache.clear(generation)
         self._snapshots.sweep()

@@ -13,7 +13,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID, uuid4
 
@@ -31,6 +31,7 @@ from domain.records import Clock, system_clock
 from infra.canonical import encode, time_text
 from infra.clinics import pinned
 from infra.keyring import Keyring
+from infra.packed import EPOCH
 from infra.sealing import Sealer
 
 _SECRET_BYTES = 32
@@ -47,7 +48,6 @@ _LOOKS = (
     "WHERE clinic = $1::uuid AND token_id = ANY($2::uuid[])"
 ).encode()
 _BINARY = 1
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class NotAuthentic(Exception):
@@ -351,7 +351,7 @@ def _read(row: _Row) -> Token | None:
 
 
 def _moment(microseconds: bytes) -> datetime:
-    return _EPOCH + timedelta(microseconds=int.from_bytes(microseconds, "big", signed=True))
+    return EPOCH + timedelta(microseconds=int.from_bytes(microseconds, "big", signed=True))
 
 
 def _token_of(row: DictRow) -> Token:

@@ -21,7 +21,8 @@ _COUNT: Final = Struct("!i").pack
 _NO_ELEMENTS: Final = Struct("!iiI").pack
 _FIELD: Final = Struct("!Ii").pack
 _BIGINT: Final = Struct("!Iiq").pack
-_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""From when PostgreSQL counts microseconds."""
 
 # Types by their ids in pg_type.dat, which never change.
 BYTEA_OID: Final = 17
@@ -40,7 +41,7 @@ bigint = Struct("!q").pack
 
 def microseconds(moment: datetime) -> int:
     """Since 2000, as PostgreSQL counts them."""
-    since = moment - _EPOCH
+    since = moment - EPOCH
     # A division by a timedelta takes three times as long.
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 

@@ -217,9 +217,7 @@ class Placing:
             for id_, mac, first, number in batch.commands
         ]
         rows = [row for row, _ in entries]
-        self._recorder.insert_events(
-            (), batch=Batch(self._head, after, commands), rows=rows, meanwhile=self._hear
-        )
+        self._recorder.append(Batch(self._head, after, commands), rows, self._hear)
         return after
 
     def _look_again(self) -> None:

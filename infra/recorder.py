@@ -28,7 +28,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from infra import canonical
-from infra.batch import ENTRY_COLUMNS, Batch, Head, Writer
+from infra.batch import ENTRY_COLUMNS, Batch, Head, Meanwhile, Writer
 from infra.clinics import NoSuchClinic, pinned, with_option
 from infra.mapper import SealedEntry
 from infra.merkle import Frontier, leaf_hash
@@ -168,13 +168,11 @@ class EntryRecorder(PostgresApplicationRecorder):
 
     datastore: ClinicDatastore
 
-    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
-        """Appends one batch: packed `rows`, no `stored_events`; `meanwhile` while it waits.
+    def append(self, batch: Batch, rows: Sequence[bytes], meanwhile: Meanwhile) -> None:
+        """Appends the batch, whose entries are packed; `meanwhile` is done while PostgreSQL works.
 
-        Raises LostRace or CommandSeen.
+        Raises LostRace, CommandSeen, StoreUnavailable.
         """
-        batch: Batch = kwargs["batch"]
-        rows, meanwhile = kwargs["rows"], kwargs["meanwhile"]
         try:
             with self.datastore.writer() as writer:
                 appended = writer.append_packed(batch, self.datastore.clinic, rows, meanwhile)
@@ -184,7 +182,6 @@ class EntryRecorder(PostgresApplicationRecorder):
             raise LostRace from None
         if not appended:
             raise LostRace
-        return range(batch.head.size + 1, batch.after.size + 1)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -32,6 +32,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from infra.canonical import CanonicalError, parse_time
 from infra.clinics import NoSuchClinic, pinned
 from infra.merkle import EMPTY_ROOT, Frontier, FrontierBroken, node_hash
+from infra.packed import EPOCH
 from infra.sealing import FORMAT, LeafRefused, leaf_input
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ class _Verification:
             root=root.hex(),
             batches=self._batches,
             streams=len(self._versions),
-            recorded_at=_EPOCH + timedelta(microseconds=recorded_at),
+            recorded_at=EPOCH + timedelta(microseconds=recorded_at),
             trusted=tuple(self._trusted),
         )
 
@@ -485,9 +486,6 @@ class KeptSubtrees:
 
 # --- Columns as text, without dates or UUIDs in between ---------------------------------------
 
-_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""From when PostgreSQL counts microseconds."""
-
 _MINUTE: Final = 60_000_000
 _NEVER: Final = -(2**63) - 1
 """Ahead of every time that PostgreSQL can hold."""
@@ -502,7 +500,7 @@ class _Minutes(dict[int, str]):
     def __missing__(self, minute: int) -> str:
         if len(self) >= _KEPT:
             self.clear()
-        text = self[minute] = (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
+        text = self[minute] = (EPOCH + timedelta(minutes=minute)).isoformat()[:17]
         return text
 
     def time(self, sent: int) -> str:

@@ -26,6 +26,7 @@ from domain.event import EntryUnknown, Event, Given, History, New, Refusal, Stre
 from domain.records import Author, Proposal, Receipt
 from infra import event_store, recorder
 from infra.acknowledged import AcknowledgedHead, AcknowledgedHeadBroken, LogDiverged
+from infra.batch import Batch
 from infra.canonical import CanonicalError
 from infra.clinics import found_clinic
 from infra.event_store import ClinicLog, ClockSkew, Contended
@@ -465,20 +466,20 @@ def test_the_last_batch_counts_whatever_comes_between(
     """Idea 3: what was appended last is decided over before it is kept with the rest: also where
     all is forgotten while it is on its way, or where it is read, or others were first."""
     log, other, about = clinic.log, clinic.open_log(), uuid4()
-    stream, insert = access_stream(about), log._recorder.insert_events
+    stream, insert = access_stream(about), log._recorder.append
 
     def forgotten(now: str) -> None:
         if now == when:
             log.forget()
             log.history(access_stream(uuid4()))
 
-    def forgetful(*none: Any, meanwhile: Callable[[], None], **batch: Any) -> Sequence[int]:
+    def forgetful(batch: Batch, rows: Sequence[bytes], meanwhile: Callable[[], None]) -> None:
         def does() -> None:
             forgotten("before")
             meanwhile()
             forgotten("after")
 
-        return insert(*none, meanwhile=does, **batch)
+        insert(batch, rows, does)
 
     between: Sequence[Callable[[], object]] = (
         lambda: None,
@@ -491,7 +492,7 @@ def test_the_last_batch_counts_whatever_comes_between(
     for happens in between:
         log.append([a_read(about)])
         with monkeypatch.context() as patched:
-            patched.setattr(log._recorder, "insert_events", forgetful)
+            patched.setattr(log._recorder, "append", forgetful)
             log.append([a_read(about), a_read()])
         happens()
         reads = other.history(stream).version

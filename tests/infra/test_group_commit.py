@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import sleep
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -18,6 +17,7 @@ from domain.access import ReadRecord, access_stream
 from domain.event import Given, New, Refusal
 from domain.person import PersonRegistered, RegisterPerson, person_stream
 from domain.records import Author, Proposal, Receipt
+from infra.batch import Batch
 from infra.event_store import ClinicLog
 from infra.postgres import EmbeddedPostgres
 from tests.conftest import Clinic
@@ -88,15 +88,15 @@ def about_to_send(log: ClinicLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
     """Meanwhile this log sends no statement; the event says that one is ready.
 
     What is else done while PostgreSQL works is done: the next batch is decided."""
-    arrived, send, insert = threading.Event(), threading.Event(), log._recorder.insert_events
+    arrived, send, insert = threading.Event(), threading.Event(), log._recorder.append
 
-    def wait(*entries: Any, meanwhile: Callable[[], None], **batch: Any) -> Sequence[int]:
+    def wait(batch: Batch, rows: Sequence[bytes], meanwhile: Callable[[], None]) -> None:
         meanwhile()
         arrived.set()
         assert send.wait(20)
-        return insert(*entries, meanwhile=lambda: None, **batch)
+        insert(batch, rows, lambda: None)
 
-    monkeypatch.setattr(log._recorder, "insert_events", wait)
+    monkeypatch.setattr(log._recorder, "append", wait)
     try:
         yield arrived
     finally:
