@@ -79,6 +79,7 @@ class Pending:
         self.after = head
         """The head once the batch is committed."""
         self._clinic = clinic
+        self._size = head.size
         self._key_id_for = key_id_for
         self._before = before
         self._unsealed: list[Unsealed] = []
@@ -127,7 +128,7 @@ class Pending:
                 command_id,
                 command_index,
                 key_id,
-                self.head.size + len(unsealed) + 1,
+                self._size + len(unsealed) + 1,
                 self.recorded_at,
             )
             unsealed.append(Unsealed(envelope, new.event))
@@ -165,7 +166,7 @@ class Pending:
         subject = new.event.subject()
         key_id = growing.keys.get(subject)
         if key_id is None:
-            owner = owner_of(self._clinic, new.stream, new.event, self.head.size)
+            owner = owner_of(self._clinic, new.stream, new.event, self._size)
             try:
                 key_id = growing.keys[subject] = self._key_id_for(owner, growing.version == 0)
             except KeyDestroyed:
