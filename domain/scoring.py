@@ -104,11 +104,9 @@ def parse_items(definition: Definition, answers: Sequence[object]) -> RawItems:
     the 8.8 of a JSON body is 8.8; true and false are no answers. A refusal names every item that
     does not fit.
     """
-    spelled = _spelled(definition)
-    if len(answers) != len(spelled):
-        _check_count(definition, answers)
+    _check_count(definition, answers)
     try:
-        return tuple(map(getitem, spelled, answers))
+        return tuple(map(getitem, _spelled(definition), answers))
     except (KeyError, TypeError):  # spelled otherwise, or no answer: looked at one by one
         return _parsed_items(definition, answers)
 
