@@ -1,7 +1,8 @@
 """What histories come to, as bytes and back: of the folds of `domain` that last.
 
 Bytes of other code are never read: `code()` changes with every line of `domain` and of this
-module, so that a state needs no version of its own. It is JSON, deflated. A text says by its first
+module, so that a state needs no version of its own. Each is JSON, deflated by itself, so that what
+is not asked for is not read; ahead of them stand their names and sizes. A text says by its first
 letter what it is; a list says so by its first item, where a data class, a named tuple and a model
 stand by their names. Those are looked up among the classes of `domain`; nothing is imported because
 bytes name it.
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +34,8 @@ from infra import canonical
 Fields = Callable[[Any], tuple[object, ...]]
 
 _LEVEL: Final = 1
-"""Ids come again and again: a sixth is left, and it takes no longer than to receive the rest."""
+"""Ids come again and again: a quarter is left, and it takes no longer than to receive the rest."""
+_ENTRIES: Final = "entries"
 
 
 class Unstorable(TypeError):
@@ -63,19 +65,26 @@ def fold_all(history: History) -> None:
 
 def stored(history: History) -> bytes:
     """What the history was folded to, of what lasts; nothing in it is older than its last entry."""
-    writer, states = _Writer(), {}
+    writer, told = _Writer(), dict[str, object]()
     rested = history.at_rest(history)  # nothing that would have entries read again
     for fold in rested.lasting:
         if (name := _names().get(fold)) is not None:
-            states[name] = writer.written(rested.folded(fold))
-    return compress(orjson.dumps({"entries": writer.entries, "states": states}), _LEVEL)
+            told[name] = writer.written(rested.folded(fold))
+    told[_ENTRIES] = writer.entries
+    parts = {name: compress(orjson.dumps(one), _LEVEL) for name, one in told.items()}
+    sizes = {name: len(part) for name, part in parts.items()}
+    return b"\n".join((orjson.dumps(sizes), b"".join(parts.values())))
 
 
 def opened(data: bytes) -> dict[Fold[Any], Stored[Any]]:
     """The same, each read when it is first asked for."""
-    told = orjson.loads(decompress(data))
-    reader, folds = _Reader(told["entries"]), _folds()
-    return {folds[name]: Stored(reader.reading(raw)) for name, raw in told["states"].items()}
+    sizes, _, inside = data.partition(b"\n")
+    parts, at = dict[str, bytes](), 0
+    for name, size in orjson.loads(sizes).items():
+        parts[name] = inside[at : at + size]
+        at += size
+    reader, folds = _Reader(parts.pop(_ENTRIES)), _folds()
+    return {folds[name]: Stored(reader.reading(part)) for name, part in parts.items()}
 
 
 # --- What has a name --------------------------------------------------------------------------
@@ -220,15 +229,23 @@ _TEXTS: Final[Mapping[str, Callable[[str], object]]] = {
 }
 
 
+def _inflated(part: bytes) -> object:
+    return orjson.loads(decompress(part))
+
+
 class _Reader:
     """Reads what a `_Writer` wrote."""
 
-    def __init__(self, entries: dict[str, list[Any]]) -> None:
-        self._raw = entries
+    def __init__(self, entries: bytes) -> None:
+        self._part = entries
         self._entries: dict[str, object] = {}
 
-    def reading(self, raw: object) -> Callable[[], Any]:
-        return lambda: self.read(raw)
+    def reading(self, part: bytes) -> Callable[[], Any]:
+        return lambda: self.read(_inflated(part))
+
+    @cached_property
+    def _raw(self) -> dict[str, list[Any]]:
+        return cast(dict[str, list[Any]], _inflated(self._part))
 
     def read(self, raw: Any) -> Any:
         if type(raw) is str:
