@@ -30,6 +30,8 @@ WAITED: Final = "rapport_waits"
 _POLL_SECONDS: Final = 0.25
 _UNTOLD_SECONDS: Final = 0.004
 """So long somebody waits, and then says so: a worker that rests goes on."""
+_SAID_SECONDS: Final = 0.5
+"""So long it is not said again: the worker does not rest meanwhile (api/pacing.py)."""
 _PAUSE_SECONDS: Final = 0.25
 
 _log = logging.getLogger("rapport.views")
@@ -161,7 +163,7 @@ class Arrivals:
         if seconds <= 0:
             return False
         now = time.monotonic()
-        if now - self._said_at >= _UNTOLD_SECONDS:  # for all of this process
+        if now - self._said_at >= _SAID_SECONDS:  # for all of this process
             self._said_at = now
             say()
         return waiter.called.wait(seconds)
