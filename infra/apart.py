@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Final
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 from domain.event import Entries, History, Refusal, Stream
 from domain.records import Proposal, Receipt
 from infra.canonical import written
-from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Rehearsal
+from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Contended, Rehearsal
 from infra.histories import OpenedHistories
 from infra.mapper import KeyGone, stream_name
 from infra.new_keys import NewKeys
@@ -28,6 +29,7 @@ from infra.turns import Turn
 _COMMANDS_PER_BATCH: Final = 256
 """More take as long each, and whoever else writes waits longer where one is decided again."""
 _ON_THEIR_WAY: Final = 3
+_ATTEMPTS: Final = 100
 _ENTRIES_HELD: Final = 50_000
 """In memory, as in `infra/histories.py`: 80 MB."""
 _HELD_AT_REST: Final = 100_000
@@ -116,25 +118,7 @@ class LogApart:
         """Decides and seals one batch on top of the last, and hands it in."""
         now = max(self._log._clock(), self._head.recorded_at)
         self._end.send(Begun(self._attempt, now))
-        reads: dict[Stream, History] = {}
-
-        def before(stream: Stream) -> History:
-            known = reads.get(stream)
-            if known is None:
-                known = reads[stream] = self._read(stream)
-            return known
-
-        log, sealed = self._log, False
-        while not sealed:
-            reads.clear()
-            generation, keys = self._forget_erased(), NewKeys(log._keyring, log.clinic)
-            pending = Pending(log.clinic, self._head, now, generation, keys.id_for, before)
-            with suppress(KeyGone, LostRace):
-                log._decide_open([turn], pending)
-                for _, error in pending.failed:
-                    raise error
-                if sealed := keys.make():
-                    pending.seal(log._mapper)
+        pending, reads = self._decided(turn, now)
         self._head = pending.after
         self._ahead.update(pending.histories)
         decided = frozenset(decided.at for decided in pending.decided.values())
@@ -143,6 +127,30 @@ class LogApart:
         for _, index, refusal in pending.refused:
             turn.verdicts[index] = refusal
         self._end.send(self._handed(pending, reads))
+
+    def _decided(self, turn: Turn, now: datetime) -> tuple[Pending, Collection[Stream]]:
+        """The batch, sealed, and what was looked at for it. It is decided anew where a key was made
+        or destroyed meanwhile."""
+        log, reads = self._log, dict[Stream, History]()
+
+        def before(stream: Stream) -> History:
+            known = reads.get(stream)
+            if known is None:
+                known = reads[stream] = self._read(stream)
+            return known
+
+        for _ in range(_ATTEMPTS):
+            reads.clear()
+            generation, keys = self._forget_erased(), NewKeys(log._keyring, log.clinic)
+            pending = Pending(log.clinic, self._head, now, generation, keys.id_for, before)
+            with suppress(KeyGone, LostRace):
+                log._decide_open([turn], pending)
+                for _, error in pending.failed:
+                    raise error
+                if keys.make():
+                    pending.seal(log._mapper)
+                    return pending, reads
+        raise Contended(attempts=_ATTEMPTS)
 
     def _handed(self, pending: Pending, reads: Collection[Stream]) -> Handed:
         places = range(pending.head.size + 1, pending.after.size + 1)
