@@ -26,7 +26,7 @@ from api.cli.importing_crew import ImportHandLost, ImportHands, import_hands, sh
 from api.import_mapping import read_mapping
 from api.importer import Importer, Report
 from domain.clinic import DeclareImport
-from domain.person import RegisterPerson
+from domain.person import RegisterPerson, person_stream
 from domain.records import Author, Receipt, Records
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
@@ -241,6 +241,29 @@ def test_helpers_that_remember_little_decide_the_same(
         return told(clinic, 0, names)
 
     assert by_name(first) == by_name(second)
+
+
+def test_keys_are_destroyed_meanwhile(clinic: Clinic, many: Path) -> None:
+    """Rule 9: what was opened before is forgotten, also what streams came to; whatever was being
+    decided on that is decided anew, and nothing is lost."""
+    people = [uuid4() for _ in range(6)]
+    for person in people:
+        clinic.record(RegisterPerson(person=person, full_name="Somebody"))
+    keys = [clinic.log.history(person_stream(person))[0].key_id for person in people]
+    given = [clinic.database.dsn("app"), str(clinic.id), str(clinic.home), str(many)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.api.import_together_child", *given, "1", "1000"]
+    )
+    deadline, begun = time.monotonic() + 120, clinic.log.head_size()
+    for number, key in enumerate(keys):
+        while clinic.log.head_size() < begun + 500 * (1 + number) and child.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        clinic.keyring.destroy(clinic.id, key)
+    assert child.wait(timeout=120) == 0
+    clinic.check_record()
+    entries = clinic.log.read_log(begun, 10_000)
+    assert len({entry.command_id for entry in entries}) == sum(WHOLE.values())
 
 
 def test_others_record_meanwhile(clinic: Clinic, hands: ImportHands, many: Path) -> None:
