@@ -108,7 +108,9 @@ class Place:
     def environment(self) -> Mapping[str, str]:
         """What a process of the product needs to work in this place."""
         mine = {"RAPPORT_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        # Compiled modules stay, as they do wherever the product is installed.
+        without = (PREFIX, "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(without)}
         binaries = self.service.settings.postgres_bin
         return kept | mine | ({"RAPPORT_POSTGRES_BIN": str(binaries)} if binaries else {})
 
