@@ -26,7 +26,8 @@ from infra.sealing import NONCE_BYTES, TAG_BYTES, SealBroken, subkey
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
-_KEYS_HELD: Final = 16_384
+_KEYS_HELD: Final = 1_024
+"""Of each view; a cipher takes 3 kB. Whoever folds goes from stream to stream, and needs a few."""
 
 FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""

@@ -213,6 +213,7 @@ _SETTINGS: Final = (
     "synchronous_commit = off",
     "plan_cache_mode = force_generic_plan",
     "enable_bitmapscan = off",  # as infra/recorder.py says
+    "enable_seqscan = off",  # as infra/view_store.py says
 )
 
 _PAST: Final = SCAN_POSITIONS % ("$1", "$2", "$3")

@@ -17,7 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 from infra.arrivals import MOVED, WAITED, Arrivals, Tracked, tracked
-from infra.clinics import pinned
+from infra.clinics import pinned, with_option
 from infra.keyring import Keyring
 from infra.view_builds import (
     Building,
@@ -79,8 +79,11 @@ class ViewStore:
             pinned(conninfo, clinic), connect_timeout=_CONNECTION_SECONDS
         )
         self._arrivals = Arrivals(self._conninfo, clinic)
+        # Every statement follows an index, in its order. Of a build in the making PostgreSQL knows
+        # nothing, and would read the whole table for each part of it, and sort that.
+        by_index = with_option(self._conninfo, "enable_seqscan=off")
         self._pool = ConnectionPool(
-            self._conninfo,
+            with_option(by_index, "enable_bitmapscan=off"),
             connection_class=Connection[DictRow],
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,

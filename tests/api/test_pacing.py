@@ -20,10 +20,10 @@ def paced(pace: Pace, rate: float, steps: list[float], now: float = 0.0) -> tupl
 
 
 @given(
-    st.floats(0, 500), st.lists(st.sampled_from([0.001, 0.002, 0.01, 0.05, 0.3, 1.0]), max_size=200)
+    st.floats(0, 900), st.lists(st.sampled_from([0.001, 0.002, 0.01, 0.05, 0.3, 1.0]), max_size=200)
 )
 def test_with_few_entries_it_never_rests(rate: float, steps: list[float]) -> None:
-    """Views: at 500 entries a second each is shown at once, whatever holds a step up for a second
+    """Views: at 900 entries a second each is shown at once, whatever holds a step up for a second
     at a time."""
     pace = Pace()
     pace.reached(0)

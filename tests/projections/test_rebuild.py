@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ from domain.event import Stream
 from infra.acknowledged import AcknowledgedHead
 from infra.event_store import ClinicLog
 from infra.keyring import open_keyring
+from infra.postgres import EmbeddedPostgres
 from infra.sealing import SealBroken
 from infra.view_rows import Seals, digest_line
 from infra.view_store import RebuildRunning, ViewStore
@@ -40,6 +42,7 @@ from tests.projections.test_tables import (
     digests,
     key_of,
     rebuilt_equal,
+    superuser,
     told_a_lot,
 )
 
@@ -204,6 +207,37 @@ def test_rows_are_compared_a_few_at_a_time(
 
 
 @pytest.mark.usefixtures("small_parts", "cases")
+def test_each_part_is_found_by_the_index(
+    house: House,
+    worker: Worker,
+    store_of: Callable[..., ViewStore],
+    server: EmbeddedPostgres,
+) -> None:
+    """Performance: whatever PostgreSQL has found out about the tables, no part of a rebuild reads
+    one of them from its beginning to its end; with each part that would take longer."""
+
+    def scans() -> tuple[int, int]:
+        query = "SELECT sum(idx_scan), sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = %s"
+        by_index, whole = conn.execute(query, ["views"]).fetchone() or (0, 0)
+        return int(by_index), int(whole)
+
+    told_a_lot(house)
+    worker.catch_up()
+    with superuser(server, house.clinic) as conn:
+        conn.execute("ANALYZE")
+        by_index, whole = scans()
+        store = store_of(house.clinic)
+        (rebuilt,) = rebuild([VIEWS.timeline], house.clinic.log, store)
+        assert rebuilt.comparison is not None
+        assert rebuilt.comparison.equal
+        store.close()  # its processes tell what they did when they end
+        until = time.monotonic() + 20
+        while (found := scans())[0] == by_index:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert found[1] == whole
+
+
 def test_a_killed_process_costs_what_it_had_in_hand(
     house: House, worker: Worker, store: ViewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
