@@ -14,7 +14,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks as openapi
 
-from api.app import BODY_LIMIT
+from api.doors.around import BODY_LIMIT
 from api.problems import MalformedJson
 from api.routes import body as bodies
 from api.routes.body import DEEPEST

@@ -206,7 +206,6 @@ def test_rows_are_compared_a_few_at_a_time(
     rebuilt_equal(house.clinic, store)
 
 
-@pytest.mark.usefixtures("small_parts", "cases")
 def test_each_part_is_found_by_the_index(
     house: House,
     worker: Worker,
@@ -238,6 +237,7 @@ def test_each_part_is_found_by_the_index(
         assert found[1] == whole
 
 
+@pytest.mark.usefixtures("small_parts", "cases")
 def test_a_killed_process_costs_what_it_had_in_hand(
     house: House, worker: Worker, store: ViewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
