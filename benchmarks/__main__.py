@@ -35,7 +35,7 @@ SHORT: Mapping[str, Benchmark] = {
     "append": (appending_beside_plain_inserts.main, Effort(rounds=3, seconds=2)),
     "hot-streams": (commands_on_hot_streams.main, Effort(rounds=3, seconds=1.5)),
     "bulk": (importing_in_bulk.main, Effort(rounds=3, entries=20_000)),
-    "catch-up": (catching_up_with_the_log.main, Effort(rounds=3, entries=10_000)),
+    "catch-up": (catching_up_with_the_log.main, Effort(rounds=3, entries=40_000)),
     "visible": (writes_becoming_visible.main, Effort(rounds=3, seconds=1.5)),
     "http": (serving_beside_bare_endpoints.main, Effort(rounds=3, seconds=2)),
     "verify": (verifying_the_log.main, Effort(rounds=3, entries=20_000)),
