@@ -16,13 +16,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from pickle import loads
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from api.hands import hands
+from api.hands import hands, portable
 from api.import_mapping import ImportMapping, Ratings, Sessions
 from api.import_rows import Row, read_rows, rows_at_most
 from api.importer import Importer, Progress, Report, Share
@@ -207,7 +205,7 @@ def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
         return  # nobody is there any more
     except Exception as error:
         with suppress(ConnectionError):
-            end.send(_portable(error))
+            end.send(portable(error))
 
 
 def _imported(end: Connection, task: _Task) -> list[Report]:
@@ -215,11 +213,3 @@ def _imported(end: Connection, task: _Task) -> list[Report]:
         apart = LogApart(log, end)
         importer = Importer(apart, task.mapping, task.folder, task.actor, task.share)
         return importer.run_share(task.before, lambda *told: end.send(_Progress(*told)))
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, if it survives the way; else its kind."""
-    with suppress(Exception):  # some errors cannot be made anew from what they hold
-        if type(loads(ForkingPickler.dumps(error))) is type(error):  # noqa: S301  just pickled
-            return error
-    return RuntimeError(type(error).__name__)
