@@ -178,12 +178,17 @@ def consent_document(
     return None
 
 
-def licence_in_force(history: History, instrument: str, on: date) -> bool:
-    """Rule 34: whether the clinic has attested a licence for the instrument on that day."""
-    for attested in history.folded(_LICENCES).get(instrument.casefold(), ()):
-        if attested.valid_from <= on and (attested.expires is None or on <= attested.expires):
-            return True
-    return False
+def licence_in_force(history: History, on: date, *names: str) -> bool:
+    """Rule 34: whether the clinic has attested a licence on that day for an instrument that has
+    these names."""
+    licences = history.folded(_LICENCES)
+    if not licences:
+        return False
+    return any(
+        attested.valid_from <= on and (attested.expires is None or on <= attested.expires)
+        for name in names
+        for attested in licences.get(name.casefold(), ())
+    )
 
 
 def _licences(history: History) -> Mapping[str, Sequence[InstrumentLicenceAttested]]:

@@ -105,6 +105,14 @@ def search_rarely() -> None:
     gc.set_threshold(*_RARELY)
 
 
+def search_ended() -> None:
+    """Nothing that is there now is gone through any more: for a process that is about to end, which
+    would else look through all it has ever loaded, twice. What is not in cycles is freed as ever.
+    """
+    gc.disable()
+    gc.freeze()
+
+
 def _put_aside(suspect: int) -> None:
     """What is new joins the old, where the search seldom comes, without being gone through; of it
     `suspect` objects may be in cycles.

@@ -197,6 +197,8 @@ class Fold(Generic[S]):
     def further(self, state: S, news: Entries) -> S | None:
         """The state these entries later; None where it has to be folded anew."""
         among = self._among
+        if len(news) == 1:  # as nearly always
+            return self._then(state, news) if among[type(news[0].event)] else state
         told = [entry for entry in news if among[type(entry.event)]]
         return self._then(state, tuple(told)) if told else state
 

@@ -100,9 +100,7 @@ def is_licensed(history: History, definition: Definition, on: date) -> bool:
     attestation in the clinic's history, under whichever of its names."""
     if not definition.licence.attestation_required:
         return True
-    return licence_in_force(history, definition.id, on) or any(
-        licence_in_force(history, name, on) for name in definition.aliases
-    )
+    return licence_in_force(history, on, definition.id, *definition.aliases)
 
 
 # --- Refusals and the command ---------------------------------------------------------------

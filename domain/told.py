@@ -31,14 +31,13 @@ class Growing(Mapping[K, T]):
     __slots__ = ("_new", "_old")
 
     def __init__(self, old: dict[K, T] | None = None, new: dict[K, T] | None = None) -> None:
-        self._old, self._new = old or {}, new or {}
+        self._old = {} if old is None else old
+        self._new = {} if new is None else new
 
     def having(self, more: Mapping[K, T]) -> "Growing[K, T]":
         """The same with these in it; what is in both reads as in `more`."""
-        new = {**self._new, **more}
-        if len(new) ** 2 > len(self._old):
-            return Growing({**self._old, **new})
-        return Growing(self._old, new)
+        old, new = self._old, {**self._new, **more}
+        return Growing({**old, **new}) if len(new) ** 2 > len(old) else Growing(old, new)
 
     def __getitem__(self, key: K) -> T:
         return self._new[key] if key in self._new else self._old[key]

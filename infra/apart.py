@@ -10,16 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from multiprocessing.connection import Connection
 from typing import Final
 from uuid import UUID
 
 from domain.event import Entries, History, Refusal, Stream
+from domain.ids import id_of
 from domain.records import Proposal, Receipt
+from infra.batch import Head
 from infra.canonical import written
 from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Contended, Rehearsal
 from infra.histories import OpenedHistories
 from infra.mapper import KeyGone, stream_name
+from infra.merkle import EMPTY_ROOT, Frontier
 from infra.new_keys import NewKeys
 from infra.pending import Pending
 from infra.placing import Again, Begun, Handed, Placed, unplaced
@@ -75,7 +79,7 @@ class LogApart:
 
     def keyed_id(self, *natural_key: str) -> UUID:
         """As `ClinicLog.keyed_id`."""
-        return UUID(bytes=self._mac(written(natural_key))[:16])
+        return id_of(self._mac(written(natural_key)))
 
     def seen(self, proposals: Sequence[Proposal]) -> Sequence[Verdict]:
         return self._log.seen(proposals)
@@ -119,7 +123,7 @@ class LogApart:
         now = max(self._log._clock(), self._head.recorded_at)
         self._end.send(Begun(self._attempt, now))
         pending, reads = self._decided(turn, now)
-        self._head = pending.after
+        self._head = _after(pending)
         self._ahead.update(pending.histories)
         decided = frozenset(decided.at for decided in pending.decided.values())
         commands, histories = frozenset(pending.decided), pending.histories
@@ -153,7 +157,7 @@ class LogApart:
         raise Contended(attempts=_ATTEMPTS)
 
     def _handed(self, pending: Pending, reads: Collection[Stream]) -> Handed:
-        places = range(pending.head.size + 1, pending.after.size + 1)
+        places = count(pending.head.size + 1)
         rows = [decided.row for decided in pending.decided.values()]
         return Handed(
             self._attempt,
@@ -223,6 +227,13 @@ class LogApart:
             self._opened.clear(generation)
             self._mac = self._log._mac("id")
         return generation
+
+
+def _after(pending: Pending) -> Head:
+    """A head as far on as the batch leads it. What it stands on is hashed where it gets its place;
+    nobody asks for it here."""
+    size = pending.head.size + len(pending.leaves)
+    return Head(Frontier(size, (EMPTY_ROOT,) * size.bit_count()), pending.recorded_at)
 
 
 def _let_go(stream: Stream, history: History) -> None:

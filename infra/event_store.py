@@ -441,6 +441,7 @@ class ClinicLog:
             if not keys.make():
                 raise LostRace
             pending.seal(self._mapper)
+            pending.hash_leaves()
         return pending
 
     def _decide_open(self, turns: Sequence[Turn], pending: Pending) -> None:

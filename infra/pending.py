@@ -136,14 +136,17 @@ class Pending:
         self.decided[command_id] = Decided(turn, index, row)
 
     def seal(self, mapper: EntryMapper) -> None:
-        """Seals what was decided, and leads the head on to it; KeyGone."""
+        """Seals what was decided; KeyGone."""
         unsealed, written = self._unsealed, mapper.written(self._unsealed)
         self.envelopes = [envelope for envelope, _ in unsealed]
         self.rows = list(map(packed_entry, self.envelopes, written))
         self.leaves = [leaf for _, _, leaf in written]
+        self._commitments = [commitment for _, commitment, _ in written]
+
+    def hash_leaves(self) -> None:
+        """Leads the head on to what was sealed."""
         self.leaf_hashes = list(map(leaf_hash, self.leaves))
         self.after = Head(self.head.frontier.append(self.leaf_hashes), self.recorded_at)
-        self._commitments = [commitment for _, commitment, _ in written]
 
     def lead_on(self) -> None:
         """Leads the streams on as well, once it is sealed; they need not be known to send it.

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from api.cli import terminal
-from domain.cycles import search_put_off
+from domain.cycles import search_ended, search_put_off
 
 _PARTS: Mapping[str, Mapping[str, str]] = {
     "serving": {
@@ -178,7 +178,9 @@ def _flow(group: typer.Typer) -> None:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(terminal.run(_called))
+    status = terminal.run(_called)
+    search_ended()
+    sys.exit(status)
 
 
 def _called() -> None:

@@ -152,16 +152,16 @@ def test_a_licence_does_not_end_before_it_begins() -> None:
 def test_a_licence_holds_from_its_first_to_its_last_day(day: date) -> None:
     """Rule 34: the licence is valid on the day of use, its first and last day included."""
     history = given(attest()).history(clinic_stream(CLINIC))
-    assert licence_in_force(history, "wai-sr", day) == (FIRST_DAY <= day <= LAST_DAY)
-    assert not licence_in_force(history, "wai-36", day)
+    assert licence_in_force(history, day, "wai-sr") == (FIRST_DAY <= day <= LAST_DAY)
+    assert not licence_in_force(history, day, "wai-36")
 
 
 def test_a_licence_without_an_end_holds_on() -> None:
     """Rule 34: a perpetual licence is one without `expires`; a lapsed one may be followed by it."""
     record = given(attest(), attest(expires=None, valid_from=date(2027, 3, 1)))
     history = record.history(clinic_stream(CLINIC))
-    assert not licence_in_force(history, "wai-sr", date(2027, 2, 28))
-    assert licence_in_force(history, "wai-sr", date(2099, 1, 1))
+    assert not licence_in_force(history, date(2027, 2, 28), "wai-sr")
+    assert licence_in_force(history, date(2099, 1, 1), "wai-sr")
 
 
 def test_an_import_states_its_basis_once() -> None:
@@ -193,7 +193,7 @@ def test_the_clinic_outlives_the_erasure_of_its_content() -> None:
     record = given(*FOUNDED, attest(), IMPORT_DECLARED).erased(None)
     history = record.history(clinic_stream(CLINIC))
     assert consent_document(history, DOCUMENT, 1) is None
-    assert not licence_in_force(history, "wai-sr", FIRST_DAY)
+    assert not licence_in_force(history, FIRST_DAY, "wai-sr")
     assert not import_declared(history, IMPORT)
     record.when(FoundClinic(clinic_name="Again")).refuses(ClinicFoundedAlready)
     record.when(publish()).then(published())

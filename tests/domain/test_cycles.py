@@ -8,7 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from domain import cycles
-from domain.cycles import search_put_off, search_rarely, searched_seldom, searched_when_quiet
+from domain.cycles import (
+    search_ended,
+    search_put_off,
+    search_rarely,
+    searched_seldom,
+    searched_when_quiet,
+)
 
 USUAL = (700, 10, 10)
 
@@ -189,3 +195,22 @@ def test_after_many_turns_everything_is_searched(quiet: bool) -> None:
         for _ in range(10_000 if quiet else 100_000):
             turned(quiet)
         assert lost() is None
+
+
+def test_what_is_there_at_the_end_is_gone_through_no_more() -> None:
+    """Start and end: a process that ends looks for no cycles in what it has loaded; what is in none
+    is freed as ever."""
+    in_a_cycle, alone = _Knot(), _Knot()
+    del alone.itself
+    kept, freed = weakref.ref(in_a_cycle), weakref.ref(alone)
+    search_ended()
+    try:
+        del in_a_cycle, alone
+        gc.collect()
+        assert not gc.isenabled()
+        assert kept() is not None
+        assert freed() is None
+    finally:
+        gc.unfreeze()
+        gc.collect()
+    assert kept() is None

@@ -1,11 +1,17 @@
 """Random ids: what RFC 9562 asks of them, and that nobody draws the same twice."""
 
 import os
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from uuid import RFC_4122, UUID
 
-from domain.ids import new_id
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from domain.ids import id_of, new_id
 
 
 def test_each_is_a_random_uuid_of_version_4() -> None:
@@ -18,6 +24,18 @@ def test_each_is_a_random_uuid_of_version_4() -> None:
         always &= id_.int
     assert ever == 2**128 - 1 - (0xB << 76) - (0x1 << 62)
     assert always == 0x4 << 76 | 0x2 << 62
+
+
+@for_all(st.binary(min_size=16, max_size=64))
+def test_an_id_of_a_digest_is_the_one_that_its_class_makes(digest: bytes) -> None:
+    """Rule 1: equal, of the same hash and text, and as little to be changed; also when copied."""
+    id_, expected = id_of(digest), UUID(bytes=digest[:16])
+    assert type(id_) is UUID
+    assert id_ == expected
+    assert (hash(id_), str(id_), id_.is_safe) == (hash(expected), str(expected), expected.is_safe)
+    assert pickle.loads(pickle.dumps(id_)) == copy(id_) == expected  # noqa: S301  our own
+    with pytest.raises(TypeError, match="immutable"):
+        id_.int = 7  # type: ignore[misc]
 
 
 def test_threads_never_draw_the_same() -> None:

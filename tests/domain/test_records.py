@@ -403,7 +403,7 @@ FOLDS: Sequence[Callable[[History], object]] = (
     lambda history: [in_force(history, scope, _CLIENT, NOW) for scope in Scope],
     lambda history: informed(history, _CLIENT, uuid4(), 1, NOW),
     lambda history: consent_document(history, uuid4(), 1),
-    lambda history: licence_in_force(history, "SRS-3", NOW.date()),
+    lambda history: licence_in_force(history, NOW.date(), "SRS-3"),
     lambda history: import_declared(history, uuid4()),
     lambda history: in_scope(history, Activity.THERAPY, NOW),
     unsigned_notes,
