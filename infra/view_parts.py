@@ -96,7 +96,7 @@ class PartWriter(Writer):
             # As PostgreSQL writes it: no name in there has a comma.
             cited = row.cited.replace(b",", b", ")
             before = rows.before(row, cited)
-            yield _Kept(row, before, rows.after(row.row.columns))
+            yield _Kept(row, before, rows.after(row.row))
 
     def _settle(self, read: Build, rows: Rows, kept: Sequence[_Kept], upto: Place) -> None:
         """Writes the rows past those that were written, up to and with a place: copied, if what is

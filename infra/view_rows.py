@@ -5,11 +5,12 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 
 import hmac
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from functools import lru_cache, partial
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -40,8 +41,23 @@ Group = Mapping[str, tuple[int, int, int | None, object]]
 """Sealed under one key: field → position, version, amended_at, value."""
 
 
+class Form(Protocol):
+    """Fields that one entry establishes at once: all that are clear, and others."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def clear(self) -> Sequence[str]: ...
+    def __hash__(self) -> int: ...
+
+
 class NewRow(Protocol):
     """A row to be written."""
+
+    @property
+    def told(self) -> tuple[Form, Ref, Sequence[Any]] | None:
+        """Where one entry tells all of it: in which form, which one, and the values."""
+        ...
 
     @property
     def columns(self) -> Mapping[str, object]: ...
@@ -78,6 +94,8 @@ class _Key(NamedTuple):
     """What its line of a MAC begins with."""
     alone: bytes
     """The field `keys` of a row that has no other, packed."""
+    id: bytes
+    """As text."""
 
 
 _OfKeys = tuple[Sequence[UUID], Sequence[_Key], Sequence[Group | None], Sequence[bytes | None]]
@@ -102,6 +120,32 @@ class Written(NamedTuple):
     groups: Sequence[Group | None]
     opened: Sequence[bytes | None]
     """What is to be sealed under each key; None: it was destroyed."""
+
+
+class Spelling:
+    """How rows of one form are spelt: which of their values stand where, by name."""
+
+    def __init__(self, form: Form) -> None:
+        self._names = form.names
+        self.columns = sorted(form.clear)
+        self.sealed = sorted(set(form.names).difference(form.clear))
+        self.of_columns, self.of_sealed = self.picking(self.columns), self.picking(self.sealed)
+        self._cited = b",false,%b]]" % orjson.dumps(form.clear)
+
+    def picking(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """What picks the values of these fields."""
+        first, *others = map(self._names.index, names)
+        return itemgetter(first, *others) if others else itemgetter(slice(first, first + 1))
+
+    def cited(self, ref: Ref, key: bytes) -> bytes:
+        """The citation of that entry, as JSON."""
+        position, version, _, amended_at = ref
+        amended = b"null" if amended_at is None else b"%d" % amended_at
+        return b'[[%d,%d,"%b",%b%b' % (position, version, key, amended, self._cited)
+
+
+spelling = lru_cache(256)(Spelling)
+"""Of a form, made once."""
 
 
 class _HmacKey(NamedTuple):
@@ -148,6 +192,9 @@ class Seals:
         place = self._place(table, stream)
         try:
             for entry, row in rows:
+                if row.told is not None:
+                    yield self._told_by(view, place, stream, entry, row)
+                    continue
                 cited, plain = _cited_for_json(row.cited), _plain(row.columns)
                 aad = _aad(place, entry, plain, cited)
                 if len(row.groups) == 1:  # as nearly all have
@@ -161,6 +208,31 @@ class Seals:
                 yield Written(stream, entry, row, cited, plain, aad, *of_keys)
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
+
+    def _told_by(
+        self, view: str, place: tuple[bytes, bytes], stream: str, entry: int, row: NewRow
+    ) -> "Written":
+        """The same of a row that one entry tells, without what that would be made of."""
+        assert row.told is not None, "it was asked"
+        form, ref, values = row.told
+        spelt = spelling(form)
+        position, version, key_id, amended_at = ref
+        key = self._key(view, key_id)
+        cited = spelt.cited(ref, key.id)
+        said = [
+            canonical.time_text(value) if type(value) is datetime else value
+            for value in spelt.of_columns(values)
+        ]
+        plain = dict(zip(spelt.columns, said, strict=True))
+        aad = _aad(place, entry, plain, cited)
+        if key.cipher is None:
+            return Written(stream, entry, row, cited, plain, aad, [key_id], [key], [None], [None])
+        cells = {
+            name: (position, version, amended_at, _value_for_json(value))
+            for name, value in zip(spelt.sealed, spelt.of_sealed(values), strict=True)
+        }
+        opened = orjson.dumps(cells, option=_IN_ORDER)
+        return Written(stream, entry, row, cited, plain, aad, [key_id], [key], [cells], [opened])
 
     def _of_keys(self, view: str, groups: Mapping[UUID, Group]) -> _OfKeys:
         """The keys of several groups in order, and of each what is to be sealed under it."""
@@ -263,8 +335,9 @@ class Seals:
                 keys.clear()
             key = self._keyring.get(self._clinic, key_id)
             cipher = None if key is None else AESGCM(subkey(key, f"view/{view}"))
-            line = b'\n["%b",' % str(key_id).encode()
-            keys[key_id] = found = _Key(cipher, line, NULLABLE["uuid[]"]([key_id]))
+            id_ = str(key_id).encode()
+            alone = NULLABLE["uuid[]"]([key_id])
+            keys[key_id] = found = _Key(cipher, b'\n["%b",' % id_, alone, id_)
             return found
 
     def _mac(self, aad: bytes, keys: Sequence[_Key], groups: Sequence[bytes | None]) -> bytes:
@@ -369,6 +442,23 @@ def digest_line(row: StoredRow) -> bytes:
 
 def line_of(row: Written) -> bytes:
     """The same of a row that is not yet sealed."""
+    plain = row.plain
+    if row.row.told is not None:
+        _, (position, version, _, amended_at), _ = row.row.told
+        cells: dict[str, object] = {
+            name: (position, version, amended_at, value) for name, value in plain.items()
+        }
+    else:
+        cells = _cited_cells(row)
+    for group in row.groups:
+        if group is not None:
+            cells |= group
+    gone = [key_id for key_id, group in zip(row.keys, row.groups, strict=True) if group is None]
+    return _json({"cells": cells, "entry": row.entry, "erased_keys": gone, "stream": row.stream})
+
+
+def _cited_cells(row: Written) -> dict[str, object]:
+    """The clear cells, and those that are erased, of several entries."""
     cells: dict[str, object] = {}
     plain = row.plain
     for (position, version, _, amended_at), erased, fields in row.row.cited:
@@ -377,11 +467,7 @@ def line_of(row: Written) -> bytes:
                 cells[name] = position, version, amended_at
             else:
                 cells[name] = position, version, amended_at, plain[name]
-    for group in row.groups:
-        if group is not None:
-            cells |= group
-    gone = [key_id for key_id, group in zip(row.keys, row.groups, strict=True) if group is None]
-    return _json({"cells": cells, "entry": row.entry, "erased_keys": gone, "stream": row.stream})
+    return cells
 
 
 def _line(
@@ -439,7 +525,9 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
     )
 
 
-_CANONICAL: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_IN_ORDER: Final = orjson.OPT_STRICT_INTEGER
+"""Of objects whose names are in order already."""
+_CANONICAL: Final = orjson.OPT_SORT_KEYS | _IN_ORDER
 
 
 def group_bytes(group: Group) -> bytes:
@@ -453,14 +541,20 @@ def group_bytes(group: Group) -> bytes:
 
 def _for_json(group: Group) -> Group:
     """The cells as orjson writes them canonically."""
-    others: dict[str, tuple[int, int, int | None, object]] = {}
-    for name, cell in group.items():
-        value = cell[3]
-        if type(value) in AS_THEY_ARE:
-            continue
-        if type(value) is not tuple or not AS_THEY_ARE.issuperset(map(type, value)):
-            others[name] = (*cell[:3], orjson.Fragment(canonical.encode(value)))
+    others = {
+        name: (*cell[:3], _value_for_json(cell[3]))
+        for name, cell in group.items()
+        if type(cell[3]) not in AS_THEY_ARE
+    }
     return {**group, **others} if others else group
+
+
+def _value_for_json(value: object) -> object:
+    if type(value) in AS_THEY_ARE:
+        return value
+    if type(value) is tuple and AS_THEY_ARE.issuperset(map(type, value)):
+        return value
+    return orjson.Fragment(canonical.encode(value))
 
 
 def _plain(columns: Mapping[str, object]) -> dict[str, object]:

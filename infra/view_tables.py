@@ -19,8 +19,8 @@ from psycopg.types.json import set_json_loads
 from psycopg.types.string import BytesBinaryDumper
 
 from infra.arrivals import Tracked, tracked
-from infra.packed import NULLABLE, ArrayType
-from infra.view_rows import FIXED, NewRow, Written
+from infra.packed import NULLABLE, ArrayType, text
+from infra.view_rows import FIXED, NewRow, Written, spelling
 
 NO_BUILD: Final = UUID(int=0)
 
@@ -173,6 +173,9 @@ class Rows:
         self._clear = [
             (name, NULLABLE[kind]) for name, kind in columns.items() if name not in FIXED
         ]
+        self._packs = [pack for _, pack in self._clear]
+        names = [name for name, _ in self._clear]
+        self._picking = lru_cache(256)(lambda form: spelling(form).picking(names))
         key = ("clinic", "build", "stream", "entry")
         replaced = [sql.Identifier(name) for name in columns if name not in key]
         self._replacing = (
@@ -194,7 +197,7 @@ class Rows:
     def row(self, build: bytes, row: Written, sealed: Sequence[bytes | None], mac: bytes) -> bytes:
         """A row in PostgreSQL's binary format, of the build that is packed like that."""
         before = self.before(row, row.cited)
-        after = self.after(row.row.columns)
+        after = self.after(row.row)
         return b"%b%b%b%b%b%b" % (build, before, _GROUPS(sealed), _OF_A_MAC, mac, after)
 
     def build(self, clinic: UUID, build: UUID) -> bytes:
@@ -204,11 +207,16 @@ class Rows:
     def before(self, row: Written, cited: bytes) -> bytes:
         """The fields from the build up to the sealed groups; `cited` as JSON."""
         keys = row.ready[0].alone if len(row.ready) == 1 else _KEYS(row.keys)
-        return b"".join((_STREAM(row.stream), _ENTRY(row.entry), _CITED(cited), keys))
+        return b"".join((text(row.stream), _ENTRY(row.entry), _CITED(cited), keys))
 
-    def after(self, columns: Mapping[str, object]) -> bytes:
+    def after(self, row: NewRow) -> bytes:
         """The fields after the MAC: the clear columns."""
-        return b"".join([pack(columns[name]) for name, pack in self._clear])
+        if row.told is None:
+            columns = row.columns
+            return b"".join([pack(columns[name]) for name, pack in self._clear])
+        form, _, values = row.told
+        picked = self._picking(form)(values)
+        return b"".join([pack(value) for pack, value in zip(self._packs, picked, strict=True)])
 
     def copy(self, conn: Connection[DictRow], span: Span, build: UUID) -> None:
         """Writes those rows also as rows of another build that has none of them."""
@@ -227,8 +235,8 @@ class Rows:
         conn.execute(self._insert, (_Packed(packed),), prepare=True)
 
 
-_ID, _STREAM, _ENTRY, _CITED, _KEYS, _GROUPS = (
-    NULLABLE[kind] for kind in ("uuid", "text", "bigint", "jsonb", "uuid[]", "bytea[]")
+_ID, _ENTRY, _CITED, _KEYS, _GROUPS = (
+    NULLABLE[kind] for kind in ("uuid", "bigint", "jsonb", "uuid[]", "bytea[]")
 )
 _OF_A_MAC: Final = NULLABLE["bytea"](bytes(32))[:-32]
 """What a MAC's field begins with: its type and its length."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, Generic, Protocol, TypeVar
 
+from domain.cycles import search_put_off
 from domain.event import History, Stream
 from projections.folding import Change, Folds, LogReader
 from projections.view import View, up_to
@@ -180,6 +181,7 @@ class Hands(Protocol):
         ...
 
 
+@search_put_off()
 def fold_part(
     views: Sequence[View[Any, Any]], round_: Round, part: Part, log: LogReader, store: PartStore
 ) -> Done:

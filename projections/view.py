@@ -8,19 +8,21 @@ are what the views need of them. docs/formats/view.md says what is stored.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from types import UnionType
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
     Generic,
     NamedTuple,
     Protocol,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -95,16 +97,47 @@ Group = Mapping[str, tuple[int, int, int | None, object]]
 """What one key seals: field → position, version, amended_at and value."""
 
 
+class ToldBy(NamedTuple):
+    """What one entry says of a row, all of it known: values as they are to be written."""
+
+    form: "Form"
+    ref: Ref
+    values: Sequence[Any]
+
+
 @dataclass(slots=True)
 class PlainRow:
     """A row taken apart for a table: clear columns, citations, and a group of cells per key.
 
-    Nobody assigns to one.
+    Nobody assigns to one. Of one that a single entry tells they are made when they are asked for: a
+    table, for which rows are made by the million, asks for none of them.
     """
 
     columns: Mapping[str, object]
     cited: tuple[Cited, ...]
     groups: Mapping[UUID, Group]
+    told: ToldBy | None = field(default=None, init=False, compare=False, repr=False)
+    """Where one entry tells all of it."""
+
+    @classmethod
+    def told_by(cls, told: ToldBy) -> Self:
+        row = cls.__new__(cls)
+        row.told = told
+        return row
+
+    if not TYPE_CHECKING:  # else every name would pass for a field
+
+        def __getattr__(self, name: str) -> Any:
+            # Python asks here for what has no value yet.
+            if name not in self.__slots__:
+                raise AttributeError(name)
+            form, (position, version, key_id, amended_at), values = told = self.told
+            said = dict(zip(form.names, values, strict=True))
+            self.columns = {name: said[name] for name in form.clear}
+            self.cited = (Cited(told.ref, False, form.clear),)
+            cells = {name: (position, version, amended_at, said[name]) for name in form.sealed}
+            self.groups = {key_id: cells}
+            return object.__getattribute__(self, name)
 
 
 def _sql_type(value: Any, name: str) -> str:
@@ -132,29 +165,28 @@ _Parts = tuple[str, bool, Writing | None, Cell[Any] | tuple[Cell[Any], ...] | No
 """The same of a field, which may hold several."""
 
 
-class _Form:
-    """How fields that one entry establishes are taken apart: all that are clear, and others."""
+class Form:
+    """Fields that one entry establishes at once, taken apart: all that are clear, and others."""
 
     def __init__(
         self,
         together: Together,
         ways: tuple[Sequence[str], Sequence[bool], Sequence[Writing | None]],
     ) -> None:
-        self.way = way = {name: (clear, how) for name, clear, how in zip(*ways, strict=True)}
+        self.names = together.names
+        self.way = {name: (clear, how) for name, clear, how in zip(*ways, strict=True)}
         # In the order of the row's fields, as citations have them.
-        clear = [name for name, (is_clear, _) in way.items() if is_clear]
-        sealed = [name for name in together.names if name not in clear]
-        self.clear, self.sealed = tuple(clear), tuple(sealed)
-        self.clear_of, self.sealed_of = _picked(together, clear), _picked(together, sealed)
-        self.clear_written = [(name, how) for name in clear if (how := way[name][1])]
-        self.sealed_written = [(name, how) for name in sealed if (how := way[name][1])]
+        self.clear = tuple(name for name, (is_clear, _) in self.way.items() if is_clear)
+        self.sealed = tuple(name for name in self.names if name not in self.clear)
+        ways_of = [(at, self.way[name][1]) for at, name in enumerate(self.names)]
+        self._writing = [(at, how) for at, how in ways_of if how is not None]
 
-
-def _picked(together: Together, names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """What picks the values of these fields."""
-    first, *others = [together.names.index(name) for name in names]
-    one = slice(first, first + 1)
-    return itemgetter(first, *others) if others else itemgetter(one)
+    def written(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values as they are to be written."""
+        plain = list(values)
+        for at, writing in self._writing:
+            plain[at] = writing(plain[at])
+        return plain
 
 
 def _stays_as_it_is(kind: Any) -> bool:
@@ -277,7 +309,7 @@ class View(ABC, Generic[S, R]):
         return list(values), [name in self.clear for name in values], written
 
     @cached_property
-    def _forms(self) -> dict[Together, "_Form"]:
+    def _forms(self) -> dict[Together, Form]:
         """How rows are taken apart that one entry tells, by the fields that it establishes."""
         return {}
 
@@ -311,22 +343,14 @@ class View(ABC, Generic[S, R]):
         """The same of a row that was told `by` one entry."""
         form = self._forms.get(together)
         if form is None:
-            form = self._forms[together] = _Form(together, self._ways)
-        position, version, key_id, amended_at = ref
-        columns = dict(zip(form.clear, form.clear_of(values), strict=True))
-        for name, writing in form.clear_written:
-            columns[name] = writing(columns[name])
-        cells = {
-            name: (position, version, amended_at, value)
-            for name, value in zip(form.sealed, form.sealed_of(values), strict=True)
-        }
-        for name, writing in form.sealed_written:
-            cells[name] = (position, version, amended_at, writing(cells[name][3]))
+            form = self._forms[together] = Form(together, self._ways)
+        row = PlainRow.told_by(ToldBy(form, ref, form.written(values)))
         if not any(beside.values()):
-            return PlainRow(columns, (Cited(ref, False, form.clear),), {key_id: cells})
+            return row
         cited = {(ref, False): [*form.clear]}
+        groups = {ref.key_id: {**row.groups[ref.key_id]}}
         others = self._named_parts((name, *form.way[name], beside[name]) for name in beside)
-        return self._apart(columns, cited, {key_id: cells}, others)
+        return self._apart({**row.columns}, cited, groups, others)
 
     def _apart(
         self,

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from uuid import uuid4
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given as for_all
 from hypothesis import strategies as st
+from psycopg.rows import DictRow, dict_row
 from pydantic import TypeAdapter
 
 from domain.clinic import Scope
@@ -21,8 +23,11 @@ from infra import canonical
 from infra.keyring import open_keyring
 from infra.sealing import SealBroken, subkey
 from infra.view_rows import Seals, StoredRow, Unsealable, Written, digest_line, group_bytes, line_of
+from infra.view_store import ViewStore
+from infra.view_tables import Rows
 from projections.dossier import VIEWS
 from projections.view import PlainRow, _cell_in
+from tests.conftest import Clinic
 from tests.domain.test_records import wild_records
 from tests.kit import CLINIC, Record
 
@@ -261,6 +266,48 @@ def test_a_row_to_be_sealed_says_what_it_says_when_it_is_opened(
                 if groups:
                     others = [b"0" * 64] * len(groups)
                     assert not seals.holds(view.name, written, others, mac)
+
+
+@pytest.fixture
+def packings(clinic: Clinic, store: ViewStore) -> dict[str, Rows]:
+    """How rows of each view are packed."""
+    store.make(VIEWS.all())
+    dsn = clinic.database.dsn("views")
+    with psycopg.Connection[DictRow].connect(dsn, row_factory=dict_row) as conn:
+        return {view.name: Rows(conn, view) for view in VIEWS.all()}
+
+
+@for_all(record=wild_records(), gone=st.booleans())
+def test_a_row_of_one_entry_is_sealed_and_packed_as_its_columns_and_cells_are(
+    tmp_path_factory: pytest.TempPathFactory, packings: dict[str, Rows], record: Record, gone: bool
+) -> None:
+    """R18: what one entry tells goes a shorter way to its bytes, and they are the same ones; also
+    where its key was destroyed."""
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    with open_keyring(tmp_path_factory.mktemp("ring") / "keyring") as keyring:
+        key_id, _ = keyring.key_for(CLINIC, STREAM, "joint")
+        if gone:
+            keyring.destroy(CLINIC, key_id)
+        seals = Seals(CLINIC, keyring)
+        for view in VIEWS.all():
+            rows = packings[view.name]
+            for entry, row in (view.of(history[0].stream, history) if history else {}).items():
+                told = view.taken_apart(row).told
+                if told is None:
+                    continue
+                its = told.ref._replace(key_id=key_id)
+                short = PlainRow.told_by(told._replace(ref=its))
+                long = replace(short)
+                assert long.told is None
+                assert long == short
+                one, other = (
+                    next(seals.written(view.name, view.table, STREAM, [(entry, new)]))
+                    for new in (short, long)
+                )
+                # A group holds values in ways that differ; `opened` is what of it is sealed.
+                assert one._replace(row=long, groups=other.groups) == other
+                assert line_of(one) == line_of(other)
+                assert rows.after(short) == rows.after(long)
 
 
 @for_all(record=wild_records())
