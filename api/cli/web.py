@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 if TYPE_CHECKING:
-    from api.routes.straight import Asked, Straight
+    from api.routes.straight import Asked, Head, Straight
 
 REQUEST_SECONDS: Final = 30.0
 """For a request to arrive as a whole, and for the next one to begin."""
@@ -34,6 +34,8 @@ HEADER_BYTES: Final = 65_536
 
 _STRAIGHT_BYTES: Final = 65_536
 """A body that is longer than that does not go straight."""
+_KEPT_BYTES: Final = 4_096
+"""A head that is longer than that is not kept."""
 _NOBODY_WAITS: Final = asyncio.Event()
 _OFFER: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
@@ -59,6 +61,9 @@ class PromptProtocol(HttpToolsProtocol):
     """Bytes that came while the headers of a request that had begun were not all here."""
     _body: bytes | None = None
     """Of a request that may go straight, as far as it has come."""
+    _came_between = False
+    """Whether what came last began where no request had begun."""
+    _kept: "_Kept | None" = None
 
     def __init__(self, *args: Any, straight: "Straight | None" = None, **more: Any) -> None:
         """`straight`: who answers some requests without a task; the rest as the library takes."""
@@ -70,9 +75,11 @@ class PromptProtocol(HttpToolsProtocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
+        if self._kept is not None and self._goes_again(self._kept, data):
+            return
         if self._in_headers:
             self._waited_for += len(data)
-        self._data = data
+        self._data, self._came_between = data, self._is_whole
         super().data_received(data)
         if self._in_headers and self._waited_for > HEADER_BYTES:
             self.send_400_response("The headers are too large.")
@@ -118,17 +125,24 @@ class PromptProtocol(HttpToolsProtocol):
 
     def _may_go_straight(self) -> bool:
         """Whether nothing about the head of this request is unusual, and none is before it."""
-        parser, most = self.parser, self.limit_concurrency
+        parser = self.parser
         return (
             self._straight is not None
             and self.url in self._straight
             and parser.get_method() == b"POST"
-            and getattr(self.cycle, "response_complete", True)
-            and not self.flow.write_paused
+            and self._is_free()
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and not self.expect_100_continue
+        )
+
+    def _is_free(self) -> bool:
+        """Whether nothing is before a request that comes now, and the server can bear it."""
+        most = self.limit_concurrency
+        return (
+            getattr(self.cycle, "response_complete", True)
+            and not self.flow.write_paused
             and (most is None or max(len(self.connections), len(self.tasks)) < most)
         )
 
@@ -142,14 +156,43 @@ class PromptProtocol(HttpToolsProtocol):
         headers = dict(self.headers)
         if self._straight is None or len(headers) < len(self.headers):
             return
+        head = self._straight.head(self.url, headers)
+        if head is not None and self._asks(head, self.url, self.scope, body):
+            self._body = None
+            self._keep(head, body)
+
+    def _asks(self, head: "Head", url: bytes, scope: Any, body: bytes) -> bool:
+        """Whether that request is on its way."""
+        assert self._straight is not None, "it has read the head"
         try:
-            asked = self._straight.ask(self.url, headers, body)
+            asked = self._straight.ask(head, body)
         except Exception:  # the application will meet it too, and tells of it
             asked = None
-        if asked is not None:
-            self._body = None
-            self.cycle = short = _Short(self.scope, self.url)  # type: ignore[assignment]
-            asked.receipt.add_done_callback(lambda _: self._answer(short, asked))
+        if asked is None:
+            return False
+        self.cycle = short = _Short(scope, url)  # type: ignore[assignment]
+        asked.receipt.add_done_callback(lambda _: self._answer(short, asked))
+        return True
+
+    def _keep(self, head: "Head", body: bytes) -> None:
+        """Keeps the head of a request that came at once and alone: the next may be the same."""
+        end = self._data.find(b"\r\n\r\n") + 4
+        at_once = self._came_between and not self._waited_for and self._data[end:] == body
+        if at_once and end <= _KEPT_BYTES:
+            self._kept = _Kept(self._data[:end], len(self._data), head, self.url, self.scope)
+
+    def _goes_again(self, kept: "_Kept", data: bytes) -> bool:
+        """Whether what came is a whole request with the very head that was kept, and on its way.
+
+        The parser, which is between two requests, would read the same of the same bytes.
+        """
+        again = len(data) == kept.length and self._is_whole and data.startswith(kept.sent)
+        if not again or not self._is_free():
+            return False
+        if not self._asks(kept.head, kept.url, kept.scope, data[len(kept.sent) :]):
+            return False
+        self._unset_keepalive_if_required()
+        return True
 
     def _answer(self, short: "_Short", asked: "Asked") -> None:
         assert self._straight is not None, "it was asked"
@@ -170,9 +213,8 @@ class PromptProtocol(HttpToolsProtocol):
 
     def _tell(self, short: "_Short", told: dict[str, Any]) -> None:
         """The application's answer, as the library lets it answer."""
-        scope = short.scope
         path = {"path": short.url.decode("ascii"), "raw_path": short.url, "query_string": b""}
-        scope |= {"method": "POST", **path, **told}
+        scope: Any = {**short.scope, "method": "POST", **path, **told}
         cycle = RequestResponseCycle(
             scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
             self.server_state.default_headers, asyncio.Event(), False, short.keep_alive,
@@ -221,6 +263,20 @@ class PromptProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The head of a request that went straight, by which the next one on the connection is known
+    where it comes at once and has the same."""
+
+    sent: bytes
+    """As it was sent, to the end of the empty line."""
+    length: int
+    """Of the whole request."""
+    head: "Head"
+    url: bytes
+    scope: Any
 
 
 @dataclass(slots=True)

@@ -32,6 +32,17 @@ _VERSION: Final = re.compile(rb'"(0|[1-9][0-9]{0,14})"')
 _ALWAYS: Final = b"".join(b"%b: %b\r\n" % pair for pair in HEADERS)
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of a request for a command says."""
+
+    route: APIRoute
+    kind: type[Command]
+    token: str
+    command_id: UUID | None
+    version: int | None
+
+
 @dataclass(slots=True)
 class Asked:
     """A command that is being recorded."""
@@ -57,18 +68,36 @@ class Straight:
     def __contains__(self, url: object) -> bool:
         return url in self._routes
 
-    def ask(self, url: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Asked | None:
-        """The command that was posted there, on its way; None where anything about it is unusual.
+    def head(self, url: bytes, headers: Mapping[bytes, bytes]) -> Head | None:
+        """What the head of a request says that is posted there; None where it is unusual.
 
         `headers`: by their names in small letters, each of which came once.
         """
-        route, kind = self._routes[url]
-        begun = time.monotonic()
-        slip = None if fault_of_the_whole(headers) else _slip(self._house, headers, body, kind)
-        if slip is None:
+        bearer = _BEARER.fullmatch(headers.get(b"authorization", b""))
+        id_, version = headers.get(b"idempotency-key"), headers.get(b"if-match")
+        usual = (
+            headers.get(b"content-type") == b"application/json"
+            and (id_ is None or _ID.fullmatch(id_))
+            and (version is None or _VERSION.fullmatch(version))
+        )
+        if bearer is None or not usual or fault_of_the_whole(headers):
             return None
-        request_id = new_id()
-        return Asked(route, slip, self._tray.lay(slip), request_id, begun)
+        return Head(
+            *self._routes[url],
+            bearer[1].decode(),
+            None if id_ is None else UUID(id_.decode()),
+            None if version is None else stated(version.decode()),
+        )
+
+    def ask(self, head: Head, body: bytes) -> Asked | None:
+        """The command of that body, on its way; None where anything about it is unusual."""
+        begun = time.monotonic()
+        try:
+            command = head.kind.model_validate(parse(body))
+        except (MalformedJson, ValidationError):
+            return None
+        slip = Slip(self._house, head.token, command, head.command_id, head.version)
+        return Asked(head.route, slip, self._tray.lay(slip), new_id(), begun)
 
     def answer(self, asked: Asked) -> tuple[bytes, bytes]:
         """The lines of the answer's headers, and its body; raises what there is but a receipt."""
@@ -91,29 +120,3 @@ class Straight:
         if asked.slip.who is not None:
             state["principal"] = asked.slip.who.person
         return {"route": asked.route, "state": state}
-
-
-def _slip(
-    house: House, headers: Mapping[bytes, bytes], body: bytes, kind: type[Command]
-) -> Slip | None:
-    """The command as it was sent; None where there is anything unusual about it."""
-    bearer = _BEARER.fullmatch(headers.get(b"authorization", b""))
-    id_, version = headers.get(b"idempotency-key"), headers.get(b"if-match")
-    usual = (
-        headers.get(b"content-type") == b"application/json"
-        and (id_ is None or _ID.fullmatch(id_))
-        and (version is None or _VERSION.fullmatch(version))
-    )
-    if bearer is None or not usual:
-        return None
-    try:
-        command = kind.model_validate(parse(body))
-    except (MalformedJson, ValidationError):
-        return None
-    return Slip(
-        house,
-        bearer[1].decode(),
-        command,
-        None if id_ is None else UUID(id_.decode()),
-        None if version is None else stated(version.decode()),
-    )

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -325,9 +326,10 @@ class Slow:
     def __contains__(self, url: object) -> bool:
         return url == b"/straight"
 
-    def ask(
-        self, url: bytes, headers: Mapping[bytes, bytes], body: bytes
-    ) -> SimpleNamespace | None:
+    def head(self, url: bytes, headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        return headers
+
+    def ask(self, head: Mapping[bytes, bytes], body: bytes) -> SimpleNamespace | None:
         if body.startswith(b"unusual"):
             return None
         loop = asyncio.get_running_loop()
@@ -450,6 +452,117 @@ def test_what_is_no_receipt_is_told_by_the_application(slow: Slow) -> None:
         slow.let_go(0, error)
         assert bodies(rest(connection)) == [b"0", b"0"]
     assert told == [("/straight", error), ("/", None)]
+
+
+class Prompt(Slow):
+    """Answers at once."""
+
+    def ask(self, head: Mapping[bytes, bytes], body: bytes) -> SimpleNamespace | None:
+        asked = super().ask(head, body)
+        if asked is not None:
+            asked.receipt.set_result(body)
+        return asked
+
+
+class Forgetful(web.PromptProtocol):
+    """Keeps no head of a request: the parser reads each."""
+
+    def _keep(self, head: Any, body: bytes) -> None:
+        pass
+
+
+@dataclass
+class Kept:
+    """A server that keeps heads and one that does not, and what went straight at each."""
+
+    ports: tuple[int, int]
+    straight: tuple[Prompt, Prompt]
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Kept]:
+    straight = Prompt(), Prompt()
+    forgetful = web.config(app)
+    forgetful.http = partial(Forgetful, straight=straight[1])  # type: ignore[arg-type,assignment]
+    with (
+        running(web.config(app, straight[0])) as keeps,  # type: ignore[arg-type]
+        running(forgetful) as forgets,
+    ):
+        yield Kept((keeps, forgets), straight)
+
+
+WITHIN = posted(posted(b"abc"))
+"""A request whose body is another one."""
+
+SENT = st.sampled_from(
+    [
+        posted(b"abc"),
+        posted(b"abd"),
+        posted(b"abcdefgh"),
+        posted(b""),
+        POST + b"\r\n",
+        posted(b"unusual"),
+        posted(b"a\r\n\r\nb"),
+        WITHIN,
+        posted(b"abc", b"A: 1\r\n"),
+        posted(b"abc", b"A: 2\r\n"),
+        posted(b"abc", b"A: 1\r\na: 2\r\n"),
+        b"\r\n" + posted(b"abc"),
+        POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        LIVE + b"\r\n",
+    ]
+)
+GROUPS = st.lists(
+    st.tuples(st.lists(SENT, min_size=1, max_size=3), st.none() | st.integers(1, 80)),
+    min_size=1,
+    max_size=10,
+)
+"""What is sent at once, and where it is cut in two, if it is."""
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups=GROUPS)
+@example(groups=[([posted(b"abc")], None)] * 3 + [([WITHIN], len(WITHIN) - len(posted(b"abc")))])
+@example(groups=[([posted(b"abc")], None)] * 4)
+@example(
+    groups=[([posted(b"abc")], None)] * 3 + [([posted(b"abd")] * 2, 60), ([LIVE + b"\r\n"], 1)]
+)
+def test_a_head_that_comes_again_is_read_as_the_parser_reads_it(
+    kept: Kept, groups: list[tuple[list[bytes], int | None]]
+) -> None:
+    """API: whatever comes before and after it, at once or in parts; the same go straight."""
+    answers = [told_in_groups(port, groups) for port in kept.ports]
+    assert answers[0] == answers[1]
+    went = [[body for _, _, body in straight.asked] for straight in kept.straight]
+    assert went[0] == went[1]
+
+
+def told_in_groups(port: int, groups: list[tuple[list[bytes], int | None]]) -> list[list[bytes]]:
+    found = []
+    with connected(port) as connection:
+        for sent, cut in groups:
+            at_once, said = b"".join(sent), b""
+            for part in (at_once[:cut], at_once[cut:]) if cut else (at_once,):
+                connection.sendall(part)
+                time.sleep(0.002 if cut else 0)  # mostly they come apart; both are to be the same
+            while len(whole(said)) < len(sent):
+                said += connection.recv(65536)
+            found.append(bodies(said))
+    return found
+
+
+def whole(said: bytes) -> list[bytes]:
+    """The heads of those answers that are whole."""
+    heads = []
+    while b"\r\n\r\n" in said:
+        head, _, said = said.partition(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", head)
+        assert match is not None
+        if len(said) < int(match[1]):
+            break
+        heads.append(head)
+        said = said[int(match[1]) :]
+    return heads
 
 
 def test_who_is_gone_is_not_answered_and_others_are(slow: Slow, straight_port: int) -> None:
