@@ -199,8 +199,8 @@ class Fold(Generic[S]):
         among = self._among
         if len(news) == 1:  # as nearly always
             return self._then(state, news) if among[type(news[0].event)] else state
-        told = [entry for entry in news if among[type(entry.event)]]
-        return self._then(state, tuple(told)) if told else state
+        told = tuple([entry for entry in news if among[type(entry.event)]])
+        return self._then(state, told) if told else state
 
 
 class History(Sequence[RecordedEvent]):
@@ -259,11 +259,10 @@ class History(Sequence[RecordedEvent]):
         is_long = len(new) ** 2 > len(old)
         grown._old, grown._new = (old + new, ()) if is_long else (old, new)
         grown.version = entries[-1].version
-        # States never change, so both may hold them; an amendment reaches back behind them.
-        grown._folded = self._folded.copy()
+        grown._folded = self._folded.copy()  # states never change, so both may hold them
         for entry in entries:
             if entry.amends() is not None:
-                grown._folded = {}
+                grown._folded = {}  # an amendment reaches back behind them
         return grown
 
     def at_rest(self, entries: Sequence[RecordedEvent]) -> "History":
@@ -321,8 +320,7 @@ class History(Sequence[RecordedEvent]):
         if known is not None:
             length, state = known
             if type(state) is Stored:
-                state = state.read()
-                self._folded[fold] = length, state
+                self._folded[fold] = length, (state := state.read())
             if length == size:
                 return state
             state = fold.further(state, self._after(length))

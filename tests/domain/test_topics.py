@@ -2,8 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import domain
 from domain import topics
 from domain.correction import EntryCorrected
 from domain.event import Command, Event, Refusal
@@ -72,12 +77,32 @@ def test_every_kind_of_entry_has_stored_content_on_file() -> None:
 
 def test_every_kind_of_entry_and_every_command_is_listed() -> None:
     """R32: what can be recorded is one list; nothing stands in the code that is not in it."""
+    for module in iter_modules(domain.__path__, "domain."):
+        import_module(module.name)
     concrete = {kind for kind in subclasses(Event) if kind.__module__.startswith("domain.")}
     assert {kind for kind in concrete if "topic" in kind.__dict__} == set(EVENTS.values())
     commands = {kind for kind in subclasses(Command) if kind.__module__.startswith("domain.")}
     assert {kind for kind in commands if "name" in kind.__dict__} == set(COMMANDS.values())
-    assert len(EVENTS) == len(topics._EVENTS)
-    assert len(COMMANDS) == len(topics._COMMANDS)
+    assert {topic: kind.topic for topic, kind in EVENTS.items()} == {
+        topic: topic for topic in EVENTS
+    }
+    assert {name: kind.name for name, kind in COMMANDS.items()} == {name: name for name in COMMANDS}
+
+
+def test_what_is_listed_is_loaded_when_it_is_asked_for() -> None:
+    """R32: who looks for one kind of entry loads no other; what is not listed is never loaded."""
+    program = (
+        "import sys; from domain import topics\n"
+        "assert 'goal.proposed' in topics.EVENTS and 'domain.goal' not in sys.modules\n"
+        "assert topics.EVENTS['task.proposed'].__name__ == 'TaskProposed'\n"
+        "assert topics.EVENTS.get('os.path') is None and topics.may_amend('os.path')\n"
+        "print(*sorted(sys.modules.keys() & {'domain.goal', 'domain.task', 'domain.note'}))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "domain.note" not in ran.stdout
+    assert "domain.task" in ran.stdout
 
 
 def test_topics_and_commands_are_named_alike() -> None:
