@@ -33,7 +33,7 @@ class Tray(Generic[Q, A]):
 
     A thread for each would cost more than the answer, and threads that wait for the same thing
     hinder each other. One is at work while there are questions, a second where many wait, and none
-    otherwise; nobody waits for more to come.
+    otherwise; nobody waits for what may come, only for what the loop has at hand.
     """
 
     def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
@@ -59,13 +59,22 @@ class Tray(Generic[Q, A]):
             self._asked.append(asked)
             due, self._due = self._due, True
         if not due:
-            # What else this turn of the loop has is laid there first.
-            loop.call_soon(self._begin)
+            loop.call_soon(self._begin, loop, 0)
         return asked.answer
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        """Lets a thread begin, once the loop was turned without bringing more questions.
+
+        Those who were answered together ask again close after each other: to begin with the first
+        of them would make them two batches, a small one and what has to wait for it. `before`: how
+        many waited a turn ago.
+        """
         with self._lock:
-            self._due, waiting = False, len(self._asked)
+            waiting = len(self._asked)
+            if before < waiting < AT_ONCE:
+                loop.call_soon(self._begin, loop, waiting)
+                return
+            self._due = False
             enough = waiting if self._at_work == 0 else waiting // WORTH_A_SECOND
             begin = enough > 0 and self._at_work < _THREADS
             self._at_work += begin

@@ -64,6 +64,29 @@ def test_who_asks_meanwhile_is_answered_next_and_together() -> None:
     assert len(batches) < 1200
 
 
+@settings(max_examples=30)
+@given(turns=st.lists(st.integers(1, 5), min_size=1, max_size=8))
+def test_what_turn_after_turn_brings_is_answered_together(turns: list[int]) -> None:
+    """API: who asks again close after others shares their commit; nobody waits past that."""
+    batches: list[list[int]] = []
+
+    def double(questions: Sequence[int]) -> list[int | Exception]:
+        batches.append(list(questions))
+        return [2 * question for question in questions]
+
+    async def ask() -> list[int]:
+        tray = Tray(double)
+        laid: list[asyncio.Future[int]] = []
+        for number in turns:
+            laid += [tray.lay(len(laid) + each) for each in range(number)]
+            await asyncio.sleep(0)
+        return await asyncio.gather(*laid)
+
+    number = sum(turns)
+    assert asyncio.run(ask()) == [2 * each for each in range(number)]
+    assert batches == [list(range(number))]
+
+
 @pytest.mark.parametrize("others", [WORTH_A_SECOND - 1, WORTH_A_SECOND])
 def test_a_second_thread_begins_where_many_wait(others: int) -> None:
     """API: few wait for the first to be answered, many do not; each is answered once."""
