@@ -1,7 +1,7 @@
 """The rows of CSV files, each with its place there, and why one of them cannot be imported."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,10 +48,13 @@ class RowRefused(Exception):
         super().__init__(code)
 
 
-def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row | RowFault]:
+def read_rows(
+    folder: Path, file: str, columns: Sequence[str], of: Callable[[str], bool] | None = None
+) -> Iterator[Row | RowFault]:
     """The rows of a CSV file in UTF-8; MappingBroken for a file that is missing or lacks `columns`.
 
-    Where the file stops being CSV it ends, with a fault.
+    `of`: only those of which the first of `columns` is so. Where the file stops being CSV it ends,
+    with a fault.
     """
     before = 0
     try:
@@ -62,11 +65,12 @@ def read_rows(folder: Path, file: str, columns: Iterable[str]) -> Iterator[Row |
             missing = sorted(set(columns) - places.keys())
             if missing:
                 raise MappingBroken(f"{file} has no column {missing[0]!r}; mend the mapping.")
-            before = reader.line_num
+            before, first = reader.line_num, places[columns[0]]
             for fields in reader:
                 line, before = before + 1, reader.line_num
                 if len(fields) == width:
-                    yield _row(file, line, places, fields)
+                    if of is None or of(fields[first].strip()):
+                        yield _row(file, line, places, fields)
                 elif fields:  # a blank line is no row
                     reason = f"The row has not {width} columns."
                     yield RowFault(file, line, "", "", "columns-wrong", reason)

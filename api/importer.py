@@ -254,8 +254,7 @@ class Importer:
         named, held = mapping.relationships, mapping.sessions
         yield "people", named.file, self._people()
         columns = [named.key, named.therapist, named.client]
-        relationships = self._each(named.file, columns, self._relationship, self._count)
-        yield "relationships", named.file, relationships
+        yield "relationships", named.file, self._each(named.file, columns, self._relationship, True)
         columns = [held.relationship, held.number]
         yield "sessions", held.file, self._each(held.file, columns, self._session)
         for ratings in mapping.ratings:
@@ -423,22 +422,23 @@ class Importer:
         file: str,
         columns: Sequence[str],
         make: Callable[[Row], Made],
-        pass_over: Callable[[Row], object] = lambda row: None,
+        counted: bool = False,
     ) -> Iterator[Step]:
         """What the rows stand for; the first of `columns` names the relationship. What another
-        share holds is passed over, and what is no row is the first share's."""
-        for row in read_rows(self._folder, file, columns):
+        share holds is passed over, or only counted, and what is no row is the first share's."""
+        its_own = None if counted else self._share.holds
+        for row in read_rows(self._folder, file, columns, its_own):
             if isinstance(row, RowFault):
                 if self._share.number == 0:
                     yield Step(fault=row)
-            elif self._share.holds(row[columns[0]]):
+            elif not counted or self._share.holds(row[columns[0]]):
                 try:
                     yield _step(row, self._proposal(*make(row)))
                 except RowRefused as refused:
                     yield Step(row, fault=refused.fault)
             else:
                 with suppress(RowRefused):
-                    pass_over(row)
+                    self._count(row)
 
     def _proposal(self, command: Command, key: tuple[str, ...]) -> Proposal:
         return _proposed(command, self._author, self._new_id("command", *key))

@@ -1,19 +1,20 @@
-"""An import by several processes: each reads, decides and seals a share of it, this one appends.
+"""An import by several processes: each reads, decides and seals shares of it, this one appends.
 
-The shares have no stream in common. The processes are begun before this one has threads, so that
-they need not load the program again (elsewhere than on Linux they do), and hold the only other end
-of a pipe: without this one each ends by itself. One that is killed ends the import, not what was
-imported; the next goes on from there.
+The shares have no stream in common; whoever is done with one takes the next. The processes are
+begun before this one has threads, so that they need not load the program again (elsewhere than on
+Linux they do), and hold the only other end of a pipe: without this one each ends by itself. One
+that is killed ends the import, not what was imported; the next goes on from there.
 """
 
 import os
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +31,9 @@ from infra.event_store import ClinicLog
 from infra.placing import Placing
 
 _WORTH_IT = 2_000
+_KEPT = 0.2
+_LEAST = 250
+"""So much of the rows is kept for whoever is done first, in shares of no fewer rows than that."""
 
 Opening = Callable[[], AbstractContextManager[ClinicLog]]
 """Opens the log, in whichever process; it can be pickled."""
@@ -47,8 +51,9 @@ class _Task:
     mapping: ImportMapping
     folder: Path
     actor: UUID
-    share: Share
     before: int
+    share: Share
+    """The first; each further one is sent by itself, and in the end None."""
 
 
 class _Done(NamedTuple):
@@ -58,6 +63,7 @@ class _Done(NamedTuple):
 
 
 class _Progress(NamedTuple):
+    share: int
     what: str
     done: int
     rows: int
@@ -104,27 +110,29 @@ class ImportHands:
         """As `Importer.run`, by all of them. Raises what a process raised, or ImportHandLost."""
         before = log.head_size()
         declared = Importer(log, mapping, folder, actor).declare()
-        shares = shares_of(mapping, folder, len(self._ends))
+        shares = deque(shares_of(mapping, folder, len(self._ends)))
         ends = self._ends[: len(shares)]
-        done: dict[Connection, list[Report]] = {}
-        told: dict[str, dict[Connection, int]] = {}
+        done: list[list[Report]] = []
+        told: dict[str, dict[int, int]] = {}
 
         def heard(end: Connection, message: Any) -> bool:
             match message:
-                case _Progress(what, rows, rows_in_all):
+                case _Progress(share, what, rows, rows_in_all):
                     of_each = told.setdefault(what, {})
-                    of_each[end] = rows
+                    of_each[share] = rows
                     if progress is not None:
                         progress(what, sum(of_each.values()), rows_in_all)
                     return False
                 case _Done(reports):
-                    done[end] = reports
-                    return True
+                    done.append(reports)
+                    further = shares.popleft() if shares else None
+                    end.send(further)
+                    return further is None
             raise message
 
         try:
-            for end, share in zip(ends, shares, strict=True):
-                end.send(_Task(opening, mapping, folder, actor, share, before))
+            for end in ends:
+                end.send(_Task(opening, mapping, folder, actor, before, shares.popleft()))
             Placing(log, ends, heard).run()
         except BaseException as error:
             for end in self._ends:  # whatever they are about, they end
@@ -132,16 +140,15 @@ class ImportHands:
             if isinstance(error, EOFError | ConnectionError):
                 raise ImportHandLost from None
             raise
-        stages = zip(*(done[end] for end in ends), strict=True)
-        return Report.of([[declared], *stages])
+        return Report.of([[declared], *zip(*done, strict=True)])
 
 
 # --- Shares -----------------------------------------------------------------------------------
 
 
 def shares_of(mapping: ImportMapping, folder: Path, number: int) -> list[Share]:
-    """The source cut into shares that have no person in common, and so no stream; of about as many
-    rows each as far as that goes. MappingBroken."""
+    """The source cut into shares that have no person in common, and so no stream, for so many
+    processes: one for each, and what is kept for those that are done first. MappingBroken."""
     named, groups = mapping.relationships, _Groups()
     columns = (named.key, named.therapist, named.client)
     for row in read_rows(folder, named.file, columns):
@@ -158,12 +165,20 @@ def shares_of(mapping: ImportMapping, folder: Path, number: int) -> list[Share]:
     sizes: Counter[_Name] = Counter()
     for name in groups.names("relationship"):
         sizes[groups.first_of(name)] += 1 + rows[name[1]]
-    lengths, of = [0] * number, dict[_Name, int]()
+    room, of = _rooms(sizes.total(), number), dict[_Name, int]()
     for group, size in sizes.most_common():
-        of[group] = shortest = lengths.index(min(lengths))
-        lengths[shortest] += size
+        of[group] = widest = room.index(max(room))
+        room[widest] -= size
     found = {name[1]: of[groups.first_of(name)] for name in groups.names("relationship")}
-    return [Share(found, n) for n in range(number) if n == 0 or lengths[n]]
+    return [Share(found, n) for n in sorted({0, *of.values()})]
+
+
+def _rooms(rows: int, number: int) -> list[float]:
+    """How many rows each share is to have: where there are enough, a fifth is kept in small ones,
+    as each means to read the files once more."""
+    kept = _KEPT if number > 1 and rows * _KEPT >= 2 * number * _LEAST else 0
+    small = [rows * kept / (2 * number)] * (2 * number) if kept else []
+    return [rows * (1 - kept) / number] * number + small
 
 
 _Name = tuple[str, str]
@@ -199,8 +214,7 @@ def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
     try:
         with search_put_off():  # for good: of what it makes nothing is in cycles
             while True:
-                task: _Task = end.recv()
-                end.send(_Done(_imported(end, task)))
+                _import_shares(end, end.recv())
     except (EOFError, ConnectionError):
         return  # nobody is there any more
     except Exception as error:
@@ -208,8 +222,15 @@ def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
             end.send(portable(error))
 
 
-def _imported(end: Connection, task: _Task) -> list[Report]:
+def _import_shares(end: Connection, task: _Task) -> None:
     with task.opening() as log:
-        apart = LogApart(log, end)
-        importer = Importer(apart, task.mapping, task.folder, task.actor, task.share)
-        return importer.run_share(task.before, lambda *told: end.send(_Progress(*told)))
+        apart, share = LogApart(log, end), task.share
+        while share is not None:
+            importer = Importer(apart, task.mapping, task.folder, task.actor, share)
+            told = partial(_tell, end, share.number)
+            end.send(_Done(importer.run_share(task.before, told)))
+            share = end.recv()
+
+
+def _tell(end: Connection, share: int, what: str, done: int, rows: int) -> None:
+    end.send(_Progress(share, what, done, rows))

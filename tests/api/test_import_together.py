@@ -22,6 +22,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from api.cli import importing_crew
 from api.cli.importing_crew import ImportHandLost, ImportHands, import_hands, shares_of
 from api.import_mapping import read_mapping
 from api.importer import Importer, Report
@@ -184,7 +185,7 @@ def test_shares_have_nobody_in_common(
     content = {"pairs.csv": pairs, "sessions.csv": sessions, "srs.csv": []}
     folder = written(tmp_path / "source", content)
     shares = shares_of(read_mapping(folder / "mapping.toml"), folder, number)
-    assert len(shares) <= number
+    assert len(shares) <= 3 * number
     for column in range(3):
         names = {pair[column] for pair in pairs}
         for name in names:
@@ -241,6 +242,30 @@ def test_helpers_that_remember_little_decide_the_same(
         return told(clinic, 0, names)
 
     assert by_name(first) == by_name(second)
+
+
+def test_whoever_is_done_first_takes_another_share(
+    clinics: tuple[Clinic, Clinic],
+    hands: ImportHands,
+    many: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rules 8 and 45: of more shares than processes, the same entries in each stream under the same
+    ids, and one report of them all."""
+    monkeypatch.setattr(importing_crew, "_LEAST", 10)
+    shares = shares_of(read_mapping(many / "mapping.toml"), many, 2)
+    assert len(shares) == 6
+    assert sum(share.holds(str(pair)) for share in shares for pair in range(PAIRS)) == PAIRS
+    first, second = clinics
+    found, expected = together(first, hands, many), alone(second, many)
+    assert found.imported == expected.imported == WHOLE
+    pairs, numbers = [*map(str, range(PAIRS))], [str(n) for n in range(1, SESSIONS + 1)]
+    anna, x = ([f"{name}{n}" for n in pairs] for name in ("anna", "x"))
+    of_first, of_second = (Names(one, "a test", anna, x, pairs, numbers) for one in clinics)
+    assert told(first, 0, of_first) == told(second, 0, of_second)
+    again = together(first, hands, many)
+    assert again.present == WHOLE
+    assert again.imported == {}
 
 
 def test_keys_are_destroyed_meanwhile(clinic: Clinic, many: Path) -> None:
