@@ -326,6 +326,12 @@ class EntryRecorder(PostgresApplicationRecorder):
         with self.datastore.get_connection() as conn:
             conn.execute(_DELETE_SNAPSHOTS, (self.datastore.clinic, keys))
 
+    def begun(self, streams: Sequence[str]) -> set[str]:
+        """Those of the streams that have an entry."""
+        with self.datastore.get_connection() as conn:
+            rows = conn.execute(_BEGUN, (list(streams), self.datastore.clinic), prepare=True)
+            return {row["name"] for row in rows}
+
     def stream_names(self, category: str) -> Iterator[str]:
         """The names of the category's streams, in order, a page at a time."""
         return (name for name, _ in self.stream_sizes(category))
@@ -506,6 +512,14 @@ CROSS JOIN LATERAL (
         AND position > %s AND position <= %s OFFSET 0
 ) AS e
 """  # noqa: S608  constants
+
+# By version, so that it is found by the index however many entries a stream is thought to have.
+_BEGUN = """
+SELECT s.name FROM unnest(%s::text[]) AS s (name) CROSS JOIN LATERAL (
+    SELECT FROM rapport.entries
+    WHERE clinic = %s AND stream = s.name COLLATE "C" ORDER BY version LIMIT 1
+) AS e
+"""
 
 _HEAD = "SELECT frontier, recorded_at FROM rapport.heads WHERE clinic = %s"
 
