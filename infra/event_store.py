@@ -9,7 +9,7 @@ decide again. Nothing is answered before its commit is known.
 
 import hmac
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from threading import Lock
@@ -34,6 +34,7 @@ from domain.records import (
 from infra import canonical
 from infra.acknowledged import AcknowledgedHead
 from infra.batch import Batch, Head
+from infra.begun import absent, begun_by
 from infra.bodies import body_of
 from infra.bundle import Disclosed
 from infra.followed import Followed
@@ -437,12 +438,32 @@ class ClinicLog:
         recorded_at = max(self._clock(), head.recorded_at)
         pending = Pending(self.clinic, head, recorded_at, generation, keys.id_for, before)
         with search_put_off():
+            self._look_for_begun(turns, histories, generation, complete)
             self._decide_open(turns, pending)
             if not keys.make():
                 raise LostRace
             pending.seal(self._mapper)
             pending.hash_leaves()
         return pending
+
+    def _look_for_begun(
+        self,
+        turns: Sequence[Turn],
+        histories: Mapping[Stream, History],
+        generation: int,
+        complete: dict[Stream, int],
+    ) -> None:
+        """Notes which of the streams that are said to begin are not there, by one look for all."""
+        commands = (proposal.command for turn in turns for proposal in turn.proposals)
+        unknown = (
+            stream
+            for stream in begun_by(commands)
+            if stream not in histories and stream not in complete
+        )
+        for stream in absent(self._recorder, unknown):
+            if self._cache.known(stream) is None:
+                self._cache.put({stream: History()}, generation)
+                complete[stream] = 0
 
     def _decide_open(self, turns: Sequence[Turn], pending: Pending) -> None:
         mac = self._mac("body")
