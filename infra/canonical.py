@@ -136,12 +136,19 @@ def parse_time(at: str, offset: str) -> datetime:
         raise CanonicalError("time_range") from None
 
 
-@lru_cache(1024)  # of moments in UTC alone, where equal ones are the same
-def _utc_text(moment: datetime) -> str:
+def time_text_once(moment: datetime) -> str:
+    """The same of a moment that will hardly come again: to look for it takes longer than this."""
+    return _spelt(moment) if moment.tzinfo is UTC else time_text(moment)
+
+
+def _spelt(moment: datetime) -> str:
     # As `isoformat(timespec="microseconds")` has it, in a third of the time; orjson leaves out
     # microseconds that are none.
     text = orjson.dumps(moment, option=orjson.OPT_UTC_Z).decode()
     return text[1:-1] if moment.microsecond else f"{text[1:-2]}.000000Z"
+
+
+_utc_text: Final = lru_cache(1024)(_spelt)  # of moments in UTC alone, where equal ones are the same
 
 
 @lru_cache(1024)

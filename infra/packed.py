@@ -84,6 +84,7 @@ def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
 _uuids = _array(2951, UUID_OID)
 
 _NO_BIGINT: Final = _FIELD(INT8_OID, -1)
+_NO_TEXT: Final = _FIELD(TEXT_OID, -1)
 _NO_JSON: Final = _FIELD(3802, -1)
 _NO_TIME: Final = _FIELD(TIMESTAMPTZ_OID, -1)
 _BOOLEANS: Final = {
@@ -105,11 +106,15 @@ def _identity(value: UUID | None) -> bytes:
     return NO_UUID if value is None else _UUID + value.int.to_bytes(16, "big")
 
 
+def _text(value: str | None) -> bytes:
+    return _NO_TEXT if value is None else text(value)
+
+
 NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "uuid": _identity,
     "bytea": _nullable(BYTEA_OID, lambda value: _FIELD(BYTEA_OID, len(value)) + value),
     "bigint": lambda value: _NO_BIGINT if value is None else _BIGINT(INT8_OID, 8, value),
-    "text": _nullable(TEXT_OID, text),
+    "text": _text,
     "timestamp with time zone": _time,
     "boolean": _BOOLEANS.__getitem__,
     "jsonb": lambda value: _NO_JSON if value is None else _json(value),

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from domain import topics
 from domain.event import ERASED, Erased, Event, RecordedEvent, Source, Stream
 from domain.topics import Unreadable
-from infra.canonical import CanonicalError, parse_time, time_text
+from infra.canonical import CanonicalError, parse_time, time_text_once
 from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.mapper import SOURCES, event_of, made_entry, stream_named
 from infra.recorder import ScannedRow
-from infra.sealing import SealBroken, Sealed, Sealer, aad_fields
+from infra.sealing import FORMAT, SealBroken, Sealed, Sealer
 
 _NOWHERE = Stream("", UUID(int=0))
 
@@ -31,6 +31,7 @@ class Scans:
 
     def __init__(self, clinic: UUID, keyring: Keyring) -> None:
         self._clinic = clinic
+        self._clinic_text = str(clinic)
         self._keyring = keyring
         self._sealer = Sealer()
 
@@ -49,31 +50,41 @@ class Scans:
     def opened(self, rows: Iterable[ScannedRow]) -> list[RecordedEvent]:
         """The entries, read whole for whoever decides over them; raises for what cannot be read:
         SealBroken, KeyUnknown, and what `canonical.decode` or `topics.read` raise."""
-        return [
-            self._entry(row, made_entry, UUID(row[_COMMAND_ID]), self._required(row))
-            for row in rows
-        ]
+        return [self._entry(row, self._required(row)) for row in rows]
 
     def _scanned(self, row: ScannedRow) -> RecordedEvent:
-        entry = self._entry(row, _Scanned, _LATER, ERASED)
-        _DELETE(entry, "command_id")
-        _DELETE(entry, "event")
-        _SET(entry, "_command", row[_COMMAND_ID])
-        _SET(entry, "_sealed", (self, row))
-        return entry
-
-    def _entry(
-        self,
-        row: ScannedRow,
-        kind: Callable[..., RecordedEvent],
-        command_id: UUID,
-        event: Event | Erased,
-    ) -> RecordedEvent:
         (
             position, stream, version, topic, schema_version, occurred_at, offset, recorded_at,
-            actor, on_behalf_of, source, _, command_index, key_id, commitment, _,
+            actor, on_behalf_of, source, command, command_index, key_id, commitment, _,
         ) = row  # fmt: skip
-        return kind(
+        entry = _new(_Filled)
+        entry.clinic = self._clinic
+        entry.position = position
+        entry.stream = _stream(stream)
+        entry.version = version
+        entry.topic = topic
+        entry.schema_version = schema_version
+        entry.occurred_at = _told_in(occurred_at, _zone(offset))
+        entry.recorded_at = recorded_at
+        entry.actor = _id(actor)
+        entry.on_behalf_of = None if on_behalf_of is None else _id(on_behalf_of)
+        entry.source = SOURCES.get(source, Source.SYSTEM)
+        entry.command_index = command_index
+        entry.key_id = _id(key_id)
+        entry.commitment = commitment.hex()
+        entry.amended_at = None
+        entry._command = command
+        entry._sealed = self, row
+        entry.__class__ = _Scanned
+        made: RecordedEvent = entry
+        return made
+
+    def _entry(self, row: ScannedRow, event: Event | Erased) -> RecordedEvent:
+        (
+            position, stream, version, topic, schema_version, occurred_at, offset, recorded_at,
+            actor, on_behalf_of, source, command, command_index, key_id, commitment, _,
+        ) = row  # fmt: skip
+        return made_entry(
             self._clinic,
             position,
             _stream(stream),
@@ -85,7 +96,7 @@ class Scans:
             _id(actor),
             None if on_behalf_of is None else _id(on_behalf_of),
             SOURCES.get(source, Source.SYSTEM),
-            command_id,
+            UUID(command),
             command_index,
             _id(key_id),
             event,
@@ -124,35 +135,31 @@ class Scans:
         if _zone(offset) is None:
             raise SealBroken("not_authentic")
         sealed = Sealed(ciphertext, commitment)
-        _, content = self._sealer.open_salted(key, bound_to(self._clinic, row), sealed)
+        _, content = self._sealer.open_salted(key, _bound_to(self._clinic_text, row), sealed)
         return read(topic, schema_version, content)
 
 
 def bound_to(clinic: UUID, row: ScannedRow) -> bytes:
     """What the row's seal is bound to: `entry_aad` of its envelope, of columns that are text."""
+    return _bound_to(str(clinic), row)
+
+
+def _bound_to(clinic: str, row: ScannedRow) -> bytes:
+    # As `aad_fields` has it: ids are text that PostgreSQL wrote, numbers stand without quotes, and
+    # other text is quoted as it needs to be. It takes a quarter of the time of an object each.
     (
         _, stream, version, topic, schema_version, occurred_at, offset, _,
         actor, on_behalf_of, source, command_id, command_index, key_id, _, _,
     ) = row  # fmt: skip
+    behalf = "null" if on_behalf_of is None else f'"{on_behalf_of}"'
     return (
-        _BOUND
-        % (
-            actor, _text(clinic), command_id, command_index, key_id, time_text(occurred_at),
-            _quoted(offset), "null" if on_behalf_of is None else f'"{on_behalf_of}"',
-            schema_version, _quoted(source), _quoted(stream), version, _quoted(topic),
-        )
-    ).encode()  # fmt: skip
-
-
-# As `aad_fields` has it, to be filled in: ids are text that PostgreSQL wrote, numbers stand without
-# quotes, and other text is quoted as it needs to be. It takes half the time of an object each.
-_BOUND = (
-    orjson.dumps(
-        aad_fields("%s", "@", "@", "@", "@", "%s", "@", "%s", "@", "@", "%s", "@", "%s")  # type: ignore[arg-type]
-    )
-    .decode()
-    .replace('"@"', "%s")
-)
+        f'{{"actor":"{actor}","clinic":"{clinic}","command_id":"{command_id}",'
+        f'"command_index":{command_index},"format":"{FORMAT}","key_id":"{key_id}",'
+        f'"occurred_at":"{time_text_once(occurred_at)}","occurred_offset":{_quoted(offset)},'
+        f'"on_behalf_of":{behalf},"schema_version":{schema_version},'
+        f'"source":{_quoted(source)},"stream":{_quoted(stream)},'
+        f'"stream_version":{version},"topic":{_quoted(topic)}}}'
+    ).encode()
 
 
 @lru_cache(65_536)
@@ -203,6 +210,16 @@ class _Scanned(RecordedEvent):
         return event
 
 
+class _Filled(RecordedEvent):
+    """One that is being made: like it in memory, and not frozen, which takes half the time."""
+
+    __slots__ = _Scanned.__slots__
+    __setattr__ = object.__setattr__
+
+
+_new: Callable[[type[_Filled]], Any] = object.__new__
+
+
 def _told_in(moment: datetime, zone: tzinfo | None) -> datetime:
     try:
         return moment.astimezone(zone or UTC)
@@ -211,9 +228,6 @@ def _told_in(moment: datetime, zone: tzinfo | None) -> datetime:
 
 
 _SET, _DELETE = object.__setattr__, object.__delattr__
-
-_COMMAND_ID = 11
-_LATER = UUID(int=0)
 
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _WHOLE_FRACTION = re.compile(rb"\.0[],}]")

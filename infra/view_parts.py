@@ -91,8 +91,9 @@ class PartWriter(Writer):
 
     def _kept(self, rows: Rows, change: NewRows) -> Iterator[_Kept]:
         build = self.build
-        place = build.table.name, build.table.table, str(change.stream)
-        for row in build.seals.written(*place, sorted(change.written.items())):
+        stream, written = str(change.stream), sorted(change.written.items())
+        its = ((stream, entry, row) for entry, row in written)
+        for row in build.seals.written(build.table.name, build.table.table, its):
             # As PostgreSQL writes it: no name in there has a comma.
             cited = row.cited.replace(b",", b", ")
             before = rows.before(row, cited)
@@ -128,11 +129,10 @@ class PartWriter(Writer):
         return self.build.seals.holds(self.build.table.name, kept.row, groups, mac)
 
     def _append(self, rows: Rows, kept: Sequence[_Kept]) -> None:
-        build, seals, view = self.build, self.build.seals, self.build.table.name
-        mine = rows.build(build.clinic, build.id)
-        if kept:
-            packed = [rows.row(mine, one.row, *seals.sealed(view, one.row)) for one in kept]
-            rows.insert(build.conn, packed)
+        build = self.build
+        mine, its = rows.build(build.clinic, build.id), [one.row for one in kept]
+        if its:
+            rows.insert(build.conn, rows.rows(mine, its, build.seals.sealed(its)))
 
 
 def _place(one: _Kept) -> Place:

@@ -5,12 +5,12 @@ The formats `rapport-view/1` and `rapport-view-digest/1` are written down in doc
 
 import hmac
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from functools import lru_cache, partial
 from hashlib import sha256
-from operator import itemgetter
+from itertools import groupby, islice
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -23,32 +23,23 @@ from infra.canonical import AS_THEY_ARE
 from infra.keyring import Keyring, KeyUnknown
 from infra.packed import NULLABLE
 from infra.sealing import NONCE_BYTES, TAG_BYTES, SealBroken, subkey
+from infra.view_spelling import IN_ORDER, Form, Ref, spelling, value_for_json
 
 FORMAT: Final = "rapport-view/1"
 DIGEST_FORMAT: Final = "rapport-view-digest/1"
 
+_TOLD_AT_ONCE: Final = 200
+"""Rows of one entry each that are made ready step by step."""
 _KEYS_HELD: Final = 1_024
 """Of each view; a cipher takes 3 kB. Whoever folds goes from stream to stream, and needs a few."""
 
 FIXED: Final = ("clinic", "build", "stream", "entry", "cited", "keys", "sealed", "mac")
 """The columns that every table of a view has; the others are the view's clear fields."""
 
-Ref = tuple[int, int, UUID, int | None]
-"""Position, version, key and amended_at of the entry that established a value."""
 Cited = tuple[Ref, bool, Sequence[str]]
 """Clear fields (or, where True, erased ones) that one entry established."""
 Group = Mapping[str, tuple[int, int, int | None, object]]
 """Sealed under one key: field → position, version, amended_at, value."""
-
-
-class Form(Protocol):
-    """Fields that one entry establishes at once: all that are clear, and others."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def clear(self) -> Sequence[str]: ...
-    def __hash__(self) -> int: ...
 
 
 class NewRow(Protocol):
@@ -98,8 +89,8 @@ class _Key(NamedTuple):
     """As text."""
 
 
-_OfKeys = tuple[Sequence[UUID], Sequence[_Key], Sequence[Group | None], Sequence[bytes | None]]
-"""Keys, the same ready to seal, and of each the group, and the group in bytes."""
+Sealed = tuple[Sequence[bytes | None], bytes]
+"""A row's groups as they are stored, and its MAC."""
 
 
 class Written(NamedTuple):
@@ -120,32 +111,6 @@ class Written(NamedTuple):
     groups: Sequence[Group | None]
     opened: Sequence[bytes | None]
     """What is to be sealed under each key; None: it was destroyed."""
-
-
-class Spelling:
-    """How rows of one form are spelt: which of their values stand where, by name."""
-
-    def __init__(self, form: Form) -> None:
-        self._names = form.names
-        self.columns = sorted(form.clear)
-        self.sealed = sorted(set(form.names).difference(form.clear))
-        self.of_columns, self.of_sealed = self.picking(self.columns), self.picking(self.sealed)
-        self._cited = b",false,%b]]" % orjson.dumps(form.clear)
-
-    def picking(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-        """What picks the values of these fields."""
-        first, *others = map(self._names.index, names)
-        return itemgetter(first, *others) if others else itemgetter(slice(first, first + 1))
-
-    def cited(self, ref: Ref, key: bytes) -> bytes:
-        """The citation of that entry, as JSON."""
-        position, version, _, amended_at = ref
-        amended = b"null" if amended_at is None else b"%d" % amended_at
-        return b'[[%d,%d,"%b",%b%b' % (position, version, key, amended, self._cited)
-
-
-spelling = lru_cache(256)(Spelling)
-"""Of a form, made once."""
 
 
 class _HmacKey(NamedTuple):
@@ -181,71 +146,83 @@ class Seals:
         self._mac_key = None
 
     def written(
-        self, view: str, table: str, stream: str, rows: Iterable[tuple[int, NewRow]]
+        self, view: str, table: str, rows: Iterable[tuple[str, int, NewRow]]
     ) -> Iterator["Written"]:
-        """Rows of a stream, each with its entry, as they are to be sealed. A group whose key is
-        gone by now is left out.
+        """Rows, each with its stream and entry, as they are to be sealed. A group whose key is gone
+        by now is left out.
 
         Unsealable where the keyring knows no such key, or a value has no canonical form.
         """
         self._look()
-        place = self._place(table, stream)
         try:
-            for entry, row in rows:
-                if row.told is not None:
-                    yield self._told_by(view, place, stream, entry, row)
+            for is_told, its in groupby(rows, _is_told):
+                if not is_told:
+                    yield from (self._written(view, table, *each) for each in its)
                     continue
-                cited, plain = _cited_for_json(row.cited), _plain(row.columns)
-                aad = _aad(place, entry, plain, cited)
-                if len(row.groups) == 1:  # as nearly all have
-                    ((key_id, group),) = row.groups.items()
-                    key = self._key(view, key_id)
-                    told = _told(key, group)
-                    opened = None if told is None else orjson.dumps(told, option=_CANONICAL)
-                    of_keys: _OfKeys = ([key_id], [key], [told], [opened])
-                else:
-                    of_keys = self._of_keys(view, row.groups)
-                yield Written(stream, entry, row, cited, plain, aad, *of_keys)
+                while some := list(islice(its, _TOLD_AT_ONCE)):
+                    yield from self._told(view, table, some)
         except (canonical.CanonicalError, KeyUnknown, orjson.JSONEncodeError) as error:
             raise Unsealable(type(error).__name__) from error
 
-    def _told_by(
-        self, view: str, place: tuple[bytes, bytes], stream: str, entry: int, row: NewRow
-    ) -> "Written":
-        """The same of a row that one entry tells, without what that would be made of."""
-        assert row.told is not None, "it was asked"
-        form, ref, values = row.told
-        spelt = spelling(form)
-        position, version, key_id, amended_at = ref
-        key = self._key(view, key_id)
-        cited = spelt.cited(ref, key.id)
-        said = [
-            canonical.time_text(value) if type(value) is datetime else value
-            for value in spelt.of_columns(values)
-        ]
-        plain = dict(zip(spelt.columns, said, strict=True))
-        aad = _aad(place, entry, plain, cited)
-        if key.cipher is None:
-            return Written(stream, entry, row, cited, plain, aad, [key_id], [key], [None], [None])
-        cells = {
-            name: (position, version, amended_at, _value_for_json(value))
-            for name, value in zip(spelt.sealed, spelt.of_sealed(values), strict=True)
-        }
-        opened = orjson.dumps(cells, option=_IN_ORDER)
-        return Written(stream, entry, row, cited, plain, aad, [key_id], [key], [cells], [opened])
-
-    def _of_keys(self, view: str, groups: Mapping[UUID, Group]) -> _OfKeys:
-        """The keys of several groups in order, and of each what is to be sealed under it."""
-        keys = sorted(groups)
+    def _written(self, view: str, table: str, stream: str, entry: int, row: NewRow) -> "Written":
+        cited, plain = _cited_for_json(row.cited), _plain(row.columns)
+        columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+        aad = _aad(self._place(table, stream), entry, columns, cited)
+        keys = sorted(row.groups)
         ready = [self._key(view, key_id) for key_id in keys]
-        told = [_told(key, groups[key_id]) for key, key_id in zip(ready, keys, strict=True)]
+        told = [_told(key, row.groups[key_id]) for key, key_id in zip(ready, keys, strict=True)]
         opened = [
             None if group is None else orjson.dumps(group, option=_CANONICAL) for group in told
         ]
-        return keys, ready, told, opened
+        return Written(stream, entry, row, cited, plain, aad, keys, ready, told, opened)
 
-    def sealed(self, view: str, row: "Written") -> tuple[list[bytes | None], bytes]:
-        """The row's groups, and its MAC. Nothing is ever kept unsealed."""
+    def _told(
+        self, view: str, table: str, rows: Sequence[tuple[str, int, NewRow]]
+    ) -> Iterator["Written"]:
+        """The same of rows that one entry tells each. A step is taken for all of them before the
+        next, which takes a third less time than each row by itself."""
+        told = [row.told for _, _, row in rows if row.told is not None]
+        keys = [self._key(view, key_id) for _, (_, _, key_id, _), _ in told]
+        spelt = [spelling(form) for form, _, _ in told]
+        cited = [
+            one.cited(ref, key.id) for one, (_, ref, _), key in zip(spelt, told, keys, strict=True)
+        ]
+        plain = [one.plain(values) for one, (_, _, values) in zip(spelt, told, strict=True)]
+        columns = [orjson.dumps(each) for each in plain]
+        places = [self._place(table, stream) for stream, _, _ in rows]
+        aads = [
+            _aad(place, entry, its, by)
+            for place, (_, entry, _), its, by in zip(places, rows, columns, cited, strict=True)
+        ]
+        cells = [
+            None if key.cipher is None else one.cells(ref, values)
+            for key, one, (_, ref, values) in zip(keys, spelt, told, strict=True)
+        ]
+        opened = [None if its is None else orjson.dumps(its, option=IN_ORDER) for its in cells]
+        return (
+            Written(
+                stream, entry, row, by, its, aad, [ref[2]], [key], [group], [said],
+            )
+            for (stream, entry, row), by, its, aad, (_, ref, _), key, group, said in zip(
+                rows, cited, plain, aads, told, keys, cells, opened, strict=True
+            )
+        )  # fmt: skip
+
+    def sealed(self, rows: Sequence["Written"]) -> list["Sealed"]:
+        """Of each row its groups, and its MAC. Nothing is ever kept unsealed."""
+        if any(len(row.ready) != 1 or row.opened[0] is None for row in rows):
+            return [self._sealed(row) for row in rows]
+        ciphers = [row.ready[0].cipher for row in rows]
+        nonces = [_nonce() for _ in rows]
+        sealed = [
+            nonce + cipher.encrypt(nonce, row.opened[0], row.aad)  # type: ignore[union-attr, arg-type]
+            for cipher, nonce, row in zip(ciphers, nonces, rows, strict=True)
+        ]
+        groups = [[group] for group in sealed]
+        macs = map(self._mac, [row.aad for row in rows], [row.ready for row in rows], groups)
+        return list(zip(groups, macs, strict=True))
+
+    def _sealed(self, row: "Written") -> "Sealed":
         aad, sealed = row.aad, list[bytes | None]()
         for key, opened in zip(row.ready, row.opened, strict=True):
             if key.cipher is None or opened is None:
@@ -297,7 +274,8 @@ class Seals:
         """The row's groups, opened, once it is known that nothing of it was changed."""
         self._look()
         cited = orjson.dumps(row["cited"])
-        aad = _aad(self._place(table, row["stream"]), row["entry"], plain, cited)
+        columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+        aad = _aad(self._place(table, row["stream"]), row["entry"], columns, cited)
         keys = [self._key(view, key_id) for key_id in row["keys"]]
         if not hmac.compare_digest(row["mac"], self._mac(aad, keys, row["sealed"])):
             raise SealBroken("not_authentic")
@@ -345,24 +323,26 @@ class Seals:
         if self._mac_key is None:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
             self._mac_key = _HmacKey.of(subkey(key, "mac/view"))
-        inner, outer = self._mac_key.inner.copy(), self._mac_key.outer.copy()
-        inner.update(aad)
+        message = [aad]
         for ready, group in zip(keys, groups, strict=True):
             said = "null" if group is None else f'"{sha256(group).hexdigest()}"'
-            inner.update(b"%b%b]" % (ready.line, said.encode()))
+            message += ready.line, said.encode(), b"]"
+        inner, outer = self._mac_key.inner.copy(), self._mac_key.outer.copy()
+        inner.update(b"".join(message))
         outer.update(inner.digest())
         mac: bytes = outer.digest()
         return mac
 
 
-def _aad(
-    place: tuple[bytes, bytes], entry: int, plain: Mapping[str, object], cited: bytes
-) -> bytes:
+def _is_told(row: tuple[str, int, NewRow]) -> bool:
+    return row[2].told is not None
+
+
+def _aad(place: tuple[bytes, bytes], entry: int, columns: bytes, cited: bytes) -> bytes:
     """What a row and its groups are bound to: its place, and all that stands in the clear.
 
     A canonical object; what is the same for all rows of a stream is written once.
     """
-    columns = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
     return b'{"cited":%b%b%b,"entry":%d%b' % (cited, place[0], columns, entry, place[1])
 
 
@@ -525,9 +505,7 @@ def _cited_from_json(cited: list[Any]) -> tuple[Cited, ...]:
     )
 
 
-_IN_ORDER: Final = orjson.OPT_STRICT_INTEGER
-"""Of objects whose names are in order already."""
-_CANONICAL: Final = orjson.OPT_SORT_KEYS | _IN_ORDER
+_CANONICAL: Final = orjson.OPT_SORT_KEYS | IN_ORDER
 
 
 def group_bytes(group: Group) -> bytes:
@@ -542,19 +520,11 @@ def group_bytes(group: Group) -> bytes:
 def _for_json(group: Group) -> Group:
     """The cells as orjson writes them canonically."""
     others = {
-        name: (*cell[:3], _value_for_json(cell[3]))
+        name: (*cell[:3], value_for_json(cell[3]))
         for name, cell in group.items()
         if type(cell[3]) not in AS_THEY_ARE
     }
     return {**group, **others} if others else group
-
-
-def _value_for_json(value: object) -> object:
-    if type(value) in AS_THEY_ARE:
-        return value
-    if type(value) is tuple and AS_THEY_ARE.issuperset(map(type, value)):
-        return value
-    return orjson.Fragment(canonical.encode(value))
 
 
 def _plain(columns: Mapping[str, object]) -> dict[str, object]:

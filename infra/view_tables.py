@@ -20,7 +20,8 @@ from psycopg.types.string import BytesBinaryDumper
 
 from infra.arrivals import Tracked, tracked
 from infra.packed import NULLABLE, ArrayType, text
-from infra.view_rows import FIXED, NewRow, Written, spelling
+from infra.view_rows import FIXED, NewRow, Sealed, Written
+from infra.view_spelling import spelling
 
 NO_BUILD: Final = UUID(int=0)
 
@@ -194,11 +195,14 @@ class Rows:
         rows = f"{beside}unnest({parameter}::{self._table}[]) AS r"
         return f"INSERT INTO {self._table} SELECT r.* FROM {rows} {self._replacing}"  # noqa: S608
 
-    def row(self, build: bytes, row: Written, sealed: Sequence[bytes | None], mac: bytes) -> bytes:
-        """A row in PostgreSQL's binary format, of the build that is packed like that."""
-        before = self.before(row, row.cited)
-        after = self.after(row.row)
-        return b"%b%b%b%b%b%b" % (build, before, _GROUPS(sealed), _OF_A_MAC, mac, after)
+    def rows(self, build: bytes, rows: Sequence[Written], sealed: Sequence[Sealed]) -> list[bytes]:
+        """Rows in PostgreSQL's binary format, of the build that is packed like that."""
+        befores = [self.before(row, row.cited) for row in rows]
+        afters = [self.after(row.row) for row in rows]
+        return [
+            b"%b%b%b%b%b%b" % (build, before, _GROUPS(groups), _OF_A_MAC, mac, after)
+            for before, (groups, mac), after in zip(befores, sealed, afters, strict=True)
+        ]
 
     def build(self, clinic: UUID, build: UUID) -> bytes:
         """What each row of a build begins with: how many fields it has, clinic and build."""

@@ -14,7 +14,7 @@ from infra.keyring import Keyring
 from infra.view_rows import NewRow, Seals, Unsealable
 from infra.view_tables import NewRows, Rows, Table, on, parked
 
-_ROWS_AT_ONCE: Final = 1_000
+_ROWS_AT_ONCE: Final = 250
 _STREAMS_AT_ONCE: Final = 32
 
 Line = tuple[tuple[str, int], bytes]
@@ -47,21 +47,26 @@ class Build:
 
     def sealed(self, change: NewRows) -> tuple[NewRows, list[bytes]]:
         """The change with its rows in bytes; parked where one of them has none."""
-        seals, view, stream = self.seals, self.table.name, str(change.stream)
-        rows = self.insertion(self.conn, self.table)
-        mine, packed = rows.build(self.clinic, self.id), []
         try:
-            for row in seals.written(view, self.table.table, stream, change.written.items()):
-                packed.append(rows.row(mine, row, *seals.sealed(view, row)))
+            return change, self.rows([change])
         except Unsealable as error:
             return _Parked(change.stream, (change.position, error.code)), []
-        return change, packed
+
+    def rows(self, changes: Iterable[NewRows]) -> list[bytes]:
+        """Their rows in bytes; Unsealable where one of them has none."""
+        inserting = self.insertion(self.conn, self.table)
+        rows = list(self.seals.written(self.table.name, self.table.table, placed(changes)))
+        return inserting.rows(inserting.build(self.clinic, self.id), rows, self.seals.sealed(rows))
 
     def prepared(self, changes: Iterable[NewRows]) -> Prepared:
         """The changes in bytes, as `Writer.put` takes them."""
-        sealed = [self.sealed(change) for change in changes]
-        rows = [row for _, its in sealed for row in its]
-        its = [change for change, _ in sealed]
+        its = list(changes)
+        try:
+            rows = self.rows(its)
+        except Unsealable:
+            sealed = [self.sealed(change) for change in its]
+            its = [change for change, _ in sealed]
+            rows = [row for _, packed in sealed for row in packed]
         return Prepared(
             [str(change.stream) for change in its if change.afresh],
             [(str(change.stream), entry) for change in its for entry in change.gone],
@@ -89,6 +94,14 @@ class Build:
     def parked(self) -> dict[str, tuple[int, str]]:
         """The streams that it has no rows of, each with the position and the code of why."""
         return parked(self.conn, self.clinic, self.table.table, self.id)
+
+
+def placed(changes: Iterable[NewRows]) -> Iterator[tuple[str, int, NewRow]]:
+    """The rows that are written, each with its stream and entry."""
+    for change in changes:
+        stream = str(change.stream)
+        for entry, row in change.written.items():
+            yield stream, entry, row
 
 
 class Place:

@@ -144,6 +144,9 @@ class Folds(Generic[S, R]):
         only where memory and `entries` do not suffice.
         """
         before = self._forget(stream)
+        alone = self._alone(entries)
+        if alone is not None:
+            return Change(stream, False, alone, position=entries[-1].position)
         first = entries[0]
         try:
             if first.version == 1:
@@ -159,6 +162,21 @@ class Folds(Generic[S, R]):
         except Unfoldable:
             return self.refold(stream, whole)
         return self._change(stream, before, entries, afresh=False)
+
+    def _alone(self, entries: Sequence[RecordedEvent]) -> Mapping[int, PlainRow] | None:
+        """The rows of entries each of which stands alone: nothing else need be known of the stream.
+
+        None where one does not, is erased, or cannot be told; what is wrong is found out then.
+        """
+        view, alone = self.view, self.view.alone
+        if not alone.issuperset([entry.topic for entry in entries]):
+            return None
+        try:
+            if any(isinstance(entry.event, Erased) for entry in entries):
+                return None
+            return {entry.version: view.taken_apart(view.alone_row(entry)) for entry in entries}
+        except Exception:
+            return None
 
     def refold(self, stream: Stream, history: History) -> Change:
         """The stream folded afresh, as far as `history` goes."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from domain.consent import relied_on
 from domain.event import Amendment, Erased, Policy, RecordedEvent, Source, Stream, Text
 from domain.rating import Rating, Superseding
+from domain.topics import EVENTS, may_amend
 from projections.view import (
     Cell,
     Code,
@@ -84,6 +85,12 @@ class Timeline(View[State, Line]):
         "late",
     )
 
+    alone = frozenset(
+        topic
+        for topic, kind in EVENTS.items()
+        if not may_amend(topic) and not issubclass(kind, Superseding)
+    )
+
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
 
@@ -116,6 +123,9 @@ class Timeline(View[State, Line]):
 
     def rows(self, state: State) -> Mapping[int, Line]:
         return state.lines
+
+    def alone_row(self, entry: RecordedEvent) -> Line:
+        return self._line(entry, None)
 
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
         event, ref = entry.event, Ref.to(entry)

@@ -233,6 +233,8 @@ class View(ABC, Generic[S, R]):
     What is asked for by more than one stream, and what is still known of an erased entry.
     """
     indexed: ClassVar[tuple[str, ...]] = ()
+    alone: ClassVar[frozenset[str]] = frozenset()
+    """Topics of entries each of which comes to one row, whatever came before it, and to no more."""
 
     row: type[R]
 
@@ -256,6 +258,10 @@ class View(ABC, Generic[S, R]):
             for name, value in vars(self).items()
             if not isinstance(getattr(kind, name, None), cached_property)
         }
+
+    def alone_row(self, entry: RecordedEvent) -> R:
+        """The row of an entry of a topic that stands `alone`, and is not Erased."""
+        raise NotImplementedError
 
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""

@@ -114,8 +114,8 @@ class Sealing:
         )
 
     def stored(self) -> dict[str, Any]:
-        (written,) = self.seals.written("timeline", "timeline_v1", STREAM, [(4, self.row)])
-        return stored(written, *self.seals.sealed("timeline", written))
+        (written,) = self.seals.written("timeline", "timeline_v1", [(STREAM, 4, self.row)])
+        return stored(written, *self.seals.sealed([written])[0])
 
     def opened(self, **changed: Any) -> StoredRow:
         return self.seals.opened("timeline", "timeline_v1", self.stored() | changed)
@@ -258,8 +258,8 @@ def test_a_row_to_be_sealed_says_what_it_says_when_it_is_opened(
                     for key_id, group in apart.groups.items()
                 }
                 new = replace(apart, groups=groups)
-                (written,) = seals.written(view.name, view.table, STREAM, [(entry, new)])
-                sealed, mac = seals.sealed(view.name, written)
+                (written,) = seals.written(view.name, view.table, [(STREAM, entry, new)])
+                ((sealed, mac),) = seals.sealed([written])
                 row_stored = stored(written, sealed, mac)
                 assert line_of(written) == seals.line(view.name, view.table, row_stored)
                 assert seals.holds(view.name, written, sealed, mac)
@@ -301,7 +301,7 @@ def test_a_row_of_one_entry_is_sealed_and_packed_as_its_columns_and_cells_are(
                 assert long.told is None
                 assert long == short
                 one, other = (
-                    next(seals.written(view.name, view.table, STREAM, [(entry, new)]))
+                    next(seals.written(view.name, view.table, [(STREAM, entry, new)]))
                     for new in (short, long)
                 )
                 # A group holds values in ways that differ; `opened` is what of it is sealed.

@@ -339,6 +339,7 @@ class Brittle(Timeline):
     """A timeline that cannot stand the withdrawal of consent."""
 
     name = "brittle"
+    alone = frozenset()
 
     def fold(self, state: State, *entries: RecordedEvent) -> State:
         if any(entry.topic == "consent.withdrawn" for entry in entries):

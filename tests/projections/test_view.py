@@ -300,6 +300,8 @@ def test_these_columns_are_clear() -> None:
 class Brittle(Timeline):
     """A timeline that fails on one kind of entry while nothing follows it."""
 
+    alone = frozenset()
+
     def rows(self, state: State) -> Mapping[int, Line]:
         last = max(state.lines, default=0)
         if last and state.lines[last].topic.value == TaskRetired.topic:
