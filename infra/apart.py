@@ -20,7 +20,7 @@ from domain.ids import id_of
 from domain.records import Proposal, Receipt
 from infra.batch import Head
 from infra.canonical import written
-from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Contended, Rehearsal
+from infra.event_store import SKEW_LIMIT, ClinicLog, ClockSkew, Contended
 from infra.histories import OpenedHistories
 from infra.mapper import KeyGone, stream_name
 from infra.merkle import EMPTY_ROOT, Frontier
@@ -28,6 +28,7 @@ from infra.new_keys import NewKeys
 from infra.pending import Pending
 from infra.placing import Again, Begun, Handed, Placed, unplaced
 from infra.recorder import LostRace
+from infra.rehearsal import Rehearsal
 from infra.turns import Turn
 
 _COMMANDS_PER_BATCH: Final = 256

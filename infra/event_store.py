@@ -35,14 +35,13 @@ from infra import canonical
 from infra.acknowledged import AcknowledgedHead
 from infra.batch import Batch, Head
 from infra.begun import absent, begun_by
-from infra.bodies import body_of
 from infra.bundle import Disclosed
 from infra.followed import Followed
 from infra.histories import OpenedHistories
 from infra.keyring import Keyring
 from infra.log_key import LogKey
 from infra.mapper import EntryMapper, KeyGone, stream_name, stream_named
-from infra.new_keys import NewKeys, Owner
+from infra.new_keys import NewKeys
 from infra.pending import Pending
 from infra.promised import Promised, Proofs
 from infra.recorder import (
@@ -54,6 +53,7 @@ from infra.recorder import (
     ScannedRow,
     StoreUnavailable,
 )
+from infra.rehearsal import Rehearsal, no_key
 from infra.scanned import Scans
 from infra.sealing import Mac, Sealer
 from infra.snapshots import Snapshots
@@ -335,9 +335,13 @@ class ClinicLog:
             verdicts.extend(verdict for verdict in turn.verdicts if verdict is not None)
         return verdicts
 
-    def rehearse(self) -> "Rehearsal":
+    def rehearse(self) -> Rehearsal:
         """A place to decide without appending, over what is in the record now."""
-        return Rehearsal(self, self._recorder.head())
+        head = self._recorder.head()
+        now = max(self._clock(), head.recorded_at)
+        # Each stream is read once: nothing that is recorded meanwhile is looked at.
+        pending = Pending(self.clinic, head, now, 0, no_key, cache(self.history))
+        return Rehearsal(pending, self.policy, self.seen, self._mac("body"))
 
     def _write(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
         """Answers every turn; what fails a batch for its content fails one caller alone."""
@@ -473,7 +477,7 @@ class ClinicLog:
                 if turn.verdicts[index] is not None or proposal.command_id in pending.decided:
                     continue
                 try:
-                    self._decide(pending, turn, index, mac)
+                    pending.decide(turn, index, self.policy, mac)
                 except Refusal as refusal:
                     # Told where it arose, it would hold this batch, which holds it.
                     refusal.__context__ = None
@@ -483,12 +487,6 @@ class ClinicLog:
                 except Exception as error:  # a fault of one command is not its neighbours' fault
                     pending.failed.append((turn, error))
                     break
-
-    def _decide(self, pending: Pending, turn: Turn, index: int, mac: Mac) -> None:
-        proposal = turn.proposals[index]
-        news = proposal.decide(self.clinic, pending.recorded_at, pending.history, self.policy)
-        assert news, f"{proposal.command.name} decided on nothing"
-        pending.add(turn, index, mac(body_of(proposal)), news)
 
     def _commit(self, pending: Pending, hand_over: HandOver) -> None:
         """Appends the batch and gives every decided proposal its receipt.
@@ -605,21 +603,21 @@ class ClinicLog:
     def _settle_seen(self, turns: Sequence[Turn]) -> None:
         """Answers commands whose id is in the record already."""
         open_ = [
-            (turn, index, proposal)
+            (turn, index, proposal.command_id)
             for turn in turns
             for index, proposal in enumerate(turn.proposals)
             if turn.verdicts[index] is None
         ]
-        stored = self._stored.of([proposal.command_id for _, _, proposal in open_])
+        stored = self._stored.of([command_id for _, _, command_id in open_])
         mac = self._mac("body")
-        for turn, index, proposal in open_:
-            known = stored.get(proposal.command_id)
+        for turn, index, command_id in open_:
+            known = stored.get(command_id)
             if known is None:
                 continue
-            if hmac.compare_digest(known.body_mac, mac(body_of(proposal))):
+            if hmac.compare_digest(known.body_mac, mac(turn.bodies[index])):
                 turn.verdicts[index] = known.receipt
             else:
-                turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
+                turn.verdicts[index] = CommandIdReused(command_id=command_id)
 
     @staticmethod
     def _refuse_open(turns: Sequence[Turn], refusal: Refusal) -> None:
@@ -671,37 +669,3 @@ def _by_stream(names: Iterable[str], entries: Iterable[RecordedEvent]) -> dict[s
     for entry in entries:
         found[stream_name(entry.stream)].append(entry)
     return {name: History(its_own) for name, its_own in found.items()}
-
-
-class Rehearsal:
-    """Decides commands one after the other, each over what the ones before it came to.
-
-    Nothing is appended and no key is made; a dry run shows what an import would be refused for.
-    """
-
-    def __init__(self, log: ClinicLog, head: Head) -> None:
-        self._log = log
-        now = max(log._clock(), head.recorded_at)
-        # Each stream is read once: nothing that is recorded meanwhile is looked at.
-        before = cache(log.history)
-        self._pending = Pending(log.clinic, head, now, 0, _no_key, before)
-
-    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
-        """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
-        turn = Turn(proposals)
-        turn.verdicts, mac = list(self._log.seen(proposals)), self._log._mac("body")
-        for index, proposal in enumerate(proposals):
-            again = self._pending.decided.get(proposal.command_id)
-            if again is not None:
-                if again.row.body_mac != mac(body_of(proposal)):
-                    turn.verdicts[index] = CommandIdReused(command_id=proposal.command_id)
-            elif turn.verdicts[index] is None:
-                try:
-                    self._log._decide(self._pending, turn, index, mac)
-                except Refusal as refusal:
-                    turn.verdicts[index] = refusal
-        return turn.verdicts
-
-
-def _no_key(owner: Owner, unused: bool) -> UUID:
-    return UUID(int=0)

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from domain.event import History, New, RecordedEvent, Refusal, Stream
+from domain.event import History, New, Policy, RecordedEvent, Refusal, Stream
 from infra.batch import CommandRow, Head
 from infra.keyring import KeyDestroyed
 from infra.log_rows import packed_entry
 from infra.mapper import EntryMapper, Unsealed, owner_of, recorded, stream_name
 from infra.merkle import leaf_hash
 from infra.new_keys import Owner
-from infra.sealing import Envelope
+from infra.sealing import Envelope, Mac
 from infra.turns import Turn
 
 KeyIdFor = Callable[[Owner, bool], UUID]
@@ -104,6 +104,13 @@ class Pending:
         if news:
             history = growing.seen = history.then(*map(self._recorded, news))
         return history
+
+    def decide(self, turn: Turn, index: int, policy: Policy, mac: Mac) -> None:
+        """Takes in what a proposal comes to over what was decided before it; or its Refusal."""
+        proposal = turn.proposals[index]
+        news = proposal.decide(self._clinic, self.recorded_at, self.history, policy)
+        assert news, f"{proposal.command.name} decided on nothing"
+        self.add(turn, index, mac(turn.bodies[index]), news)
 
     def add(self, turn: Turn, index: int, body_mac: bytes, news: Sequence[New]) -> None:
         """Takes in what a proposal decided: all of it, or nothing where it raises SubjectErased."""

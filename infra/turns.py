@@ -20,6 +20,7 @@ from typing import Final
 
 from domain.event import Refusal
 from domain.records import Proposal, Receipt
+from infra.bodies import body_of
 
 _AHEAD: Final = 3
 """Turns of one caller: one that is written, one that is decided meanwhile, one that comes next."""
@@ -37,7 +38,10 @@ class Turn:
     proposals: Sequence[Proposal]
     after: "Turn | None" = None
     """The turn before this one of the same caller: if that fails, this one must not be written."""
-    verdicts: list[Receipt | Refusal | None] = field(default_factory=list)
+    verdicts: list[Receipt | Refusal | None] = field(init=False)
+    bodies: list[bytes] = field(init=False)
+    """What each proposal says. Its caller writes it down, who has the time: while callers come one
+    after the other, the next is only waking up."""
     failure: BaseException | None = None
     leads: bool = False
     """Whether its caller is the one to write for all that wait."""
@@ -52,6 +56,7 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.verdicts = [None] * len(self.proposals)
+        self.bodies = list(map(body_of, self.proposals))
         self.called.acquire()
 
     @property
