@@ -32,6 +32,7 @@ from domain.event import (
     Text,
 )
 from domain.ids import new_id
+from domain.making import checked
 from domain.relationship import relationship_of, relationship_stream
 from domain.role import Role as Role  # noqa: PLC0414  readers look for it here
 
@@ -200,6 +201,9 @@ class ReviewedAlready(Refusal):
 # --- Commands -------------------------------------------------------------------------------
 
 
+_read = checked(RecordRead)
+
+
 class ReadRecord(Command):
     """Note a read, before anything is shown."""
 
@@ -220,7 +224,7 @@ class ReadRecord(Command):
         return None
 
     def decide(self, given: Given) -> Iterator[New]:
-        read = RecordRead(
+        read = _read(
             reader=given.actor,
             role=self.role,
             purpose=self.purpose,

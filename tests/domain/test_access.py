@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from domain.access import (
     AccessDenied,
     AccessReviewed,
+    Basis,
     BreakGlass,
     BreakGlassUsed,
     EmergencyExists,
@@ -28,6 +29,7 @@ from domain.access import (
     break_in_force,
     breaks_unreviewed,
 )
+from domain.consent import Reliance
 from domain.correction import MarkEnteredInError, StaysAsRecorded
 from domain.event import Command, EntryUnknown, Given, Policy, Stream
 from domain.relationship import RelationshipErased, RelationshipUnknown
@@ -85,6 +87,32 @@ def test_a_read_never_moves_what_is_read() -> None:
         after = after.when(read(), by=SUPERVISOR).recorded()
     assert after.relationship.version == record.relationship.version
     assert after.history(access_stream(RELATIONSHIP)).version == 3
+
+
+@for_all(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(Role)},
+        optional={
+            "relationship": st.none() | st.uuids(),
+            "known_at": st.none() | st.timedeltas(-400 * DAY, 400 * DAY).map(NOW.__add__),
+            "basis": st.none() | st.sampled_from(Basis),
+            "consents": st.lists(
+                st.builds(Reliance, entry=st.integers(1, 9), consent=st.uuids()), max_size=3
+            ).map(tuple),
+            "break_glass": st.none() | st.uuids(),
+        },
+    )
+)
+def test_what_is_noted_of_a_read_is_what_checking_it_again_would_give(sent: dict[str, Any]) -> None:
+    """Rule 1: what was read is made of values that the command was checked for."""
+    command = read(**sent)
+    asked = Given(CLINIC, NOW, NOW, SUPERVISOR, given().history)
+    ((_, fact, _),) = command.decide(asked)
+    told = {name: value for name, value in command if name in RecordRead.model_fields}
+    expected = RecordRead(reader=SUPERVISOR, **told)
+    assert type(fact) is RecordRead
+    assert fact == expected
+    assert (repr(fact), fact.model_dump_json()) == (repr(expected), expected.model_dump_json())
 
 
 def test_a_read_looks_at_nothing() -> None:
