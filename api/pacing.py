@@ -10,7 +10,7 @@ from typing import Final
 
 MANY_A_SECOND: Final = 1_500
 """With more entries than these the worker rests between two steps."""
-STEP_SECONDS: Final = 0.1
+STEP_SECONDS: Final = 0.3
 """So long at least is then from the beginning of one to that of the next."""
 LOOKS_BACK_SECONDS: Final = 1.0
 URGED_SECONDS: Final = 1.0

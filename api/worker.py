@@ -30,7 +30,7 @@ from projections.sharing import Dealt, Hand, SharedLog, Span, Stretch
 from projections.view import View, up_to
 
 _ENTRIES_AT_ONCE = 5_000
-_ENTRIES_IN_A_STEP = 1_000
+_ENTRIES_IN_A_STEP = 2_000
 """More than so many go through a pipeline, by which PostgreSQL writes while the next are folded."""
 _WORTH_SHARING = 3_000
 _WORTH_BEGINNING = 15_000
