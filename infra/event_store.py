@@ -9,7 +9,7 @@ decide again. Nothing is answered before its commit is known.
 
 import hmac
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from threading import Lock
@@ -21,7 +21,7 @@ from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
 
 from domain.cycles import search_put_off
-from domain.event import Entries, History, Policy, RecordedEvent, Refusal, Stream
+from domain.event import Entries, History, Policy, Refusal, Stream
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -44,13 +44,13 @@ from infra.mapper import EntryMapper, KeyGone, stream_name, stream_named
 from infra.new_keys import NewKeys
 from infra.pending import Pending
 from infra.promised import Promised, Proofs
+from infra.reading import ReadableLog, by_stream
 from infra.recorder import (
     ClinicDatastore,
     CommandSeen,
     EntryFactory,
     EntryRecorder,
     LostRace,
-    ScannedRow,
     StoreUnavailable,
 )
 from infra.rehearsal import Rehearsal, no_key
@@ -103,7 +103,7 @@ class RecordApplication(Application[str]):
         return EntryMapper(self._datastore.clinic, self._keyring)
 
 
-class ClinicLog:
+class ClinicLog(ReadableLog):
     """One clinic's log. Safe to share between threads; one per clinic and process."""
 
     def __init__(
@@ -205,51 +205,11 @@ class ClinicLog:
             entries = self._scans.opened(self._recorder.scan_streams(list(wanted)))
             histories = {
                 wanted[name]: history
-                for name, history in _by_stream(wanted, entries).items()
+                for name, history in by_stream(wanted, entries).items()
                 if not history or history[-1].position <= head.size
             }
             self._cache.put(histories, generation)
             complete.update((stream, history.version) for stream, history in histories.items())
-
-    def read_log(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """Up to `limit` entries past position `after`, in the order of the log."""
-        self._forget_erased()
-        return self._scans.opened(self._recorder.scan_positions(after, limit))
-
-    def scan(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """The same for views: opened when asked, Unreadable where `read_log` would fail at all."""
-        return self.scanned(self._recorder.scan_positions(after, limit))
-
-    def scanned(self, rows: Sequence[ScannedRow]) -> Sequence[RecordedEvent]:
-        """The same of rows that somebody else has selected by SCAN_POSITIONS."""
-        self._forget_erased()
-        return self._scans.entries(rows)
-
-    def stretches(self, category: str, after: int, upto: int) -> list[tuple[str, int, int]]:
-        """The names of a category's streams with entries past one position, up to and with
-        another, and the versions of the first and the last of these."""
-        return self._recorder.stretches(category, after, upto)
-
-    def scan_stretches(
-        self, stretches: Sequence[tuple[str, int, int]], after: int, upto: int
-    ) -> Sequence[RecordedEvent]:
-        """The entries of such stretches between these positions, as `scan` gives them."""
-        return self.scanned(self._recorder.scan_stretches(stretches, after, upto))
-
-    def scan_streams(self, streams: Sequence[Stream]) -> list[History]:
-        """Whole streams for views, in the same way; in the order of `streams`."""
-        self._forget_erased()
-        names = [stream_name(stream) for stream in streams]
-        entries = self._scans.entries(self._recorder.scan_streams(names))
-        return list(_by_stream(names, entries).values())
-
-    def histories(self, streams: Collection[Stream]) -> dict[Stream, History]:
-        """Whole streams to decide over, read by one statement."""
-        self._forget_erased()
-        named = {stream_name(stream): stream for stream in streams}
-        with search_put_off():
-            entries = self._scans.opened(self._recorder.scan_streams(list(named)))
-        return {named[name]: history for name, history in _by_stream(named, entries).items()}
 
     def disclosed(self, stream: Stream) -> list[Disclosed]:
         """The stream as a bundle shows it: logged bytes, and content with the salt that proves it;
@@ -258,27 +218,6 @@ class ClinicLog:
         self.check_acknowledged()
         stored = self._recorder.select_events(str(stream))
         return [self._mapper.disclosed(entry) for entry in stored]
-
-    def streams(self, category: str) -> Iterator[Stream]:
-        """Every stream of a category, by name."""
-        return map(Stream.parse, self._recorder.stream_names(category))
-
-    def sized_streams(self, category: str) -> Iterator[tuple[Stream, int]]:
-        """The same, each with the number of its entries."""
-        for name, entries in self._recorder.stream_sizes(category):
-            yield Stream.parse(name), entries
-
-    def streams_since(self, category: str, position: int) -> list[Stream]:
-        """Those of the category that have entries past a position, by name."""
-        return [Stream.parse(name) for name in self._recorder.streams_since(category, position)]
-
-    def head(self) -> Head:
-        """The head as committed."""
-        return self._recorder.head()
-
-    def head_size(self) -> int:
-        """The position of the last entry; 0 for an empty log."""
-        return self._recorder.head().size
 
     def receipt(self, command_id: UUID) -> Receipt | None:
         """The receipt that a command was acknowledged with, if it is in the record."""
@@ -661,11 +600,3 @@ class ClinicLog:
         self._snapshots.sweep()
         self._mapper.forget()
         self._scans.forget()
-
-
-def _by_stream(names: Iterable[str], entries: Iterable[RecordedEvent]) -> dict[str, History]:
-    """The histories of these streams, each of those entries that are its own."""
-    found: dict[str, list[RecordedEvent]] = {name: [] for name in names}
-    for entry in entries:
-        found[stream_name(entry.stream)].append(entry)
-    return {name: History(its_own) for name, its_own in found.items()}
