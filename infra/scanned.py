@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
 from domain import topics
@@ -21,8 +22,9 @@ from infra.canonical import CanonicalError, parse_time, time_text_once
 from infra.keyring import Keyring, KeyringError, KeyUnknown
 from infra.mapper import SOURCES, event_of, made_entry, stream_named
 from infra.recorder import ScannedRow
-from infra.sealing import FORMAT, SealBroken, Sealed, Sealer
+from infra.sealing import FORMAT, SealBroken, opened, subkey
 
+_CIPHERS_HELD = 16_384
 _NOWHERE = Stream("", UUID(int=0))
 
 
@@ -33,11 +35,13 @@ class Scans:
         self._clinic = clinic
         self._clinic_text = str(clinic)
         self._keyring = keyring
-        self._sealer = Sealer()
+        self._generation = keyring.generation()
+        self._ciphers: dict[str, AESGCM | None] = {}
+        """By the key's id; None: it is destroyed."""
 
     def forget(self) -> None:
         """Drops every cipher kept ready; called when a key was destroyed."""
-        self._sealer.forget()
+        self._ciphers = {}
 
     def entries(self, rows: Iterable[ScannedRow]) -> list[RecordedEvent]:
         """The entries for views: their content is opened when it is asked for, or Unreadable.
@@ -129,14 +133,28 @@ class Scans:
             _, _, _, topic, schema_version, _, offset, _, _, _, _, _, _, key_id,
             commitment, ciphertext,
         ) = row  # fmt: skip
-        key = self._keyring.get(self._clinic, _id(key_id))
-        if key is None:
+        generation = self._keyring.generation()
+        if generation != self._generation:
+            self.forget()
+            self._generation = generation
+        try:
+            cipher = self._ciphers[key_id]
+        except KeyError:
+            cipher = self._cipher(key_id)
+        if cipher is None:
             return ERASED
         if _zone(offset) is None:
             raise SealBroken("not_authentic")
-        sealed = Sealed(ciphertext, commitment)
-        _, content = self._sealer.open_salted(key, _bound_to(self._clinic_text, row), sealed)
-        return read(topic, schema_version, content)
+        aad = _bound_to(self._clinic_text, row)
+        return read(topic, schema_version, opened(cipher, aad, ciphertext, commitment)[1])
+
+    def _cipher(self, key_id: str) -> AESGCM | None:
+        ciphers = self._ciphers  # if this one is forgotten meanwhile, so is what is put there
+        key = self._keyring.get(self._clinic, _id(key_id))
+        if len(ciphers) >= _CIPHERS_HELD:
+            ciphers.clear()
+        ciphers[key_id] = cipher = None if key is None else AESGCM(subkey(key, "log"))
+        return cipher
 
 
 def bound_to(clinic: UUID, row: ScannedRow) -> bytes:

@@ -138,14 +138,7 @@ class Sealer:
 
     def open_salted(self, key: bytes, aad: bytes, sealed: Sealed) -> tuple[bytes, bytes]:
         """The same with the commitment's salt ahead: what it takes to show this one entry."""
-        if len(sealed.ciphertext) < _SHORTEST_ENTRY:
-            raise SealBroken("truncated")
-        salted = self._open(key, "log", aad, sealed.ciphertext)
-        salt, content = salted[:SALT_BYTES], salted[SALT_BYTES:]
-        # GCM does not commit to its key: other keys may open the same bytes to other content.
-        if not hmac.compare_digest(commitment(salt, content), sealed.commitment):
-            raise SealBroken("commitment")
-        return salt, content
+        return opened(self._cipher(key, "log"), aad, *sealed)
 
     def seal(self, key: bytes, purpose: str, aad: bytes, plaintext: bytes) -> bytes:
         """Nonce ‖ ciphertext ‖ tag, for `view/<name>` and `snapshot/<name>`."""
@@ -184,6 +177,22 @@ class Sealer:
             return self._cipher(key, purpose).decrypt(nonce, ciphertext, aad)
         except InvalidTag:
             raise SealBroken("not_authentic") from None
+
+
+def opened(cipher: AESGCM, aad: bytes, ciphertext: bytes, commits: bytes) -> tuple[bytes, bytes]:
+    """Salt and canonical content of an entry, for whoever keeps the cipher of its key (`log`) at
+    hand; SealBroken."""
+    if len(ciphertext) < _SHORTEST_ENTRY:
+        raise SealBroken("truncated")
+    try:
+        salted = cipher.decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], aad)
+    except InvalidTag:
+        raise SealBroken("not_authentic") from None
+    salt, content = salted[:SALT_BYTES], salted[SALT_BYTES:]
+    # GCM does not commit to its key: other keys may open the same bytes to other content.
+    if not hmac.compare_digest(commitment(salt, content), commits):
+        raise SealBroken("commitment")
+    return salt, content
 
 
 def _hashed_ahead(key: bytes) -> tuple[Any, Any]:

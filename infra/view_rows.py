@@ -17,6 +17,8 @@ from uuid import UUID
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from infra import canonical
 from infra.canonical import AS_THEY_ARE
@@ -113,20 +115,6 @@ class Written(NamedTuple):
     """What is to be sealed under each key; None: it was destroyed."""
 
 
-class _HmacKey(NamedTuple):
-    """A key of HMAC-SHA-256 (RFC 2104), written out as `commitment` of infra/sealing.py is: the
-    inner and the outer hash, which have begun."""
-
-    inner: Any
-    outer: Any
-
-    @classmethod
-    def of(cls, key: bytes) -> "_HmacKey":
-        block = key.ljust(64, b"\0")
-        inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
-        return cls(sha256(inner), sha256(outer))
-
-
 class Seals:
     """Seals and opens the rows of one clinic's views."""
 
@@ -136,7 +124,7 @@ class Seals:
         self._generation = keyring.generation()
         self._keys: dict[str, dict[UUID, _Key]] = {}
         """By view and key."""
-        self._mac_key: _HmacKey | None = None
+        self._mac_key: HMAC | None = None
         self._place = lru_cache(1_024)(partial(_place, clinic))
         keyring.on_destroyed(self.forget)
 
@@ -322,16 +310,14 @@ class Seals:
         """Binds a row that has no group, or whose groups were taken away, to what it says too."""
         if self._mac_key is None:
             _, key = self._keyring.key_for(self._clinic, f"clinic-{self._clinic}", "mac/0")
-            self._mac_key = _HmacKey.of(subkey(key, "mac/view"))
+            self._mac_key = HMAC(subkey(key, "mac/view"), SHA256())
         message = [aad]
         for ready, group in zip(keys, groups, strict=True):
             said = "null" if group is None else f'"{sha256(group).hexdigest()}"'
             message += ready.line, said.encode(), b"]"
-        inner, outer = self._mac_key.inner.copy(), self._mac_key.outer.copy()
-        inner.update(b"".join(message))
-        outer.update(inner.digest())
-        mac: bytes = outer.digest()
-        return mac
+        mac = self._mac_key.copy()  # a new one would take as long again
+        mac.update(b"".join(message))
+        return mac.finalize()
 
 
 def _is_told(row: tuple[str, int, NewRow]) -> bool:

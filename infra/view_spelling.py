@@ -4,7 +4,6 @@ The formats are those of infra/view_rows.py, written down in docs/formats/view.m
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, Protocol
@@ -28,6 +27,11 @@ class Form(Protocol):
     def names(self) -> Sequence[str]: ...
     @property
     def clear(self) -> Sequence[str]: ...
+    @property
+    def times(self) -> Sequence[str]:
+        """Those of the clear ones that are moments."""
+        ...
+
     def __hash__(self) -> int: ...
 
 
@@ -38,6 +42,7 @@ class Spelling:
         self._names = form.names
         self._columns = sorted(form.clear)
         self._sealed = sorted(set(form.names).difference(form.clear))
+        self._times = form.times
         self._of_columns, self._of_sealed = self.picking(self._columns), self.picking(self._sealed)
         self._cited = b",false,%b]]" % orjson.dumps(form.clear)
 
@@ -49,8 +54,9 @@ class Spelling:
     def plain(self, values: Sequence[Any]) -> dict[str, object]:
         """The clear columns as they are digested, in order."""
         plain = dict(zip(self._columns, self._of_columns(values), strict=True))
-        for name, value in plain.items():
-            if type(value) is datetime:
+        for name in self._times:
+            value = plain[name]
+            if value is not None:
                 plain[name] = time_text_once(value)
         return plain
 

@@ -172,12 +172,14 @@ class Form:
         self,
         together: Together,
         ways: tuple[Sequence[str], Sequence[bool], Sequence[Writing | None]],
+        columns: Mapping[str, str],
     ) -> None:
         self.names = together.names
         self.way = {name: (clear, how) for name, clear, how in zip(*ways, strict=True)}
         # In the order of the row's fields, as citations have them.
         self.clear = tuple(name for name, (is_clear, _) in self.way.items() if is_clear)
         self.sealed = tuple(name for name in self.names if name not in self.clear)
+        self.times = tuple(name for name in self.clear if columns[name] == "timestamptz")
         ways_of = [(at, self.way[name][1]) for at, name in enumerate(self.names)]
         self._writing = [(at, how) for at, how in ways_of if how is not None]
 
@@ -349,7 +351,7 @@ class View(ABC, Generic[S, R]):
         """The same of a row that was told `by` one entry."""
         form = self._forms.get(together)
         if form is None:
-            form = self._forms[together] = Form(together, self._ways)
+            form = self._forms[together] = Form(together, self._ways, self.columns)
         row = PlainRow.told_by(ToldBy(form, ref, form.written(values)))
         if not any(beside.values()):
             return row
