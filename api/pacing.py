@@ -8,7 +8,7 @@ would else take from them, with steps as small as it can make them, what it need
 import math
 from typing import Final
 
-MANY_A_SECOND: Final = 1_500
+MANY_A_SECOND: Final = 1_000
 """With more entries than these the worker rests between two steps."""
 STEP_SECONDS: Final = 0.3
 """So long at least is then from the beginning of one to that of the next."""
