@@ -170,6 +170,9 @@ class Proposal:
         ]
 
 
+_proposed = maker(Proposal)
+
+
 class EventStore(Protocol):
     """The log of one clinic."""
 
@@ -207,7 +210,7 @@ class Records:
         expected: Mapping[Stream, int] | None = None,
     ) -> Receipt:
         """Records one command and answers with its receipt; raises its Refusal."""
-        proposal = Proposal(command, author, command_id or new_id(), expected or {})
+        proposal = _proposed(command, author, command_id or new_id(), expected or {})
         verdict = self._store.append([proposal])[0]
         if isinstance(verdict, Refusal):
             raise verdict
