@@ -14,8 +14,8 @@ from datetime import datetime
 from multiprocessing.connection import Connection, wait
 from struct import Struct
 from typing import Any, Final, NamedTuple, cast
-from uuid import UUID
 
+from domain.ids import id_of
 from infra.batch import Batch, CommandRow, Head
 from infra.event_store import ClinicLog, Contended
 from infra.merkle import leaf_hash
@@ -213,8 +213,7 @@ class Placing:
             self._head.frontier.append([leaf_hash(leaf) for _, leaf in entries]), batch.now
         )
         commands = [
-            CommandRow(UUID(bytes=id_), mac, first, number)
-            for id_, mac, first, number in batch.commands
+            CommandRow(id_of(id_), mac, first, number) for id_, mac, first, number in batch.commands
         ]
         rows = [row for row, _ in entries]
         self._recorder.append(Batch(self._head, after, commands), rows, self._hear)

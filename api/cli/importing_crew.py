@@ -8,6 +8,7 @@ that is killed ends the import, not what was imported; the next goes on from the
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections import Counter, deque
@@ -31,6 +32,8 @@ from infra.event_store import ClinicLog
 from infra.placing import Placing
 
 _WORTH_IT = 2_000
+_ON_THEIR_WAY = 2_000_000
+"""Bytes, of three batches."""
 _KEPT = 0.2
 _LEAST = 250
 """So much of the rows is kept for whoever is done first, in shares of no fewer rows than that."""
@@ -209,6 +212,7 @@ class _Groups:
 
 def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one says when
+    _widen(end)
     for connection in not_its_own:
         connection.close()  # else a process would keep itself, and others, from noticing the end
     try:
@@ -220,6 +224,13 @@ def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
     except Exception as error:
         with suppress(ConnectionError):
             end.send(portable(error))
+
+
+def _widen(end: Connection) -> None:
+    """Has the pipe hold several batches, as far as the system lets it. Else whoever hands one in
+    waits until it is read, and whoever reads it, in the middle, for the rest."""
+    with suppress(OSError), socket.socket(fileno=os.dup(end.fileno())) as pipe:
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THEIR_WAY)
 
 
 def _import_shares(end: Connection, task: _Task) -> None:

@@ -1,8 +1,10 @@
 """An import by several processes: the same entries, report and refusals as by one, whatever others
 record meanwhile, and whoever is killed."""
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import active_children
+from multiprocessing import Pipe, active_children
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -376,3 +378,20 @@ def test_an_import_killed_in_the_middle_leaves_nobody_behind(
     assert whole(report) == WHOLE
     entries = clinic.log.read_log(0, 10_000)
     assert len({entry.command_id for entry in entries}) == sum(WHOLE.values())
+
+
+def test_a_pipe_holds_a_batch_that_nobody_reads_yet() -> None:
+    """Bulk: whoever hands a batch in goes on deciding, as far as the system lets a pipe hold it."""
+    ours, theirs = Pipe()
+
+    def held() -> int:
+        with socket.socket(fileno=os.dup(theirs.fileno())) as pipe:
+            return pipe.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+    with ours, theirs:
+        before = held()
+        importing_crew._widen(theirs)
+        assert held() > before
+        theirs.send_bytes(b"x" * (held() // 4))
+        assert ours.poll(0)
+        assert ours.recv_bytes() == b"x" * (held() // 4)
