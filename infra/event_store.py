@@ -280,7 +280,7 @@ class ClinicLog(ReadableLog):
         now = max(self._clock(), head.recorded_at)
         # Each stream is read once: nothing that is recorded meanwhile is looked at.
         pending = Pending(self.clinic, head, now, 0, no_key, cache(self.history))
-        return Rehearsal(pending, self.policy, self.seen, self._mac("body"))
+        return Rehearsal(pending, self.policy, self._settle_seen, self._mac("body"))
 
     def _write(self, turns: Sequence[Turn], hand_over: HandOver) -> None:
         """Answers every turn; what fails a batch for its content fails one caller alone."""

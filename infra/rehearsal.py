@@ -10,8 +10,6 @@ from infra.pending import Pending
 from infra.sealing import Mac
 from infra.turns import Turn
 
-Verdicts = Sequence[Receipt | Refusal | None]
-
 
 class Rehearsal:
     """Decides commands one after the other, each over what the ones before it came to.
@@ -23,19 +21,19 @@ class Rehearsal:
         self,
         pending: Pending,
         policy: Policy,
-        seen: Callable[[Sequence[Proposal]], Verdicts],
+        settle_seen: Callable[[Sequence[Turn]], None],
         mac: Mac,
     ) -> None:
-        """`seen`: as `ClinicLog.seen`; `mac`: of what proposals say."""
+        """`settle_seen` answers what is in the record already; `mac`: of what proposals say."""
         self._pending = pending
         self._policy = policy
-        self._seen = seen
+        self._settle_seen = settle_seen
         self._mac = mac
 
-    def append(self, proposals: Sequence[Proposal]) -> Verdicts:
+    def append(self, proposals: Sequence[Proposal]) -> Sequence[Receipt | Refusal | None]:
         """For each proposal its earlier receipt, its refusal, or None: it would be recorded."""
         turn, pending = Turn(proposals), self._pending
-        turn.verdicts = list(self._seen(proposals))
+        self._settle_seen([turn])
         for index, proposal in enumerate(proposals):
             again = pending.decided.get(proposal.command_id)
             if again is not None:
