@@ -169,18 +169,21 @@ class Folds(Generic[S, R]):
         None where one does not, is erased, or cannot be told; what is wrong is found out then.
         """
         view, alone = self.view, self.view.alone
-        if not alone.issuperset([entry.topic for entry in entries]):
+        if not alone or not alone.issuperset([entry.topic for entry in entries]):
             return None
         try:
             if any(isinstance(entry.event, Erased) for entry in entries):
                 return None
-            return {entry.version: view.taken_apart(view.alone_row(entry)) for entry in entries}
+            return {entry.version: view.alone_apart(entry) for entry in entries}
         except Exception:
             return None
 
     def refold(self, stream: Stream, history: History) -> Change:
         """The stream folded afresh, as far as `history` goes."""
         self._forget(stream)
+        alone = self._alone(history)
+        if alone is not None:
+            return Change(stream, True, alone, position=history[-1].position)
         return self._change(stream, self._nothing(stream), history, afresh=True)
 
     def clear(self) -> None:

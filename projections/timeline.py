@@ -4,14 +4,15 @@ It shows corrections as entries of their own and marks what they amend; it shows
 an entry says without its key (topic, times, actor) stays readable when its content is erased.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from domain.consent import relied_on
-from domain.event import Amendment, Erased, Policy, RecordedEvent, Source, Stream, Text
+from domain.event import Amendment, Erased, Event, Policy, RecordedEvent, Source, Stream, Text
 from domain.rating import Rating, Superseding
 from domain.topics import EVENTS, may_amend
 from projections.view import (
@@ -124,28 +125,37 @@ class Timeline(View[State, Line]):
     def rows(self, state: State) -> Mapping[int, Line]:
         return state.lines
 
-    def alone_row(self, entry: RecordedEvent) -> Line:
-        return self._line(entry, None)
+    def alone_row(self, entry: RecordedEvent) -> tuple[Together, Sequence[Any]]:
+        assert isinstance(entry.event, Event), "it is not Erased"
+        return _ALL, (*self._envelope(entry), *_content(entry.event))
 
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
-        event, ref = entry.event, Ref.to(entry)
-        envelope = (
+        event, ref, envelope = entry.event, Ref.to(entry), self._envelope(entry)
+        if isinstance(event, Erased):
+            known = zip(Timeline.clear, envelope, strict=True)
+            return Line.erased(entry, **{name: Cell(value, ref) for name, value in known})
+        beside = {} if amended is None else {"amends": Cell(amended.version, ref)}
+        return Line.told_by(ref, _ALL, (*envelope, *_content(event)), **beside)
+
+    def _envelope(self, entry: RecordedEvent) -> tuple[object, ...]:
+        """The clear fields: what is known of an entry without its content."""
+        occurred_at = entry.occurred_at
+        return (
             entry.position,
             entry.topic,
-            entry.occurred_at.astimezone(UTC),
-            _minutes(entry.occurred_at.utcoffset()),
+            occurred_at.astimezone(UTC),
+            _minutes(occurred_at.utcoffset()),
             entry.recorded_at.astimezone(UTC),
             entry.actor,
             entry.on_behalf_of,
             entry.source,
             entry.is_late(self._policy),
         )
-        if isinstance(event, Erased):
-            known = zip(Timeline.clear, envelope, strict=True)
-            return Line.erased(entry, **{name: Cell(value, ref) for name, value in known})
-        content = event.late_reason, event.import_id, event.reported, relied_on(event)
-        beside = {} if amended is None else {"amends": Cell(amended.version, ref)}
-        return Line.told_by(ref, _ALL, (*envelope, *content), **beside)
+
+
+def _content(event: Event) -> tuple[object, ...]:
+    """What an entry says by itself, of the sealed fields."""
+    return event.late_reason, event.import_id, event.reported, relied_on(event)
 
 
 _ALL = Together(*Timeline.clear, "late_reason", "import_id", "reported", "relies_on")

@@ -261,9 +261,15 @@ class View(ABC, Generic[S, R]):
             if not isinstance(getattr(kind, name, None), cached_property)
         }
 
-    def alone_row(self, entry: RecordedEvent) -> R:
-        """The row of an entry of a topic that stands `alone`, and is not Erased."""
+    def alone_row(self, entry: RecordedEvent) -> tuple[Together, Sequence[Any]]:
+        """The row of an entry of a topic that stands `alone`, and is not Erased: which fields it
+        tells, and their values."""
         raise NotImplementedError
+
+    def alone_apart(self, entry: RecordedEvent) -> PlainRow:
+        """The same, taken apart."""
+        together, values = self.alone_row(entry)
+        return self._told_apart(Ref.to(entry), together, values, {})
 
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""
@@ -353,7 +359,7 @@ class View(ABC, Generic[S, R]):
         if form is None:
             form = self._forms[together] = Form(together, self._ways, self.columns)
         row = PlainRow.told_by(ToldBy(form, ref, form.written(values)))
-        if not any(beside.values()):
+        if not beside or not any(beside.values()):
             return row
         cited = {(ref, False): [*form.clear]}
         groups = {ref.key_id: {**row.groups[ref.key_id]}}

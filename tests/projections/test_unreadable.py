@@ -117,6 +117,7 @@ class Unwritable(Timeline):
     """A timeline that says of a withdrawal what no bytes are for."""
 
     name = "unwritable"
+    alone = frozenset()
 
     def taken_apart(self, row: Line) -> PlainRow:
         apart = super().taken_apart(row)
