@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+from hypothesis import given as for_all
+
 from domain.correction import CorrectEntry, MarkEnteredInError
-from domain.event import ERASED, Policy, Source, Stream
+from domain.event import ERASED, Erased, Policy, Source, Stream
 from domain.session import SessionHeld
 from projections.dossier import VIEWS, dossier
 from projections.timeline import Line, Timeline, as_first_said, late
 from projections.view import known
+from tests.domain.test_records import wild_records
 from tests.kit import (
     AN_HOUR_AGO,
     CLIENT,
@@ -44,6 +47,21 @@ def test_every_entry_has_its_line() -> None:
     assert line.occurred_offset.value == 60
     assert (line.actor.value, line.source.value) == (THERAPIST, Source.ENTERED)
     assert line.position.value == entry.position
+
+
+@for_all(record=wild_records())
+def test_a_line_told_of_its_entry_alone_is_the_one_that_is_folded(record: Record) -> None:
+    """Views: an entry that stands alone comes to its own line, whatever came before it, and changes
+    no other."""
+    view = VIEWS.timeline
+    history = [e for e in record.entries if e.stream.category == "relationship"]
+    state = view.empty(STREAM)
+    for entry in history:
+        before, state = state, view.fold(state, entry)
+        if entry.topic in view.alone and not isinstance(entry.event, Erased):
+            line = state.lines[entry.version]
+            assert view.alone_apart(entry) == view.taken_apart(line)
+            assert state.lines == {**before.lines, entry.version: line}
 
 
 def test_late_entries_are_marked_with_their_reason() -> None:
