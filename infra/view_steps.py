@@ -22,6 +22,7 @@ from psycopg.rows import DictRow, dict_row
 
 from infra.arrivals import APPENDED, MOVED, WAITED, Listening
 from infra.recorder import SCAN_POSITIONS, ScannedRow
+from infra.view_rows import Unsealable
 from infra.view_tables import NewRows, Table, configure
 from infra.view_writing import Place
 
@@ -153,15 +154,13 @@ class Steps:
 
     def _packed(self, standing: Standing, name: str, changes: Sequence[NewRows]) -> bytes | None:
         """The rows to be written in one table; None where there is more to do."""
+        if any(change.afresh or change.gone or change.parked is not None for change in changes):
+            return None
         build = self._place.build(self.connection, self._tables[name], standing.builds[name])
-        rows: list[bytes] = []
-        for change in changes:
-            if change.afresh or change.gone:
-                return None
-            sealed, its = build.sealed(change)
-            if sealed.parked is not None:
-                return None
-            rows += its
+        try:
+            rows = build.rows(changes)
+        except Unsealable:
+            return None
         return self._place.rows(self.connection, build.table).packed(rows) if rows else b""
 
     def _statement(self, tables: Sequence[Table]) -> bytes:
