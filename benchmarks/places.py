@@ -31,6 +31,9 @@ from domain.records import Receipt, Records
 from infra.postgres import EmbeddedPostgres
 from infra.settings import PREFIX, Settings
 
+_LOOK_SECONDS = 0.25
+"""Between two looks at a command's memory: each goes through all its pages, and holds it up."""
+
 
 class Unsound(AssertionError):
     """A benchmark's load lost, doubled or broke something: its figures count for nothing."""
@@ -129,9 +132,11 @@ class Place:
                 env=dict(self.environment()), text=True, stdout=said, stderr=failed,
             ) as process,
         ):  # fmt: skip
+            looked = -_LOOK_SECONDS
             while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-                peak = max(peak, _megabytes(process.pid))
-                time.sleep(0.05)
+                if time.perf_counter() > looked + _LOOK_SECONDS:
+                    peak, looked = max(peak, _megabytes(process.pid)), time.perf_counter()
+                time.sleep(0.01)
             process.returncode = os.waitstatus_to_exitcode(ended[1])
             took, usage = time.perf_counter() - began, ended[2]
             said.seek(0)
