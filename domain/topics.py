@@ -269,6 +269,11 @@ EVENTS: Final[Mapping[str, type[Event]]] = _Listed(_EVENTS)
 COMMANDS: Final[Mapping[str, type[Command]]] = _Listed(_COMMANDS)
 """The class of each command, by the verb that stands in routes and on the command line."""
 
+MODULES: Final = frozenset(
+    f"domain.{where.partition('.')[0]}" for where in (*_EVENTS.values(), *_COMMANDS.values())
+)
+"""Where they stand: who follows imports does not find these."""
+
 _CORRECTION: Final = "entry.corrected"
 
 

@@ -1,8 +1,8 @@
 """Puts `rapport-verify` into one file: `python -m api.verifier.build rapport-verify.pyz`.
 
-The file holds exactly the modules that the command stands on, found by following its imports, and
-the instruments. It runs wherever Python 3.11 has pydantic and cryptography. The same source always
-gives the same bytes.
+The file holds exactly the modules that the command stands on, found by following its imports, the
+kinds of entries, and the instruments. It runs wherever Python 3.11 has pydantic and cryptography.
+The same source always gives the same bytes.
 """
 
 import ast
@@ -11,6 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from domain import topics
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = "api.verifier.command"
@@ -39,9 +41,9 @@ run()
 
 
 def modules(command: str = COMMAND) -> dict[str, Path]:
-    """Every module of ours that the command imports, directly or not, by name."""
+    """Every module of ours that the command imports, directly or not, or asks for by its name."""
     found: dict[str, Path] = {}
-    waiting = [command]
+    waiting = [command, *sorted(topics.MODULES)]
     while waiting:
         name = waiting.pop()
         path = _source(name)
