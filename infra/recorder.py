@@ -498,9 +498,12 @@ SCAN_POSITIONS = (
     "WHERE clinic = %s AND position > %s ORDER BY position LIMIT %s"
 )
 
+# In the order of positions: else they may be looked for in all that there is of the category.
 _STRETCHES = """
-SELECT stream, min(version), max(version) FROM rapport.entries
-WHERE clinic = %s AND position > %s AND position <= %s AND starts_with(stream, %s) GROUP BY stream
+SELECT stream, min(version), max(version) FROM (
+    SELECT stream, version FROM rapport.entries
+    WHERE clinic = %s AND position > %s AND position <= %s ORDER BY position OFFSET 0
+) AS e WHERE starts_with(stream, %s) GROUP BY stream
 """
 
 # Stream by stream along the index, whatever the planner thinks of their number.
@@ -543,8 +546,10 @@ WHERE clinic = %s AND stream > %s AND stream < %s GROUP BY stream ORDER BY strea
 """
 
 _SINCE = """
-SELECT DISTINCT stream FROM rapport.entries
-WHERE clinic = %s AND position > %s AND starts_with(stream, %s) ORDER BY stream
+SELECT DISTINCT stream FROM (
+    SELECT stream FROM rapport.entries WHERE clinic = %s AND position > %s
+    ORDER BY position OFFSET 0
+) AS e WHERE starts_with(stream, %s) ORDER BY stream
 """
 
 _COMMANDS = """

@@ -16,6 +16,7 @@ from infra.acknowledged import LogDiverged
 from infra.keyring import KeyringError, KeyUnknown, open_keyring
 from infra.merkle import leaf_hash
 from infra.pending import SubjectErased
+from infra.recorder import _SINCE, _STRETCHES
 from tests.conftest import Clinic
 
 
@@ -254,6 +255,20 @@ def test_stream_names_are_found_by_category(clinic: Clinic) -> None:
         clinic.record(read(id_))
     assert list(clinic.log.streams("access")) == [Stream("access", id_) for id_ in ids]
     assert list(clinic.log.streams("relationship")) == []
+
+
+@pytest.mark.parametrize("statement, upto", [(_STRETCHES, [99]), (_SINCE, [])])
+def test_what_is_new_is_not_looked_for_in_all_of_its_category(
+    clinic: Clinic, statement: str, upto: list[int]
+) -> None:
+    """Performance: streams with entries past a position are found by position, however many entries
+    of the same category are before it."""
+    clinic.record(read(uuid4()))
+    with clinic.log.datastore.get_connection() as conn:
+        query = f"EXPLAIN {statement}"
+        plan = conn.execute(query.encode(), [clinic.id, 0, *upto, "access-"]).fetchall()
+    assert "entries_pkey" in str(plan)
+    assert "clinic_stream_version" not in str(plan)
 
 
 def test_streams_read_together_are_decided_on_as_if_each_were_read(clinic: Clinic) -> None:
