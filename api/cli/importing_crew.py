@@ -26,7 +26,7 @@ from api.hands import hands, portable
 from api.import_mapping import ImportMapping, Ratings, Sessions
 from api.import_rows import Row, read_rows, rows_at_most
 from api.importer import Importer, Progress, Report, Share
-from domain.cycles import search_put_off
+from domain.cycles import searched_seldom
 from infra.apart import LogApart
 from infra.event_store import ClinicLog
 from infra.placing import Placing
@@ -216,7 +216,7 @@ def _serve(end: Connection, not_its_own: Sequence[Connection]) -> None:
     for connection in not_its_own:
         connection.close()  # else a process would keep itself, and others, from noticing the end
     try:
-        with search_put_off():  # for good: of what it makes nothing is in cycles
+        with searched_seldom():  # not never: of rows that are refused something is in cycles
             while True:
                 _import_shares(end, end.recv())
     except (EOFError, ConnectionError):
