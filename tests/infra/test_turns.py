@@ -93,7 +93,7 @@ def test_a_caller_interrupted_while_it_waits_is_not_written_for() -> None:
     assert list(map(len, held.batches)) == [1, 2]
 
 
-@given(st.randoms(use_true_random=False), st.integers(2, 12))
+@given(st.builds(Random, st.integers()), st.integers(2, 12))
 @settings(max_examples=15, deadline=None)
 def test_every_caller_is_answered_once_whatever_their_leaders_do(
     chance: Random, callers: int
