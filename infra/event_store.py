@@ -22,6 +22,7 @@ from eventsourcing.utils import Environment
 
 from domain.cycles import search_put_off
 from domain.event import Entries, History, Policy, Refusal, Stream
+from domain.ids import id_of
 from domain.records import (
     Clock,
     CommandIdReused,
@@ -235,7 +236,7 @@ class ClinicLog(ReadableLog):
 
         Keyed, so that nobody can tell from the table what was imported by guessing at keys.
         """
-        return UUID(bytes=self._mac("id")(canonical.encode(list(natural_key)))[:16])
+        return id_of(self._mac("id")(canonical.encode(list(natural_key))))
 
     def make_clinic_keys(self) -> None:
         """Makes the clinic-wide keys durable before they are needed."""

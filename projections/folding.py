@@ -172,10 +172,13 @@ class Folds(Generic[S, R]):
         if not alone or not alone.issuperset([entry.topic for entry in entries]):
             return None
         try:
-            if any(isinstance(entry.event, Erased) for entry in entries):
+            if any(isinstance(_read(entry), Erased) for entry in entries):
                 return None
+        except Unfoldable:
+            return None
+        try:
             return {entry.version: view.alone_apart(entry) for entry in entries}
-        except Exception:
+        except Exception:  # whatever a view raises: the long way parks the stream, and says why
             return None
 
     def refold(self, stream: Stream, history: History) -> Change:
