@@ -55,8 +55,12 @@ def timestamptz(moment: datetime) -> bytes:
 def text(value: str) -> bytes:
     """A field of text. Names of streams, topics and sources stand in many rows, and again in those
     of the next batch."""
-    encoded = value.encode()
-    return _FIELD(TEXT_OID, len(encoded)) + encoded
+    return encoded_text(value.encode())
+
+
+def encoded_text(value: bytes) -> bytes:
+    """A field of text that will not come again."""
+    return _FIELD(TEXT_OID, len(value)) + value
 
 
 def _nullable(oid: int, pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
@@ -84,44 +88,20 @@ def _array(oid: int, element: int) -> Callable[[Sequence[bytes | None]], bytes]:
 _uuids = _array(2951, UUID_OID)
 
 _NO_BIGINT: Final = _FIELD(INT8_OID, -1)
-_NO_TEXT: Final = _FIELD(TEXT_OID, -1)
-_NO_JSON: Final = _FIELD(3802, -1)
-_NO_TIME: Final = _FIELD(TIMESTAMPTZ_OID, -1)
-_BOOLEANS: Final = {
-    None: _FIELD(16, -1),
-    False: _FIELD(16, 1) + b"\0",
-    True: _FIELD(16, 1) + b"\1",
-}
-
-
-def _json(encoded: bytes) -> bytes:
-    return b"%b\1%b" % (_FIELD(3802, len(encoded) + 1), encoded)
-
-
-def _time(moment: datetime | None) -> bytes:
-    return _NO_TIME if moment is None else _BIGINT(TIMESTAMPTZ_OID, 8, microseconds(moment))
 
 
 def _identity(value: UUID | None) -> bytes:
     return NO_UUID if value is None else _UUID + value.int.to_bytes(16, "big")
 
 
-def _text(value: str | None) -> bytes:
-    return _NO_TEXT if value is None else text(value)
-
-
 NULLABLE: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "uuid": _identity,
     "bytea": _nullable(BYTEA_OID, lambda value: _FIELD(BYTEA_OID, len(value)) + value),
     "bigint": lambda value: _NO_BIGINT if value is None else _BIGINT(INT8_OID, 8, value),
-    "text": _text,
-    "timestamp with time zone": _time,
-    "boolean": _BOOLEANS.__getitem__,
-    "jsonb": lambda value: _NO_JSON if value is None else _json(value),
     "uuid[]": _nullable(2951, lambda ids: _uuids([each.bytes for each in ids])),
     "bytea[]": _nullable(1001, _array(1001, BYTEA_OID)),
 }
-"""Types as PostgreSQL calls them, of columns that may be null; jsonb is given as encoded text."""
+"""Types as PostgreSQL calls them, of columns that may be null."""
 
 
 class ArrayType:

@@ -19,9 +19,10 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from infra.arrivals import MOVED, Tracked, tracked
+from infra.view_digests import Digest, Digesting, digesting
 from infra.view_parts import PartWriter
-from infra.view_rows import Digest, Digesting
-from infra.view_tables import NO_BUILD, Older, Table, clear, older_versions
+from infra.view_rows import Table
+from infra.view_tables import NO_BUILD, Older, clear, older_versions
 from infra.view_writing import Build, Line, Place, Writer
 
 _DIFFERENCES_NAMED: Final = 1_000
@@ -143,7 +144,8 @@ def _read_so_far(
     read = round_.read.get(table.table)
     if read is None:
         return None
-    return place.build(conn, Older(table.name, read.version, table.category), read.build)
+    older = Older(table.name, read.version, table.category, table.forms)
+    return place.build(conn, older, read.build)
 
 
 def told(
@@ -303,12 +305,11 @@ class Building:
     def comparing(self, round_: Round) -> dict[str, Comparing]:
         """Digests to be filled, of each view that is compared."""
 
-        def digesting(table: Table) -> Digesting:
-            at = round_.positions[table.table]
-            return self._place.seals.digesting(table.name, table.version, at)
-
+        place, at = self._place, round_.positions
         return {
-            name: Comparing(digesting(table))
+            name: Comparing(
+                digesting(place.clinic, place.keyring, table.name, table.version, at[name])
+            )
             for name, table in self._tables.items()
             if name in round_.read
         }

@@ -22,8 +22,8 @@ from psycopg.rows import DictRow, dict_row
 
 from infra.arrivals import APPENDED, MOVED, WAITED, Listening
 from infra.recorder import SCAN_POSITIONS, ScannedRow
-from infra.view_rows import Unsealable
-from infra.view_tables import NewRows, Table, configure
+from infra.view_rows import NewRows, Table, Unsealable
+from infra.view_tables import configure
 from infra.view_writing import Place
 
 _TEXT, _BINARY = 0, 1
@@ -154,7 +154,7 @@ class Steps:
 
     def _packed(self, standing: Standing, name: str, changes: Sequence[NewRows]) -> bytes | None:
         """The rows to be written in one table; None where there is more to do."""
-        if any(change.afresh or change.gone or change.parked is not None for change in changes):
+        if any(change.afresh or change.parked is not None for change in changes):
             return None
         build = self._place.build(self.connection, self._tables[name], standing.builds[name])
         try:

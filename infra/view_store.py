@@ -8,6 +8,7 @@ columns.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -29,12 +30,12 @@ from infra.view_builds import (
     folding,
     told,
 )
+from infra.view_digests import Digest, digesting
 from infra.view_parts import PartWriter
-from infra.view_rows import Digest, StoredRow
+from infra.view_rows import NewRows, Table, in_order
+from infra.view_spelling import StoredRow
 from infra.view_steps import Standing, Steps, stepping
 from infra.view_tables import (
-    NewRows,
-    Table,
     clear,
     configure,
     make,
@@ -146,24 +147,40 @@ class ViewStore:
         conditions: list[sql.Composable] = [sql.SQL("clinic = %s AND build = %s")]
         values: list[object] = []
         if stream is not None:
-            conditions.append(sql.SQL("stream = %s AND entry > %s"))
+            conditions.append(sql.SQL("stream = %s AND until > %s"))
             values += [stream, after]
         for column, value in (where or {}).items():
             holds = "{} @> ARRAY[%s]" if table.columns[column].endswith("[]") else "{} = %s"
             conditions.append(sql.SQL(holds).format(sql.Identifier(column)))
             values.append(value)
-        query = sql.SQL("SELECT * FROM {} WHERE {} ORDER BY stream, entry LIMIT %s").format(
+        query = sql.SQL("SELECT * FROM {} WHERE {} ORDER BY stream, entry, until").format(
             named(table.table), sql.SQL(" AND ").join(conditions)
         )
         with self._snapshot() as conn:
             found = tracked(conn, self.clinic, [table.table]).get(table.table)
             if found is None:
                 return None
-            rows = conn.execute(query, [self.clinic, found.build, *values, limit])
-            opened = [self._place.seals.opened(table.name, table.table, row) for row in rows]
+            with conn.cursor(name="rows") if limit else conn.cursor() as blocks:
+                blocks.execute(query, [self.clinic, found.build, *values])
+                past = (row for row in self._rows(table, blocks) if row.entry > after)
+                rows = list(islice(past, limit))
             return StoredReading(
-                found.position, opened, parked(conn, self.clinic, table.table, found.build)
+                found.position, rows, parked(conn, self.clinic, table.table, found.build)
             )
+
+    def _rows(self, table: Table, blocks: Iterable[DictRow]) -> Iterator[StoredRow]:
+        """The rows of blocks, in order."""
+        seals = self._place.seals
+        rows = in_order(
+            (
+                block["stream"],
+                block["entry"],
+                block["until"],
+                [(row.entry, row) for row in seals.opened(table.name, table.table, block)],
+            )
+            for block in blocks
+        )
+        return (row for _, _, row in rows)
 
     def digest(self, table: Table) -> Digest | None:
         """The digest of what is read now; None: this version of the view was never built."""
@@ -172,10 +189,12 @@ class ViewStore:
             if found is None:
                 return None
             build = self._place.build(conn, table, found.build)
-            digesting = self._place.seals.digesting(table.name, table.version, found.position)
+            digest = digesting(
+                self.clinic, self._keyring, table.name, table.version, found.position
+            )
             for _, line in build.lines():
-                digesting.add(line)
-            return digesting.finished(build.parked())
+                digest.add(line)
+            return digest.finished(build.parked())
 
     # --- Writing ------------------------------------------------------------------------------
 

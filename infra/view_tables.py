@@ -8,20 +8,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-import orjson
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import DictRow
-from psycopg.types.json import set_json_loads
 from psycopg.types.string import BytesBinaryDumper
 
 from infra.arrivals import Tracked, tracked
-from infra.packed import NULLABLE, ArrayType, text
-from infra.view_rows import FIXED, NewRow, Sealed, Written
-from infra.view_spelling import spelling
+from infra.packed import NULLABLE, ArrayType, encoded_text, text
+from infra.view_rows import FIXED, Block, Sealed, Table
+from infra.view_spelling import Form
 
 NO_BUILD: Final = UUID(int=0)
 
@@ -30,40 +28,6 @@ _SOMEBODY_ELSE_MADE_IT: Final = (
     psycopg.errors.DuplicateObject,
     psycopg.errors.UniqueViolation,
 )
-
-
-class Table(Protocol):
-    """What a view tells of its table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def table(self) -> str: ...
-    @property
-    def category(self) -> str: ...
-    @property
-    def columns(self) -> Mapping[str, str]: ...
-    @property
-    def indexed(self) -> Sequence[str]: ...
-
-
-class NewRows(Protocol):
-    """What becomes of one stream's rows; `afresh`: all that are there go first."""
-
-    @property
-    def stream(self) -> object: ...
-    @property
-    def afresh(self) -> bool: ...
-    @property
-    def written(self) -> Mapping[int, NewRow]: ...
-    @property
-    def gone(self) -> Collection[int]: ...
-    @property
-    def parked(self) -> tuple[int, str] | None: ...
-    @property
-    def position(self) -> int: ...
 
 
 class ViewChanged(Exception):
@@ -88,26 +52,30 @@ def _make(conn: Connection[DictRow], table: Table) -> None:
     if there is not None and there["it"] is not None:
         return
     named_ = named(table.table)
-    clear_ = [
+    searched = [
         sql.SQL("{} {}, ").format(sql.Identifier(name), sql.SQL(sql_type))
         for name, sql_type in table.columns.items()
     ]
     conn.execute(
         sql.SQL(
             "CREATE TABLE {} (clinic uuid NOT NULL, build uuid NOT NULL, "
-            'stream text COLLATE "C" NOT NULL, entry bigint NOT NULL, '
-            "cited jsonb NOT NULL, keys uuid[] NOT NULL, sealed bytea[] NOT NULL, "
+            'stream text COLLATE "C" NOT NULL, entry bigint NOT NULL, until bigint NOT NULL, '
+            "clear text NOT NULL, keys uuid[] NOT NULL, sealed bytea[] NOT NULL, "
             "mac bytea NOT NULL, "
-            "{} PRIMARY KEY (clinic, build, stream, entry))"
-        ).format(named_, sql.SQL("").join(clear_))
+            "{} PRIMARY KEY (clinic, build, stream, entry, until))"
+        ).format(named_, sql.SQL("").join(searched))
     )
-    for name in table.indexed:
+    for name in table.columns:
         method = "gin" if table.columns[name].endswith("[]") else "btree"
         index = sql.SQL("CREATE INDEX ON {} USING {} ({})")
         conn.execute(index.format(named_, sql.SQL(method), sql.Identifier(name)))
     for statement in (
         "ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE {} FORCE ROW LEVEL SECURITY",  # its owner is the role that writes it
+        # Ciphertext does not get smaller by trying, and to try it with the rest takes longer than
+        # all else that is done here with a block.
+        "ALTER TABLE {} ALTER COLUMN clear SET STORAGE EXTERNAL, "
+        "ALTER COLUMN sealed SET STORAGE EXTERNAL",
         "CREATE POLICY own_clinic ON {} USING "
         "(clinic = nullif(current_setting('rapport.clinic', true), '')::uuid)",
         "GRANT SELECT ON {} TO rapport_app, rapport_read",
@@ -127,11 +95,7 @@ def _columns(conn: Connection[DictRow], table: Table) -> dict[str, str]:
 
 def _compare_columns(conn: Connection[DictRow], table: Table) -> None:
     found = {name: kind for name, kind in _columns(conn, table).items() if name not in FIXED}
-    timestamptz = "timestamp with time zone"
-    wanted = {
-        name: timestamptz if kind == "timestamptz" else kind for name, kind in table.columns.items()
-    }
-    if found != wanted:
+    if found != table.columns:
         raise ViewChanged(f"views.{table.table} has other columns than its view")
 
 
@@ -149,101 +113,68 @@ class _PackedDumper(BytesBinaryDumper):
 def configure(conn: Connection[Any]) -> None:
     """Makes a connection ready for rows of views."""
     conn.adapters.register_dumper(_Packed, _PackedDumper)
-    set_json_loads(orjson.loads, conn)
-
-
-class Span(NamedTuple):
-    """The rows of a clinic's build past one stream and entry, up to and with another."""
-
-    clinic: UUID
-    build: UUID
-    past_stream: str
-    past_entry: int
-    stream: str
-    entry: int
 
 
 class Rows:
-    """How rows of one table are written: all of a batch by one statement, as one parameter."""
+    """How blocks of one table are written: all of a batch by one statement, as one parameter."""
 
     def __init__(self, conn: Connection[DictRow], table: Table) -> None:
         columns = _columns(conn, table)
         assert tuple(columns)[: len(FIXED)] == FIXED, "it was made so"
         self._type = ArrayType(conn, f"views.{table.table}")
         self._number = len(columns).to_bytes(4, "big")
-        self._clear = [
+        self._searched = [
             (name, NULLABLE[kind]) for name, kind in columns.items() if name not in FIXED
         ]
-        self._packs = [pack for _, pack in self._clear]
-        names = [name for name, _ in self._clear]
-        self._picking = lru_cache(256)(lambda form: spelling(form).picking(names))
-        key = ("clinic", "build", "stream", "entry")
+        key = ("clinic", "build", "stream", "entry", "until")
         replaced = [sql.Identifier(name) for name in columns if name not in key]
         self._replacing = (
-            sql.SQL("ON CONFLICT (clinic, build, stream, entry) DO UPDATE SET {}")
+            sql.SQL("ON CONFLICT (clinic, build, stream, entry, until) DO UPDATE SET {}")
             .format(sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in replaced))
             .as_string(conn)
         )
         self._table = named(table.table).as_string(conn)
         self._insert = self.insertion("%s").encode()
-        others = sql.SQL(", ").join(sql.Identifier(name) for name in columns if name != "build")
-        self._copy = sql.SQL(_COPY).format(named(table.table), others).as_bytes(conn)
 
     def insertion(self, parameter: str, beside: str = "") -> str:
-        """The statement that writes the packed rows of a parameter in place of those that are
+        """The statement that writes the packed blocks of a parameter in place of those that are
         there; all of them again for each row of what is named `beside`."""
         rows = f"{beside}unnest({parameter}::{self._table}[]) AS r"
         return f"INSERT INTO {self._table} SELECT r.* FROM {rows} {self._replacing}"  # noqa: S608
 
-    def rows(self, build: bytes, rows: Sequence[Written], sealed: Sequence[Sealed]) -> list[bytes]:
-        """Rows in PostgreSQL's binary format, of the build that is packed like that."""
-        befores = [self.before(row, row.cited) for row in rows]
-        afters = [self.after(row.row) for row in rows]
-        return [
-            b"%b%b%b%b%b%b" % (build, before, _GROUPS(groups), _OF_A_MAC, mac, after)
-            for before, (groups, mac), after in zip(befores, sealed, afters, strict=True)
-        ]
-
     def build(self, clinic: UUID, build: UUID) -> bytes:
-        """What each row of a build begins with: how many fields it has, clinic and build."""
+        """What each block of a build begins with: how many fields it has, clinic and build."""
         return b"".join((self._number, _ID(clinic), _ID(build)))
 
-    def before(self, row: Written, cited: bytes) -> bytes:
-        """The fields from the build up to the sealed groups; `cited` as JSON."""
-        keys = row.ready[0].alone if len(row.ready) == 1 else _KEYS(row.keys)
-        return b"".join((text(row.stream), _ENTRY(row.entry), _CITED(cited), keys))
-
-    def after(self, row: NewRow) -> bytes:
-        """The fields after the MAC: the clear columns."""
-        if row.told is None:
-            columns = row.columns
-            return b"".join([pack(columns[name]) for name, pack in self._clear])
-        form, _, values = row.told
-        picked = self._picking(form)(values)
-        return b"".join([pack(value) for pack, value in zip(self._packs, picked, strict=True)])
-
-    def copy(self, conn: Connection[DictRow], span: Span, build: UUID) -> None:
-        """Writes those rows also as rows of another build that has none of them."""
-        conn.execute(self._copy, (build, *span), prepare=True)
+    def row(self, build: bytes, block: Block, sealed: Sealed) -> bytes:
+        """A block in PostgreSQL's binary format, of the build that is packed like that."""
+        groups, mac = sealed
+        return b"".join(
+            (
+                build,
+                text(block.stream),
+                _NUMBER(block.entry),
+                _NUMBER(block.until),
+                encoded_text(block.clear),
+                _KEYS(block.keys),
+                _GROUPS(groups),
+                _MAC(mac),
+                *(pack(block.searched[name]) for name, pack in self._searched),
+            )
+        )
 
     def packed(self, rows: Sequence[bytes]) -> bytes:
         """Rows as one parameter."""
         return self._type.array(rows)
 
-    def insert(self, conn: Connection[DictRow], rows: Sequence[bytes]) -> None:
-        """Writes rows in place of those that are there."""
-        self.put(conn, self.packed(rows))
-
     def put(self, conn: Connection[DictRow], packed: bytes) -> None:
-        """The same of rows that are one parameter already."""
+        """Writes rows, packed as one parameter, in place of those that are there."""
         conn.execute(self._insert, (_Packed(packed),), prepare=True)
 
 
-_ID, _ENTRY, _CITED, _KEYS, _GROUPS = (
-    NULLABLE[kind] for kind in ("uuid", "bigint", "jsonb", "uuid[]", "bytea[]")
+_ID, _NUMBER, _KEYS, _GROUPS, _MAC = (
+    NULLABLE[kind] for kind in ("uuid", "bigint", "uuid[]", "bytea[]", "bytea")
 )
-_OF_A_MAC: Final = NULLABLE["bytea"](bytes(32))[:-32]
-"""What a MAC's field begins with: its type and its length."""
 
 
 def parked(
@@ -277,11 +208,6 @@ def named(table: str) -> sql.Identifier:
     return sql.Identifier("views", table)
 
 
-_COPY: Final = """
-INSERT INTO {0} (build, {1}) SELECT %s, {1} FROM {0}
-WHERE clinic = %s AND build = %s
-    AND (stream, entry) > (%s, %s) AND (stream, entry) <= (%s, %s) ORDER BY stream, entry
-"""
 _NEXT_BUILD: Final = "SELECT build FROM {} WHERE clinic = %s AND build > %s ORDER BY build LIMIT 1"
 _DELETE_BUILD: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s"
 _FORGET: Final = (
@@ -299,18 +225,18 @@ _PARKED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Older:
-    """The table of an older version of a view; its rows say themselves what columns they have."""
+    """The table of an older version of a view, read as if it told rows in the forms of today."""
 
     name: str
     version: int
     category: str
+    forms: Sequence[Form]
 
     @property
     def table(self) -> str:
         return f"{self.name}_v{self.version}"
 
     columns: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    indexed: ClassVar[Sequence[str]] = ()
 
 
 def older_versions(
@@ -318,6 +244,6 @@ def older_versions(
 ) -> list[tuple[Older, Tracked]]:
     """Those that were built, the newest first, and where they stand."""
     below = range(table.version - 1, 0, -1)
-    names = [Older(table.name, version, table.category) for version in below]
+    names = [Older(table.name, version, table.category, table.forms) for version in below]
     found = tracked(conn, clinic, [older.table for older in names])
     return [(older, found[older.table]) for older in names if older.table in found]

@@ -1,4 +1,4 @@
-"""One build of a view: its rows written and read again, on a connection in a transaction."""
+"""One build of a view: its blocks written and read again, on a connection in a transaction."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,13 @@ from psycopg.rows import DictRow
 from psycopg_pool import ConnectionPool
 
 from infra.keyring import Keyring
-from infra.view_rows import NewRow, Seals, Unsealable
-from infra.view_tables import NewRows, Rows, Table, on, parked
+from infra.view_digests import line
+from infra.view_rows import Block, NewRows, Seals, Table, Unsealable, in_order
+from infra.view_spelling import NewRow, Spelt
+from infra.view_tables import Rows, on, parked
 
-_ROWS_AT_ONCE: Final = 250
+_ROWS_AT_ONCE: Final = 1_000
+_BLOCKS_AT_ONCE: Final = 100
 _STREAMS_AT_ONCE: Final = 32
 
 Line = tuple[tuple[str, int], bytes]
@@ -26,8 +29,6 @@ class Prepared(NamedTuple):
 
     afresh: Sequence[str]
     """Streams all of whose rows go first."""
-    gone: Sequence[tuple[str, int]]
-    """Streams and entries whose rows go."""
     parked: Sequence[tuple[str, int, str]]
     """Streams without rows: position and code of what could not be folded."""
     rows: bytes
@@ -45,31 +46,31 @@ class Build:
     id: UUID
     insertion: Callable[[Connection[DictRow], Table], Rows]
 
-    def sealed(self, change: NewRows) -> tuple[NewRows, list[bytes]]:
-        """The change with its rows in bytes; parked where one of them has none."""
-        try:
-            return change, self.rows([change])
-        except Unsealable as error:
-            return _Parked(change.stream, (change.position, error.code)), []
-
     def rows(self, changes: Iterable[NewRows]) -> list[bytes]:
-        """Their rows in bytes; Unsealable where one of them has none."""
+        """Their blocks, sealed and packed; Unsealable where one of them cannot be."""
+        return self.packed(
+            block for change in changes for block in self.seals.blocks(self.table, change)
+        )
+
+    def packed(self, blocks: Iterable[Block]) -> list[bytes]:
+        """Blocks, sealed and packed."""
         inserting = self.insertion(self.conn, self.table)
-        rows = list(self.seals.written(self.table.name, self.table.table, placed(changes)))
-        return inserting.rows(inserting.build(self.clinic, self.id), rows, self.seals.sealed(rows))
+        mine = inserting.build(self.clinic, self.id)
+        return [
+            inserting.row(mine, block, self.seals.sealed(self.table, block)) for block in blocks
+        ]
 
     def prepared(self, changes: Iterable[NewRows]) -> Prepared:
-        """The changes in bytes, as `Writer.put` takes them."""
-        its = list(changes)
-        try:
-            rows = self.rows(its)
-        except Unsealable:
-            sealed = [self.sealed(change) for change in its]
-            its = [change for change, _ in sealed]
-            rows = [row for _, packed in sealed for row in packed]
+        """The changes in bytes, as `Writer.put` takes them; parked, what cannot be sealed."""
+        its, rows = list[NewRows](), list[bytes]()
+        for change in changes:
+            try:
+                rows += self.rows([change])
+                its.append(change)
+            except Unsealable as error:
+                its.append(_Parked(change.stream, (change.position, error.code)))
         return Prepared(
             [str(change.stream) for change in its if change.afresh],
-            [(str(change.stream), entry) for change in its for entry in change.gone],
             [(str(change.stream), *change.parked) for change in its if change.parked is not None],
             self.insertion(self.conn, self.table).packed(rows) if rows else b"",
         )
@@ -77,31 +78,37 @@ class Build:
     def lines(self) -> Iterator[Line]:
         """Every row in key order, however many there are."""
         with self.conn.cursor(name=f"lines_{self.id.hex}") as cursor:
-            cursor.itersize = _ROWS_AT_ONCE
+            cursor.itersize = _BLOCKS_AT_ONCE
             cursor.execute(on(self.table.table, f"{_ROWS} {_IN_ORDER}"), (self.clinic, self.id))
-            yield from map(self._line, cursor)
+            for stream, row in self._spelt(cursor):
+                yield (stream, row.entry), line(stream, row)
 
     def lines_of(self, past: str, upto: str) -> list[Line]:
         """The rows of the streams past one name, up to and with another, in key order."""
-        query = on(self.table.table, f"{_ROWS} AND stream > %s AND stream <= %s {_IN_ORDER}")
-        cursor = self.conn.execute(query, (self.clinic, self.id, past, upto), prepare=True)
-        return list(map(self._line, cursor))
+        rows = self.spelt_of(past, upto)
+        return [((stream, row.entry), line(stream, row)) for stream, row in rows]
 
-    def _line(self, row: DictRow) -> Line:
-        line = self.seals.line(self.table.name, self.table.table, row)
-        return (row["stream"], row["entry"]), line
+    def spelt_of(self, past: str, upto: str) -> Iterator[tuple[str, Spelt]]:
+        """The same, each with its stream."""
+        query = on(self.table.table, f"{_ROWS} AND stream > %s AND stream <= %s {_IN_ORDER}")
+        parameters = (self.clinic, self.id, past, upto)
+        return self._spelt(self.conn.execute(query, parameters, prepare=True))
+
+    def _spelt(self, blocks: Iterable[DictRow]) -> Iterator[tuple[str, Spelt]]:
+        rows = in_order(
+            (
+                block["stream"],
+                block["entry"],
+                block["until"],
+                [(row.entry, row) for row in self.seals.spelt(self.table, block)],
+            )
+            for block in blocks
+        )
+        return ((stream, row) for stream, _, row in rows)
 
     def parked(self) -> dict[str, tuple[int, str]]:
         """The streams that it has no rows of, each with the position and the code of why."""
         return parked(self.conn, self.clinic, self.table.table, self.id)
-
-
-def placed(changes: Iterable[NewRows]) -> Iterator[tuple[str, int, NewRow]]:
-    """The rows that are written, each with its stream and entry."""
-    for change in changes:
-        stream = str(change.stream)
-        for entry, row in change.written.items():
-            yield stream, entry, row
 
 
 class Place:
@@ -136,7 +143,7 @@ class _Parked:
     parked: tuple[int, str]
     afresh: ClassVar[bool] = True
     written: ClassVar[Mapping[int, NewRow]] = MappingProxyType({})
-    gone: ClassVar[Collection[int]] = ()
+    since: ClassVar[int] = 0
 
     @property
     def position(self) -> int:
@@ -215,20 +222,11 @@ class Writer:
             # Whoever remembers where this view stands, and what of it is parked, is to look again.
             place = (build.clinic, build.table.table, build.id)
             build.conn.execute(_SAY_SO, place, prepare=True)
-        if prepared.gone:
-            streams, entries = (list(part) for part in zip(*prepared.gone, strict=True))
-            build.conn.execute(
-                on(build.table.table, _DELETE_ROWS), (streams, entries, build.clinic, build.id)
-            )
 
 
 _ROWS: Final = "SELECT * FROM {} WHERE clinic = %s AND build = %s"
-_IN_ORDER: Final = "ORDER BY stream, entry"
+_IN_ORDER: Final = "ORDER BY stream, entry, until"
 _DELETE_STREAMS: Final = "DELETE FROM {} WHERE clinic = %s AND build = %s AND stream = ANY(%s)"
-_DELETE_ROWS: Final = """
-DELETE FROM {} AS t USING unnest(%s::text[], %s::bigint[]) AS g (stream, entry)
-WHERE t.clinic = %s AND t.build = %s AND t.stream = g.stream AND t.entry = g.entry
-"""
 _UNPARK: Final = """
 DELETE FROM rapport.parked WHERE clinic = %s AND view = %s AND build = %s AND stream = ANY(%s)
 """

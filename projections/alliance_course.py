@@ -123,6 +123,26 @@ class RatingRow(Told):
 _Scales = Mapping[str, Scored]
 
 
+_SAID = Together(
+    "family",
+    "rated_at",
+    "source",
+    "rating",
+    "session",
+    "perspective",
+    "rater",
+    "own_submission",
+    "follow_up",
+    "instrument",
+    "instrument_version",
+    "key_hash",
+    "series",
+    "items",
+    "scales",
+    "reported",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The entries about ratings and held sessions, and the scores of what was rated."""
@@ -141,6 +161,7 @@ class AllianceCourse(View[State, RatingRow]):
     version = 2
     row = RatingRow
     clear = ("family", "rated_at", "source")
+    together = (_SAID,)
 
     _families: ClassVar = {
         AllianceRated.topic: Family.ALLIANCE,
@@ -302,26 +323,6 @@ def _one(
     Nothing is validated that the score has just made.
     """
     return Scored.model_construct(value=value, text=text, low=low, high=high, flags=flags)
-
-
-_SAID = Together(
-    "family",
-    "rated_at",
-    "source",
-    "rating",
-    "session",
-    "perspective",
-    "rater",
-    "own_submission",
-    "follow_up",
-    "instrument",
-    "instrument_version",
-    "key_hash",
-    "series",
-    "items",
-    "scales",
-    "reported",
-)
 
 
 def _plain(scales: _Scales) -> Mapping[str, object]:

@@ -84,17 +84,19 @@ class _Folded(Generic[S, R]):
 class Change:
     """What becomes of a stream's rows in a table.
 
-    `afresh`: all rows that are there go first, and so does the note that the stream is parked.
+    `afresh`: all rows that are there go first, and so does the note that the stream is parked. Rows
+    that go without others in their place go so.
     """
 
     stream: Stream
     afresh: bool
     written: Mapping[int, PlainRow]
-    gone: Collection[int] = ()
     parked: tuple[int, str] | None = None
     """Position and code of what could not be folded; a parked stream has no rows."""
     position: int = field(default=0, compare=False)
     """Of the last entry that it follows from."""
+    since: int = field(default=0, compare=False)
+    """Rows from this one on were never written before."""
 
 
 class Folds(Generic[S, R]):
@@ -146,7 +148,8 @@ class Folds(Generic[S, R]):
         before = self._forget(stream)
         alone = self._alone(entries)
         if alone is not None:
-            return Change(stream, False, alone, position=entries[-1].position)
+            position, since = entries[-1].position, entries[0].version
+            return Change(stream, False, alone, position=position, since=since)
         first = entries[0]
         try:
             if first.version == 1:
@@ -240,11 +243,14 @@ class Folds(Generic[S, R]):
         try:
             after = self._on(before, entries)
             others, gone = differing(before.rows, after.rows)
+            if gone:
+                before, others, afresh = self._nothing(stream), list(after.rows), True
             written = self._written(before, after, others, position)
         except Unfoldable as error:
-            return Change(stream, True, {}, (), (error.position, error.code), position)
+            return Change(stream, True, {}, (error.position, error.code), position)
         self._remember(stream, after)
-        return Change(stream, afresh, written, gone, None, position)
+        since = 0 if afresh else entries[0].version
+        return Change(stream, afresh, written, None, position, since)
 
     def _written(
         self, before: _Folded[S, R], after: _Folded[S, R], others: Iterable[int], position: int

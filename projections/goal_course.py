@@ -99,11 +99,26 @@ class GoalRow(Told):
     level: Cell[int] | None = None
 
 
+_RATED = Together(
+    "kind",
+    "at",
+    "source",
+    "goal",
+    "revision",
+    "by",
+    "reported",
+    "perspective",
+    "scale",
+    "level",
+)
+
+
 class GoalCourse(Gathering[GoalRow]):
     name = "goal_course"
     version = 2
     row = GoalRow
     clear = ("kind", "at", "source")
+    together = (_RATED,)
     topics = frozenset(
         {
             RelationshipOpened.topic,
@@ -174,20 +189,6 @@ def _wording(goal: Goal, revision: Revision, required: Collection[UUID]) -> Goal
         status=cell(goal.turn, goal.status) if goal.turn and not later else None,
         replaced_by=cell(later[0].entry, later[0].number) if later else None,
     )
-
-
-_RATED = Together(
-    "kind",
-    "at",
-    "source",
-    "goal",
-    "revision",
-    "by",
-    "reported",
-    "perspective",
-    "scale",
-    "level",
-)
 
 
 def _rating(entry: RecordedEvent, rated: GoalRated) -> GoalRow:

@@ -63,6 +63,21 @@ class Line(Told):
     """Version of the rating that replaces this one (rule 29)."""
 
 
+_CLEAR = (
+    "position",
+    "topic",
+    "occurred_at",
+    "occurred_offset",
+    "recorded_at",
+    "actor",
+    "on_behalf_of",
+    "source",
+    "late",
+)
+_ALL = Together(*_CLEAR, "late_reason", "import_id", "reported", "relies_on")
+"""What an entry says by itself: all but what others say of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The lines so far, and the lines of ratings by the rating's id."""
@@ -74,18 +89,8 @@ class State:
 class Timeline(View[State, Line]):
     name = "timeline"
     row = Line
-    clear = (
-        "position",
-        "topic",
-        "occurred_at",
-        "occurred_offset",
-        "recorded_at",
-        "actor",
-        "on_behalf_of",
-        "source",
-        "late",
-    )
-
+    clear = _CLEAR
+    together = (_ALL,)
     alone = frozenset(
         topic
         for topic, kind in EVENTS.items()
@@ -132,7 +137,7 @@ class Timeline(View[State, Line]):
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
         event, ref, envelope = entry.event, Ref.to(entry), self._envelope(entry)
         if isinstance(event, Erased):
-            known = zip(Timeline.clear, envelope, strict=True)
+            known = zip(_CLEAR, envelope, strict=True)
             return Line.erased(entry, **{name: Cell(value, ref) for name, value in known})
         beside = {} if amended is None else {"amends": Cell(amended.version, ref)}
         return Line.told_by(ref, _ALL, (*envelope, *_content(event)), **beside)
@@ -156,10 +161,6 @@ class Timeline(View[State, Line]):
 def _content(event: Event) -> tuple[object, ...]:
     """What an entry says by itself, of the sealed fields."""
     return event.late_reason, event.import_id, event.reported, relied_on(event)
-
-
-_ALL = Together(*Timeline.clear, "late_reason", "import_id", "reported", "relies_on")
-"""What an entry says by itself: all but what others say of it."""
 
 
 @lru_cache(1024)

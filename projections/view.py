@@ -172,14 +172,15 @@ class Form:
         self,
         together: Together,
         ways: tuple[Sequence[str], Sequence[bool], Sequence[Writing | None]],
-        columns: Mapping[str, str],
+        kinds: Mapping[str, str],
     ) -> None:
+        """`kinds`: of the clear fields, as SQL has them."""
         self.names = together.names
         self.way = {name: (clear, how) for name, clear, how in zip(*ways, strict=True)}
         # In the order of the row's fields, as citations have them.
         self.clear = tuple(name for name, (is_clear, _) in self.way.items() if is_clear)
         self.sealed = tuple(name for name in self.names if name not in self.clear)
-        self.times = tuple(name for name in self.clear if columns[name] == "timestamptz")
+        self.times = tuple(name for name in self.clear if kinds[name] == "timestamptz")
         ways_of = [(at, self.way[name][1]) for at, name in enumerate(self.names)]
         self._writing = [(at, how) for at, how in ways_of if how is not None]
 
@@ -230,11 +231,14 @@ class View(ABC, Generic[S, R]):
     topics: ClassVar[frozenset[str] | None] = None
     """The entries that it has to do with, beside those that may amend one of them; None: all."""
     clear: ClassVar[tuple[str, ...]] = ()
-    """Fields kept as columns that PostgreSQL can read and search; all others are sealed.
+    """Fields that stand in the clear; all others are sealed.
 
     What is asked for by more than one stream, and what is still known of an erased entry.
     """
     indexed: ClassVar[tuple[str, ...]] = ()
+    """Those of them that rows are found by, across streams: ids."""
+    together: ClassVar[tuple[Together, ...]] = ()
+    """What one entry tells of a row, where it tells all of it, and many rows are told so."""
     alone: ClassVar[frozenset[str]] = frozenset()
     """Topics of entries each of which comes to one row, whatever came before it, and to no more."""
 
@@ -295,7 +299,18 @@ class View(ABC, Generic[S, R]):
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
-        """The clear columns with their SQL types. TypeError for what must be sealed."""
+        """The columns that rows are found by, with their SQL types. TypeError where anything in
+        the clear must be sealed."""
+        return {name: kind for name, kind in self._kinds.items() if name in self.indexed}
+
+    @cached_property
+    def forms(self) -> Sequence[Form]:
+        """How rows are taken apart that one entry tells, and that come by the thousand."""
+        return tuple(map(self._form, self.together))
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, str]:
+        """The clear fields with their SQL types. TypeError for what must be sealed."""
         return {name: _sql_type(self._values[name], name) for name in self.clear}
 
     @cached_property
@@ -327,6 +342,12 @@ class View(ABC, Generic[S, R]):
         """How rows are taken apart that one entry tells, by the fields that it establishes."""
         return {}
 
+    def _form(self, together: Together) -> Form:
+        form = self._forms.get(together)
+        if form is None:
+            form = self._forms[together] = Form(together, self._ways, self._kinds)
+        return form
+
     @cached_property
     def _contents(self) -> Callable[[R], tuple[Any, ...]]:
         """What a row holds in its fields."""
@@ -355,9 +376,7 @@ class View(ABC, Generic[S, R]):
         self, ref: Ref, together: Together, values: Sequence[Any], beside: Mapping[str, Any]
     ) -> PlainRow:
         """The same of a row that was told `by` one entry."""
-        form = self._forms.get(together)
-        if form is None:
-            form = self._forms[together] = Form(together, self._ways, self.columns)
+        form = self._form(together)
         row = PlainRow.told_by(ToldBy(form, ref, form.written(values)))
         if not beside or not any(beside.values()):
             return row

@@ -289,10 +289,11 @@ def opened(database: Database, clinic: UUID, ring: Keyring) -> Iterator[tuple[st
         for (table,) in _tables_of_views(connection):
             rows = connection.execute(sql.SQL("SELECT * FROM {}").format(_view(table)))
             for row in rows:
-                told = seals.opened(table.rpartition("_v")[0], table, row)
-                yield f"{table} {told.stream}", repr(told.columns).encode()
-                for group in told.groups.values():
-                    yield f"{table} {told.stream}", encode(group)
+                yield f"{table} {row['stream']}", row["clear"].encode()
+                for told in seals.opened(table.rpartition("_v")[0], table, row):
+                    yield f"{table} {told.stream}", repr(told.columns).encode()
+                    for group in told.groups.values():
+                        yield f"{table} {told.stream}", encode(group)
 
 
 def _tables_of_views(connection: Connection[DictRow]) -> list[tuple[str]]:

@@ -90,7 +90,7 @@ def applied(rows: dict[tuple[str, int], PlainRow], changes: Sequence[Change]) ->
         assert change.parked is None
         name = str(change.stream)
         gone = [key for key in rows if key[0] == name] if change.afresh else []
-        for key in [*gone, *((name, entry) for entry in change.gone)]:
+        for key in gone:
             rows.pop(key, None)
         rows |= {(name, entry): row for entry, row in change.written.items()}
 

@@ -150,7 +150,9 @@ def test_a_changed_column_breaks_the_seal(house: House, worker: Worker, reader: 
     worker.catch_up()
     with psycopg.connect(house.clinic.database.dsn("views")) as conn:
         conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
-        changed = conn.execute("UPDATE views.caseload_v2 SET state = 'closed'")
+        changed = conn.execute(
+            'UPDATE views.caseload_v2 SET clear = replace(clear, \'"state":"\', \'"state":"not \')'
+        )
         assert changed.rowcount == 1
     with pytest.raises(SealBroken):
         reader.read(VIEWS.caseload, told.stream)
@@ -387,19 +389,27 @@ def test_every_view_is_rebuilt_equal(house: House, worker: Worker, store: ViewSt
     rebuilt_equal(house.clinic, store)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 def test_a_rebuild_names_the_rows_that_differ(
-    house: House, worker: Worker, store: ViewStore, reader: ViewReader
+    house: House,
+    worker: Worker,
+    store: ViewStore,
+    reader: ViewReader,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
 ) -> None:
-    """Rule 6: a row that was lost is named, and is there again."""
+    """Rule 6: rows that were lost are named, all of their block, and are there again."""
+    monkeypatch.setattr("infra.view_rows._ROWS_IN_BLOCK", at_once)
     told = told_a_lot(house)
     worker.catch_up()
     with psycopg.connect(house.clinic.database.dsn("views")) as conn:
         conn.execute("SELECT set_config('rapport.clinic', %s, false)", (str(house.clinic.id),))
-        conn.execute("DELETE FROM views.timeline_v1 WHERE entry = 2")
+        conn.execute("DELETE FROM views.timeline_v1 WHERE 2 BETWEEN entry AND until")
     outcome = next(r for r in rebuild(ALL, house.clinic.log, store) if r.view == "timeline")
     assert outcome.comparison is not None
     assert not outcome.comparison.equal
-    assert outcome.comparison.differing == ((str(told.stream), 2),)
+    lost = (2,) if at_once == 1 else (1, 2, 3)
+    assert outcome.comparison.differing == tuple((str(told.stream), entry) for entry in lost)
     assert_as_folded(reader, house.clinic, told.stream)
     rebuilt_equal(house.clinic, store)
 
@@ -492,26 +502,34 @@ def test_an_interrupted_rebuild_is_gone_on_with(
 
 
 class Newer(Timeline):
-    """A later version of the code, which tells a little more."""
+    """A later version of the code."""
 
     version = 2
+
+
+class Closer(Newer):
+    """One that tells less in the clear."""
+
     clear = Timeline.clear[:-1]  # type: ignore[assignment]
 
 
+@pytest.mark.parametrize("newer", [Newer(), Closer()])
 def test_a_new_version_is_built_beside_the_old(
-    house: House, worker: Worker, store: ViewStore, reader: ViewReader
+    house: House, worker: Worker, store: ViewStore, reader: ViewReader, newer: Timeline
 ) -> None:
     """ARCHITECTURE, idea 6: the old version stays readable; what differs in the new is named."""
     told = told_a_lot(house)
     worker.catch_up()
     house.open()
-    newer = Newer()
     (outcome,) = rebuild([newer], house.clinic.log, store)
     old = reader.read(VIEWS.timeline)
     assert outcome.position == old.position < house.clinic.log.head_size()
     assert outcome.replaced_version == 1
     assert outcome.comparison is not None
-    assert outcome.comparison.equal
+    assert outcome.comparison.equal is not isinstance(newer, Closer)
+    assert outcome.comparison.differences == (
+        len(old.of(told.stream)) if isinstance(newer, Closer) else 0
+    )
     assert reader.read(newer).rows == old.rows
     Worker([newer], house.clinic.log, store).catch_up()
     with pytest.raises(ViewNotBuilt):

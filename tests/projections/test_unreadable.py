@@ -148,9 +148,9 @@ def test_a_stream_is_parked_also_where_some_of_its_rows_were_written(
     monkeypatch: pytest.MonkeyPatch,
     at_once: int,
 ) -> None:
-    """R27: a rebuild writes a long stream's rows a few at a time; if a later one has no form in
-    bytes, none of them stays."""
-    monkeypatch.setattr("infra.view_parts._ROWS_AT_ONCE", at_once)
+    """R27: a rebuild writes a few blocks at a time; if a row of a stream has no form in bytes, none
+    of the stream stays."""
+    monkeypatch.setattr("infra.view_parts._BLOCKS_AT_ONCE", at_once)
     view = Unwritable()
     streams = [house.open() for _ in range(3)]
     receipt = streams[1].withdraw(Scope.TREATMENT)

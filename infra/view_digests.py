@@ -1,0 +1,75 @@
+"""Digests of views, by which two builds are compared, and which anybody with the key can compute.
+
+The format `rapport-view-digest/2` is written down in docs/formats/view.md.
+"""
+
+import hmac
+from collections.abc import Mapping
+from copy import copy
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from infra import canonical
+from infra.keyring import Keyring
+from infra.sealing import subkey
+from infra.view_spelling import Spelt
+
+FORMAT: Final = "rapport-view-digest/2"
+
+
+class Digest(NamedTuple):
+    """HMAC-SHA-256, in hex, over a view's opened rows as of a position."""
+
+    position: int
+    mac: str
+    rows: int
+    parked: int
+
+
+def line(stream: str, row: Spelt) -> bytes:
+    """A row's line: where it is, and what it says, in the clear and sealed; no ciphertext."""
+    parts = b",".join([b"null" if part is None else part for _, part in row.parts])
+    return b'["%b",%b,[%b]]' % (stream.encode(), row.clear, parts)
+
+
+class Digesting:
+    """HMAC-SHA-256 over lines of canonical JSON, each ended by a line feed."""
+
+    def __init__(self, key: bytes, position: int, header: bytes) -> None:
+        self._mac = hmac.new(key, header + b"\n", "sha256")
+        self._position = position
+        self._rows = 0
+
+    def add(self, line: bytes) -> None:
+        self._mac.update(line + b"\n")
+        self._rows += 1
+
+    def add_lines(self, lines: bytes, rows: int) -> None:
+        """So many rows' lines, each ended by a line feed."""
+        self._mac.update(lines)
+        self._rows += rows
+
+    def copy(self) -> "Digesting":
+        """Another one that has got as far."""
+        other = copy(self)
+        other._mac = self._mac.copy()
+        return other
+
+    def finished(self, parked: Mapping[str, tuple[int, str]]) -> Digest:
+        for stream, (position, code) in sorted(parked.items()):
+            line = {"code": code, "parked": stream, "position": position}
+            self._mac.update(canonical.encode(line) + b"\n")
+        return Digest(self._position, self._mac.hexdigest(), self._rows, len(parked))
+
+
+def digesting(clinic: UUID, keyring: Keyring, view: str, version: int, position: int) -> Digesting:
+    """A digest to be filled with the lines of a view's rows in key order."""
+    _, key = keyring.key_for(clinic, f"clinic-{clinic}", "digest/0")
+    header = {
+        "clinic": clinic,
+        "format": FORMAT,
+        "position": position,
+        "version": version,
+        "view": view,
+    }
+    return Digesting(subkey(key, "digest"), position, canonical.encode(header))
