@@ -28,7 +28,7 @@ class Digest(NamedTuple):
 
 def line(stream: str, row: Spelt) -> bytes:
     """A row's line: where it is, and what it says, in the clear and sealed; no ciphertext."""
-    parts = b",".join([b"null" if part is None else part for _, part in row.parts])
+    parts = b",".join([b"null" if part is None else part for part in row.parts])
     return b'["%b",%b,[%b]]' % (stream.encode(), row.clear, parts)
 
 

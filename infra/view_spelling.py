@@ -74,8 +74,12 @@ class Spelt(NamedTuple):
 
     entry: int
     clear: bytes
-    parts: Sequence[tuple[UUID, bytes | None]]
-    """What is sealed under each of its keys, by key; None: that is destroyed."""
+    parts: Sequence[bytes | None]
+    """What is sealed under each of its keys, which `clear` names; None: that is destroyed."""
+
+
+Keys = Sequence[UUID]
+"""Of one row."""
 
 
 class Spelling:
@@ -89,7 +93,7 @@ class Spelling:
         self._of_sealed = _picking(form.names, self.sealed)
         self._times = [_BEFORE_VALUES + self.clear.index(name) for name in form.times]
 
-    def rows(self, rows: Sequence[tuple[int, Ref, Sequence[Any]]]) -> Iterator[Spelt]:
+    def rows(self, rows: Sequence[tuple[int, Ref, Sequence[Any]]]) -> Iterator[tuple[Spelt, Keys]]:
         """Rows, each with its entry, who tells it, and the values of the form."""
         # A step is taken for all of them before the next: a third less time than each by itself.
         clear = [
@@ -104,7 +108,7 @@ class Spelling:
             for its in [self._of_sealed(values) for _, _, values in rows]
         ]
         return (
-            Spelt(entry, orjson.dumps(told), [(ref[2], orjson.dumps(its, option=_IN_ORDER))])
+            (Spelt(entry, orjson.dumps(told), [orjson.dumps(its, option=_IN_ORDER)]), (ref[2],))
             for (entry, ref, _), told, its in zip(rows, clear, sealed, strict=True)
         )
 
@@ -132,12 +136,12 @@ class Spellings:
         self.sealed = orjson.dumps([one.sealed for one in told])
         """What each of its groups begins with: the names of the others."""
 
-    def rows(self, rows: Iterable[tuple[int, NewRow]]) -> Iterator[Spelt]:
-        """Rows, each with its entry. Raises `canonical.CanonicalError`, or orjson's error for a
-        surrogate or an integer too large."""
+    def rows(self, rows: Iterable[tuple[int, NewRow]]) -> Iterator[tuple[Spelt, Keys]]:
+        """Rows, each with its entry, spelt, and the keys of each. Raises `canonical.CanonicalError`,
+        or orjson's error for a surrogate or an integer too large."""
         for told, its in groupby(rows, self._form):
             if told is None:
-                yield from (self._apart(*each) for each in its)
+                yield from (_apart(*each) for each in its)
             else:
                 values = [(entry, *row.told[1:]) for entry, row in its if row.told is not None]
                 yield from told.rows(values)
@@ -146,34 +150,26 @@ class Spellings:
         told = row[1].told
         return None if told is None else self._told.get(told[0].names)
 
-    def _apart(self, entry: int, row: NewRow) -> Spelt:
-        keys = sorted(row.groups)
-        return _spelt_apart(
-            entry, row.columns, row.cited, [(key_id, row.groups[key_id]) for key_id in keys]
-        )
-
 
 spellings = lru_cache(64)(Spellings)
 """Of a view's forms, made once."""
 
 
-def _spelt_apart(
-    entry: int,
-    columns: Mapping[str, object],
-    cited: Iterable[Cited],
-    groups: Iterable[tuple[UUID, Group | None]],
-) -> Spelt:
-    parts = [(key_id, None if group is None else group_bytes(group)) for key_id, group in groups]
+def _apart(entry: int, row: "NewRow | StoredRow") -> tuple[Spelt, Keys]:
+    """A row that several entries tell."""
+    keys = sorted(row.groups)
     told = {
-        "cited": [(*ref, erased, fields) for ref, erased, fields in cited],
+        "cited": [(*ref, erased, fields) for ref, erased, fields in row.cited],
         "columns": {
             name: time_text(value) if type(value) is datetime else value
-            for name, value in columns.items()
+            for name, value in row.columns.items()
         },
         "entry": entry,
-        "keys": [key_id for key_id, _ in parts],
+        "keys": keys,
     }
-    return Spelt(entry, orjson.dumps(told, option=_CANONICAL), parts)
+    groups = [row.groups[key_id] for key_id in keys]
+    parts = [None if group is None else group_bytes(group) for group in groups]
+    return Spelt(entry, orjson.dumps(told, option=_CANONICAL), parts), keys
 
 
 def group_bytes(group: Group) -> bytes:
@@ -194,7 +190,7 @@ def _for_json(value: object) -> object:
     """A value as orjson writes it canonically."""
     if type(value) in AS_THEY_ARE:
         return value
-    if type(value) is tuple and AS_THEY_ARE.issuperset(map(type, value)):
+    if type(value) is tuple and (not value or AS_THEY_ARE.issuperset(map(type, value))):
         return value
     return orjson.Fragment(encode(value))
 
@@ -224,13 +220,10 @@ def spelt_rows(clear: bytes, groups: Mapping[UUID, bytes | None], wanted: Spelli
     head, *lines = _lines(clear)
     sealed = {key_id: None if text is None else _lines(text) for key_id, text in groups.items()}
     if head != wanted.clear or any(its and its[0] != wanted.sealed for its in sealed.values()):
-        return [
-            _spelt_apart(row.entry, row.columns, row.cited, sorted(row.groups.items()))
-            for row in stored_rows("", clear, groups)
-        ]
+        return [_apart(row.entry, row)[0] for row in stored_rows("", clear, groups)]
     _, *rows = orjson.loads(clear)
     return [
-        Spelt(_entry(row), line, parts)
+        Spelt(row["entry"] if type(row) is dict else row[1], line, parts)
         for row, line, parts in zip(rows, lines, _dealt(rows, sealed), strict=True)
     ]
 
@@ -242,59 +235,48 @@ def stored_rows(stream: str, clear: bytes, groups: Mapping[UUID, bytes | None]) 
         key_id: None if text is None else orjson.loads(text) for key_id, text in groups.items()
     }
     return [
-        _apart(stream, row, parts)
-        if isinstance(row, dict)
-        else _told(stream, row, names, sealed, parts)
+        _stored_apart(stream, row, parts)
+        if type(row) is dict
+        else _stored_told(stream, row, names, sealed, parts)
         for row, parts in zip(rows, _dealt(rows, sealed), strict=True)
     ]
 
 
-def _dealt(
-    rows: Iterable[Any], sealed: Mapping[UUID, Sequence[Any] | None]
-) -> Iterator[list[tuple[UUID, Any]]]:
+def _dealt(rows: Iterable[Any], sealed: Mapping[UUID, Sequence[Any] | None]) -> Iterator[list[Any]]:
     """What of each row is sealed under each of its keys; None: that is destroyed."""
     following = {
-        key_id: repeat(None) if its is None else islice(its, 1, None)
+        str(key_id): repeat(None) if its is None else islice(its, 1, None)
         for key_id, its in sealed.items()
     }
-    return ([(key_id, next(following[key_id])) for key_id in _keys(row)] for row in rows)
+    return (
+        [next(following[key_id]) for key_id in (row["keys"] if type(row) is dict else row[4:5])]
+        for row in rows
+    )
 
 
-def _entry(row: Any) -> int:
-    entry: int = row["entry"] if isinstance(row, dict) else row[1]
-    return entry
-
-
-def _keys(row: Any) -> list[UUID]:
-    return list(map(_key, row["keys"])) if isinstance(row, dict) else [_key(row[4])]
-
-
-_key = lru_cache(1_024)(UUID)
-"""A stream has few keys, and each of its rows names one."""
-
-
-def _apart(stream: str, row: Any, parts: Iterable[tuple[UUID, Any]]) -> StoredRow:
+def _stored_apart(stream: str, row: Any, parts: Iterable[Any]) -> StoredRow:
     """A row that several entries tell."""
     cited = tuple(
-        ((position, version, _key(key_id), amended_at), erased, fields)
+        ((position, version, UUID(key_id), amended_at), erased, fields)
         for position, version, key_id, amended_at, erased, fields in row["cited"]
     )
-    return StoredRow(stream, row["entry"], row["columns"], cited, dict(parts))
+    groups = dict(zip(map(UUID, row["keys"]), parts, strict=True))
+    return StoredRow(stream, row["entry"], row["columns"], cited, groups)
 
 
-def _told(
+def _stored_told(
     stream: str,
     row: Any,
     names: Sequence[Sequence[str]],
     sealed: Mapping[UUID, Sequence[Any] | None],
-    parts: Iterable[tuple[UUID, Any]],
+    parts: Sequence[Any],
 ) -> StoredRow:
     """A row that one entry tells."""
-    form, entry, position, version, _, amended_at, *values = row
-    ((key_id, part),) = parts
-    group, heads = None, sealed[key_id]
-    if heads is not None:
-        told = zip(heads[0][form], part, strict=True)
+    form, entry, position, version, key, amended_at, *values = row
+    key_id = UUID(key)
+    group, its = None, sealed[key_id]
+    if its is not None:
+        told = zip(its[0][form], parts[0], strict=True)
         group = {name: (position, version, amended_at, value) for name, value in told}
     columns = dict(zip(names[form], values, strict=True))
     cited = (((position, version, key_id, amended_at), False, names[form]),)

@@ -72,10 +72,8 @@ def _make(conn: Connection[DictRow], table: Table) -> None:
     for statement in (
         "ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE {} FORCE ROW LEVEL SECURITY",  # its owner is the role that writes it
-        # Ciphertext does not get smaller by trying, and to try it with the rest takes longer than
-        # all else that is done here with a block.
-        "ALTER TABLE {} ALTER COLUMN clear SET STORAGE EXTERNAL, "
-        "ALTER COLUMN sealed SET STORAGE EXTERNAL",
+        # Ciphertext does not get smaller by trying.
+        "ALTER TABLE {} ALTER COLUMN sealed SET STORAGE EXTERNAL",
         "CREATE POLICY own_clinic ON {} USING "
         "(clinic = nullif(current_setting('rapport.clinic', true), '')::uuid)",
         "GRANT SELECT ON {} TO rapport_app, rapport_read",

@@ -186,6 +186,8 @@ class Form:
 
     def written(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values as they are to be written."""
+        if not self._writing:
+            return values
         plain = list(values)
         for at, writing in self._writing:
             plain[at] = writing(plain[at])
@@ -200,13 +202,6 @@ def _stays_as_it_is(kind: Any) -> bool:
     if get_origin(kind) in (tuple, dict, Union, UnionType):
         return all(part is ... or _stays_as_it_is(part) for part in get_args(kind))
     return kind in _AS_THEY_ARE or (isinstance(kind, type) and issubclass(kind, StrEnum))
-
-
-def _for_column(value: object) -> object:
-    """The value in a type that PostgreSQL's driver takes for what it is."""
-    if isinstance(value, StrEnum):
-        return str(value)  # what `value.value` is, in a quarter of the time
-    return list(value) if isinstance(value, tuple) else value
 
 
 # --- The view ---------------------------------------------------------------------------------
@@ -361,8 +356,6 @@ class View(ABC, Generic[S, R]):
 
     def _writing(self, name: str, value: Any) -> "Writing | None":
         """How values of that type are written; None: as they are."""
-        if name in self.clear:
-            return None if value in _SQL and get_origin(value) is not tuple else _for_column
         return None if _stays_as_it_is(value) else self._adapters[name].dump_python
 
     def taken_apart(self, row: R) -> PlainRow:

@@ -194,10 +194,7 @@ def by_its_types(view: View[Any, Any], row: Row) -> dict[str, object]:
     def written(name: str, value: object) -> object:
         hint = hints[name.partition("/")[0]]
         (of_cell,) = (part for part in (hint, *get_args(hint)) if get_origin(part) is Cell)
-        plain = TypeAdapter(get_args(of_cell)[0]).dump_python(value)
-        if name not in view.clear:
-            return plain
-        return list(plain) if isinstance(plain, tuple) else getattr(plain, "value", plain)
+        return TypeAdapter(get_args(of_cell)[0]).dump_python(value)
 
     return {
         name: written(name, cell.value)
