@@ -5,7 +5,7 @@ block. The format is `rapport-view/2`, written down in docs/formats/view.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby, islice, repeat
 from operator import itemgetter
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from infra.canonical import AS_THEY_ARE, encode, time_text, time_text_once
+from infra.canonical import AS_THEY_ARE, encode, time_text
 
 Ref = tuple[int, int, UUID, int | None]
 """Position, version, key and amended_at of the entry that established a value."""
@@ -23,9 +23,11 @@ Cited = tuple[Ref, bool, Sequence[str]]
 Group = Mapping[str, tuple[int, int, int | None, object]]
 """Sealed under one key: field → position, version, amended_at, value."""
 
+_CANONICAL: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _IN_ORDER: Final = orjson.OPT_STRICT_INTEGER
-"""Of arrays, and of objects whose names are in order already."""
-_CANONICAL: Final = orjson.OPT_SORT_KEYS | _IN_ORDER
+"""Of arrays of what is written in order already."""
+_TOLD: Final = orjson.OPT_UTC_Z | orjson.OPT_STRICT_INTEGER
+"""Of arrays with moments: with microseconds, or with whole seconds where there are none."""
 
 
 class Form(Protocol):
@@ -101,15 +103,21 @@ class Spelling:
         ]
         for at in self._times:
             for row in clear:
-                if row[at] is not None:
-                    row[at] = time_text_once(row[at])
+                moment = row[at]
+                if moment is not None and moment.tzinfo is not UTC:
+                    row[at] = moment.astimezone(UTC)
         sealed = [
             [value if type(value) in AS_THEY_ARE else _for_json(value) for value in its]
             for its in [self._of_sealed(values) for _, _, values in rows]
         ]
         return (
-            (Spelt(entry, orjson.dumps(told), [orjson.dumps(its, option=_IN_ORDER)]), (ref[2],))
-            for (entry, ref, _), told, its in zip(rows, clear, sealed, strict=True)
+            (Spelt(entry, told, [its]), (ref[2],))
+            for (entry, ref, _), told, its in zip(
+                rows,
+                [orjson.dumps(row, option=_TOLD) for row in clear],
+                [orjson.dumps(row, option=_IN_ORDER) for row in sealed],
+                strict=True,
+            )
         )
 
 
@@ -130,6 +138,7 @@ class Spellings:
 
     def __init__(self, forms: Sequence[Form]) -> None:
         self._told = {form.names: Spelling(number, form) for number, form in enumerate(forms)}
+        self._of_form: dict[Form, Spelling | None] = {}
         told = self._told.values()
         self.clear = orjson.dumps([one.clear for one in told])
         """What a block begins with in the clear: the names of each form's clear fields."""
@@ -137,8 +146,8 @@ class Spellings:
         """What each of its groups begins with: the names of the others."""
 
     def rows(self, rows: Iterable[tuple[int, NewRow]]) -> Iterator[tuple[Spelt, Keys]]:
-        """Rows, each with its entry, spelt, and the keys of each. Raises `canonical.CanonicalError`,
-        or orjson's error for a surrogate or an integer too large."""
+        """Rows, each with its entry: how they are spelt, and their keys. Raises CanonicalError, or
+        orjson's error for a surrogate or an integer too large."""
         for told, its in groupby(rows, self._form):
             if told is None:
                 yield from (_apart(*each) for each in its)
@@ -148,7 +157,15 @@ class Spellings:
 
     def _form(self, row: tuple[int, NewRow]) -> Spelling | None:
         told = row[1].told
-        return None if told is None else self._told.get(told[0].names)
+        if told is None:
+            return None
+        try:
+            return self._of_form[told[0]]
+        except (
+            KeyError
+        ):  # it is told by another copy of the view, or in a form that is not declared
+            found = self._of_form[told[0]] = self._told.get(told[0].names)
+            return found
 
 
 spellings = lru_cache(64)(Spellings)

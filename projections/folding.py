@@ -180,7 +180,7 @@ class Folds(Generic[S, R]):
         except Unfoldable:
             return None
         try:
-            return {entry.version: view.alone_apart(entry) for entry in entries}
+            return view.alone_apart(entries)
         except Exception:  # whatever a view raises: the long way parks the stream, and says why
             return None
 

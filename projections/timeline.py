@@ -130,9 +130,10 @@ class Timeline(View[State, Line]):
     def rows(self, state: State) -> Mapping[int, Line]:
         return state.lines
 
-    def alone_row(self, entry: RecordedEvent) -> tuple[Together, Sequence[Any]]:
-        assert isinstance(entry.event, Event), "it is not Erased"
-        return _ALL, (*self._envelope(entry), *_content(entry.event))
+    def alone_values(self, entry: RecordedEvent) -> Sequence[Any]:
+        event = entry.event
+        assert isinstance(event, Event), "it is not Erased"
+        return *self._envelope(entry), *_content(event)
 
     def _line(self, entry: RecordedEvent, amended: Amendment | None) -> Line:
         event, ref, envelope = entry.event, Ref.to(entry), self._envelope(entry)

@@ -260,15 +260,18 @@ class View(ABC, Generic[S, R]):
             if not isinstance(getattr(kind, name, None), cached_property)
         }
 
-    def alone_row(self, entry: RecordedEvent) -> tuple[Together, Sequence[Any]]:
-        """The row of an entry of a topic that stands `alone`, and is not Erased: which fields it
-        tells, and their values."""
+    def alone_values(self, entry: RecordedEvent) -> Sequence[Any]:
+        """What an entry of a topic that stands `alone`, and is not Erased, tells: all of its row,
+        in the first form of `together`."""
         raise NotImplementedError
 
-    def alone_apart(self, entry: RecordedEvent) -> PlainRow:
-        """The same, taken apart."""
-        together, values = self.alone_row(entry)
-        return self._told_apart(Ref.to(entry), together, values, {})
+    def alone_apart(self, entries: Sequence[RecordedEvent]) -> dict[int, PlainRow]:
+        """The rows of such entries, taken apart."""
+        form, made, written = self.forms[0], PlainRow.told_by, self.forms[0].written
+        return {
+            entry.version: made(ToldBy(form, Ref.to(entry), written(self.alone_values(entry))))
+            for entry in entries
+        }
 
     def of(self, stream: Stream, history: Iterable[RecordedEvent]) -> Mapping[int, R]:
         """The rows of a whole history."""

@@ -60,7 +60,7 @@ def test_a_line_told_of_its_entry_alone_is_the_one_that_is_folded(record: Record
         before, state = state, view.fold(state, entry)
         if entry.topic in view.alone and not isinstance(entry.event, Erased):
             line = state.lines[entry.version]
-            assert view.alone_apart(entry) == view.taken_apart(line)
+            assert view.alone_apart([entry]) == {entry.version: view.taken_apart(line)}
             assert state.lines == {**before.lines, entry.version: line}
 
 
