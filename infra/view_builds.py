@@ -19,11 +19,11 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from infra.arrivals import MOVED, Tracked, tracked
-from infra.view_digests import Digest, Digesting, digesting
+from infra.view_digests import Digest, Digesting, Line, Streams, digesting
 from infra.view_parts import PartWriter
 from infra.view_rows import Table
 from infra.view_tables import NO_BUILD, Older, clear, older_versions
-from infra.view_writing import Build, Line, Place, Writer
+from infra.view_writing import Build, Place, Writer
 
 _DIFFERENCES_NAMED: Final = 1_000
 
@@ -76,23 +76,12 @@ class Round:
         return replace(self, snapshot=None, read={})
 
 
-class Lines(NamedTuple):
-    """Lines of a digest, each ended by a line feed, and how many."""
-
-    text: bytes
-    rows: int
-
-    @classmethod
-    def of(cls, lines: Sequence[Line]) -> "Lines":
-        return cls(b"".join([part for _, line in lines for part in (line, b"\n")]), len(lines))
-
-
 class Told(NamedTuple):
     """One part in both builds, and the rows that are not the same."""
 
-    before: Lines
-    after: Lines | None
-    """None: the same lines."""
+    before: Streams
+    after: Streams | None
+    """None: the same."""
     differing: list[tuple[str, int]]
 
 
@@ -162,7 +151,7 @@ def told(
     for table in its:
         writer = written.get(table.table)
         if writer is not None and writer.lines is not None:
-            found[table.table] = Told(Lines.of(writer.lines), None, [])
+            found[table.table] = Told(Streams.of(writer.lines), None, [])
     if round_.snapshot is None or len(found) == len(its):
         return found
     with place.connection() as old, place.connection() as new, old.transaction():
@@ -178,10 +167,10 @@ def told(
 
 def _side_by_side(before: Sequence[Line], after: Sequence[Line]) -> Told:
     if before == after:
-        return Told(Lines.of(before), None, [])
+        return Told(Streams.of(before), None, [])
     one, other = dict(before), dict(after)
     differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    return Told(Lines.of(before), Lines.of(after), differing)
+    return Told(Streams.of(before), Streams.of(after), differing)
 
 
 @dataclass(slots=True)
@@ -198,8 +187,8 @@ class Comparing:
         if part.after is not None and self.after is None:
             self.after = self.before.copy()
         if self.after is not None:
-            self.after.add_lines(*(part.before if part.after is None else part.after))
-        self.before.add_lines(*part.before)
+            self.after.add(part.before if part.after is None else part.after)
+        self.before.add(part.before)
         self.differences += len(part.differing)
         self.differing += part.differing[: _DIFFERENCES_NAMED - len(self.differing)]
 

@@ -7,9 +7,9 @@ those of what was folded. Else both builds of the part are read row by row.
 
 from collections.abc import Iterable
 
-from infra.view_digests import line
+from infra.view_digests import Line, line
 from infra.view_rows import Block, NewRows, Unsealable
-from infra.view_writing import Build, Line, Writer
+from infra.view_writing import Build, Writer
 
 _BLOCKS_AT_ONCE = 100
 
@@ -54,7 +54,7 @@ class PartWriter(Writer):
                 for row in block.rows:
                     alike = alike and next(stored, None) == (block.stream, row)
                     if alike:
-                        lines.append(((block.stream, row.entry), line(block.stream, row)))
+                        lines.append(line(block.stream, row))
             some += blocks
             if len(some) >= _BLOCKS_AT_ONCE:
                 self._append(some)

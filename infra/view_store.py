@@ -8,7 +8,7 @@ columns.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from infra.view_builds import (
     folding,
     told,
 )
-from infra.view_digests import Digest, digesting
+from infra.view_digests import Digest, Streams, digesting
 from infra.view_parts import PartWriter
 from infra.view_rows import NewRows, Table, in_order
 from infra.view_spelling import StoredRow
@@ -192,8 +192,8 @@ class ViewStore:
             digest = digesting(
                 self.clinic, self._keyring, table.name, table.version, found.position
             )
-            for _, line in build.lines():
-                digest.add(line)
+            for _, lines in groupby(build.lines(), lambda line: line[0][0]):
+                digest.add(Streams.of(lines))
             return digest.finished(build.parked())
 
     # --- Writing ------------------------------------------------------------------------------

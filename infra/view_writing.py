@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import ConnectionPool
 
 from infra.keyring import Keyring
-from infra.view_digests import line
+from infra.view_digests import Line, line
 from infra.view_rows import Block, NewRows, Seals, Table, Unsealable, in_order
 from infra.view_spelling import NewRow, Spelt
 from infra.view_tables import Rows, on, parked
@@ -19,9 +19,6 @@ from infra.view_tables import Rows, on, parked
 _ROWS_AT_ONCE: Final = 1_000
 _BLOCKS_AT_ONCE: Final = 100
 _STREAMS_AT_ONCE: Final = 32
-
-Line = tuple[tuple[str, int], bytes]
-"""A row's stream and entry, and its line of the digest."""
 
 
 class Prepared(NamedTuple):
@@ -80,13 +77,11 @@ class Build:
         with self.conn.cursor(name=f"lines_{self.id.hex}") as cursor:
             cursor.itersize = _BLOCKS_AT_ONCE
             cursor.execute(on(self.table.table, f"{_ROWS} {_IN_ORDER}"), (self.clinic, self.id))
-            for stream, row in self._spelt(cursor):
-                yield (stream, row.entry), line(stream, row)
+            yield from (line(stream, row) for stream, row in self._spelt(cursor))
 
     def lines_of(self, past: str, upto: str) -> list[Line]:
         """The rows of the streams past one name, up to and with another, in key order."""
-        rows = self.spelt_of(past, upto)
-        return [((stream, row.entry), line(stream, row)) for stream, row in rows]
+        return [line(stream, row) for stream, row in self.spelt_of(past, upto)]
 
     def spelt_of(self, past: str, upto: str) -> Iterator[tuple[str, Spelt]]:
         """The same, each with its stream."""

@@ -436,13 +436,13 @@ def test_lines_of_digests_are_those_of_opened_rows(
                 for row in conn.execute(f"SELECT * FROM views.{view.table}".encode()):  # noqa: S608
                     rows = seals.opened(view.name, view.table, row)
                     for spelt, read in zip(seals.spelt(view, row), rows, strict=True):
-                        said = json.loads(line(row["stream"], spelt))
-                        assert said[0] == read.stream
-                        assert spelt.entry == read.entry
-                        assert [part is None for part in said[2]] == [
+                        (stream, entry), text = line(row["stream"], spelt)
+                        said = json.loads(text)
+                        assert (stream, entry) == (read.stream, read.entry)
+                        assert [part is None for part in said[1]] == [
                             group is None for group in read.groups.values()
                         ]
-                        lines.add(line(row["stream"], spelt))
+                        lines.add(text)
         return lines
 
     whole = compare_lines()
