@@ -286,7 +286,7 @@ def _register(history: History) -> _Register:
     narrowed: dict[UUID, list[tuple[RecordedEvent, ConsentScopeNarrowed]]] = {}
     of_age: dict[UUID, tuple[RecordedEvent, datetime]] = {}
     said: list[RecordedEvent] = []
-    for entry in history.standing:
+    for entry in history.among(*_CHANGING):
         match entry.event:
             case ConsentWithdrawn(consent=id_, also_ends=others):
                 withdrawn |= dict.fromkeys((id_, *others), entry.occurred_at)
@@ -299,7 +299,7 @@ def _register(history: History) -> _Register:
             case AssentGiven() | AssentDissented() | AssentWaived():
                 said.append(entry)
     since = _Since(withdrawn, narrowed, of_age, said)
-    return _registered(dict(_consents(history.standing, since)), since)
+    return _registered(dict(_consents(history.among(ConsentGiven), since)), since)
 
 
 def _registered(consents: Mapping[UUID, Consent], since: _Since) -> _Register:
@@ -336,13 +336,11 @@ def _further(register: _Register, news: Entries) -> _Register | None:
     return _registered({**register.consents, **further}, register.since)
 
 
-_REGISTER = Fold(
-    _register,
-    *(ConsentGiven, ConsentWithdrawn, ConsentScopeNarrowed),
+_CHANGING = (
+    *(ConsentWithdrawn, ConsentScopeNarrowed),
     *(MajorityReached, AssentGiven, AssentDissented, AssentWaived),
-    then=_further,
-    lasts=True,
 )
+_REGISTER = Fold(_register, ConsentGiven, *_CHANGING, then=_further, lasts=True)
 
 
 # --- Questions ------------------------------------------------------------------------------

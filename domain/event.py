@@ -260,9 +260,8 @@ class History(Sequence[RecordedEvent]):
         grown._old, grown._new = (old + new, ()) if is_long else (old, new)
         grown.version = entries[-1].version
         grown._folded = self._folded.copy()  # states never change, so both may hold them
-        for entry in entries:
-            if entry.amends() is not None:
-                grown._folded = {}  # an amendment reaches back behind them
+        if grown._folded and any(entry.amends() is not None for entry in entries):
+            grown._folded = {}  # an amendment reaches back behind them
         return grown
 
     def at_rest(self, entries: Sequence[RecordedEvent]) -> "History":
@@ -338,6 +337,17 @@ class History(Sequence[RecordedEvent]):
         among = self.folded(_of_kind(kind))
         return iter(among)
 
+    def among(self, *kinds: type, ever: bool = False) -> Entries:
+        """The standing entries of any of these kinds, in their order; `ever`: as they were
+        recorded, also those that were amended or entered in error since."""
+        by_kind = self.folded(_RECORDED_BY_KIND if ever else _STANDING_BY_KIND)
+        asked = _kinds(kinds)
+        found = [entries for kind, entries in by_kind.items() if asked[kind]]
+        if len(found) < 2:  # as nearly always: of most kinds there are none
+            return found[0] if found else ()
+        entries = self if ever else self.standing
+        return tuple([entry for entry in entries if asked[type(entry.event)]])
+
     def as_of(
         self, *, known_at: datetime | None = None, happened_by: datetime | None = None
     ) -> "History":
@@ -362,7 +372,43 @@ class History(Sequence[RecordedEvent]):
         return History(filter(happened, known))
 
 
+_ByKind = Mapping[type, Entries]
+"""Entries by the class of their content."""
+
+_kinds: Callable[[tuple[type, ...]], Among] = cache(Among)
+
+
+def _by_kind(entries: Iterable[RecordedEvent]) -> _ByKind:
+    found: dict[type, list[RecordedEvent]] = {}
+    for entry in entries:
+        kind = type(entry.event)
+        if kind in found:
+            found[kind].append(entry)
+        else:
+            found[kind] = [entry]
+    return {kind: tuple(entries) for kind, entries in found.items()}
+
+
+# Looked through once for all who ask for some kinds: views ask dozens of times for entries of which
+# a stream has few or none. What grows has its answers, and seldom asks for this again.
+_RECORDED_BY_KIND: Fold[_ByKind] = Fold(_by_kind, object)
+_STANDING_BY_KIND: Fold[_ByKind] = Fold(
+    lambda history: (
+        _by_kind(history.standing) if _amended(history) else history.folded(_RECORDED_BY_KIND)
+    ),
+    object,
+)
+
+
+def _amended(history: History) -> bool:
+    """Whether an entry is there of a kind that may amend another."""
+    kinds = history.folded(_RECORDED_BY_KIND)
+    return any(issubclass(kind, Event) and kind.amends is not Event.amends for kind in kinds)
+
+
 def _standing(history: History) -> Entries:
+    if not _amended(history):
+        return tuple(history)
     standing: dict[int, RecordedEvent] = {}
     contents: dict[int, dict[str, Any]] = {}  # by version: only the last is read
     for entry in history:
@@ -395,10 +441,12 @@ _STANDING = Fold(_standing, object, then=lambda standing, news: standing + news)
 
 @cache
 def _of_kind(kind: type[E]) -> Fold[tuple[tuple[RecordedEvent, E], ...]]:
-    def among(entries: Iterable[RecordedEvent]) -> tuple[tuple[RecordedEvent, E], ...]:
-        return tuple((entry, entry.event) for entry in entries if isinstance(entry.event, kind))
+    def told(entries: Entries) -> tuple[tuple[RecordedEvent, E], ...]:
+        return tuple([(entry, cast(E, entry.event)) for entry in entries])
 
-    return Fold(lambda all_: among(all_.standing), kind, then=lambda some, news: some + among(news))
+    return Fold(
+        lambda history: told(history.among(kind)), kind, then=lambda some, news: some + told(news)
+    )
 
 
 def _last_times(

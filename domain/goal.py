@@ -261,6 +261,11 @@ def goals_of(history: History) -> Mapping[UUID, Goal]:
     return _GOALS.of(history)
 
 
+def goals_worded(history: History) -> Mapping[UUID, Goal]:
+    """The same goals without their ratings, for whoever asks for none of them."""
+    return _WORDED.of(history)
+
+
 _goal_in: Callable[[RecordedEvent], UUID] = attrgetter("event.goal")
 
 
@@ -310,7 +315,12 @@ def _highest(before: Mapping[UUID, int], entries: Iterable[RecordedEvent]) -> Ma
     return highest
 
 
-_HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest, lasts=True)
+_HIGHEST = Fold(
+    lambda history: _highest({}, history.among(GoalRevised, ever=True)),
+    GoalRevised,
+    then=_highest,
+    lasts=True,
+)
 
 
 def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UUID, datetime]:
@@ -324,7 +334,10 @@ def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UU
 
 
 _LAST_RATED = Fold(
-    lambda all_: _last_rated(Growing(), all_.standing), GoalRated, then=_last_rated, lasts=True
+    lambda all_: _last_rated(Growing(), all_.among(GoalRated)),
+    GoalRated,
+    then=_last_rated,
+    lasts=True,
 )
 
 

@@ -226,17 +226,18 @@ _SIGNABLE = frozenset({ProgressNoteWritten.topic, NoteAddended.topic})
 
 def signatures_of(history: History) -> tuple[Signature, ...]:
     """Every signature, each compared again with the entry that it names."""
+    if not (signed := [*history.of(_Signed)]):
+        return ()
     signable = {entry.version: entry for entry in history if entry.topic in _SIGNABLE}
-    signatures = []
-    for entry in history.standing:
-        if isinstance(entry.event, _Signed):
-            signatures.append(_signature(entry, entry.event, signable.get(entry.event.entry)))
-    return tuple(signatures)
+    return tuple(_signature(entry, said, signable.get(said.entry)) for entry, said in signed)
 
 
 def _signature(entry: RecordedEvent, signed: _Signed, named: RecordedEvent | None) -> Signature:
     fits = named is not None and hmac.compare_digest(named.commitment, signed.commitment)
     return Signature(entry, signed, fits)
+
+
+_PARTS = (ProgressNoteWritten, NoteAddended)
 
 
 class _Notes(NamedTuple):
@@ -254,17 +255,18 @@ def _notes(history: History) -> _Notes:
     under: dict[int, list[Signature]] = {}
     for signature in signatures_of(history):
         under.setdefault(signature.signed.entry, []).append(signature)
-    standing = {entry.version for entry in history.standing}
+    standing = {entry.version for entry in history.among(*_PARTS)}
     bodies: dict[UUID, Writing] = {}
     addenda: dict[UUID, list[Writing]] = {}
-    for entry in history:
-        if isinstance(written := entry.event, ProgressNoteWritten | NoteAddended):
-            signatures = tuple(under.pop(entry.version, ()))
-            writing = Writing(entry, written, signatures, entry.version not in standing)
-            if isinstance(written, ProgressNoteWritten):
-                bodies.setdefault(written.note, writing)
-            else:
-                addenda.setdefault(written.note, []).append(writing)
+    for entry in history.among(*_PARTS, ever=True):
+        written = entry.event
+        assert isinstance(written, _PARTS), "it was asked"
+        signatures = tuple(under.pop(entry.version, ()))
+        writing = Writing(entry, written, signatures, entry.version not in standing)
+        if isinstance(written, ProgressNoteWritten):
+            bodies.setdefault(written.note, writing)
+        else:
+            addenda.setdefault(written.note, []).append(writing)
     notes = {id_: Note(id_, body, tuple(addenda.pop(id_, ()))) for id_, body in bodies.items()}
     return _Notes(Growing(notes), loose=bool(under or addenda))
 
@@ -302,7 +304,7 @@ def _with_signature(note: Note, entry: RecordedEvent, signed: _Signed) -> Note:
     return Note(note.id, read(note.body), tuple(map(read, note.addenda)))
 
 
-_NOTES = Fold(_notes, ProgressNoteWritten, NoteAddended, _Signed, then=_further)
+_NOTES = Fold(_notes, *_PARTS, _Signed, then=_further)
 _WRITTEN = ids("note", ProgressNoteWritten, ever=True)
 _ADDED = ids("addendum", NoteAddended, ever=True)
 

@@ -167,10 +167,10 @@ def ratings_of(history: History) -> Mapping[UUID, CurrentRating]:
 
 def _ratings(history: History) -> _Ratings:
     first: dict[UUID, UUID] = {}
-    for entry in history:
-        if isinstance(entry.event, Superseding):
-            superseded = entry.event.superseded
-            first[entry.event.rating] = first.get(superseded, superseded)
+    for entry in history.among(Superseding, ever=True):
+        assert isinstance(entry.event, Superseding), "it was asked"
+        superseded = entry.event.superseded
+        first[entry.event.rating] = first.get(superseded, superseded)
     chains: dict[UUID, list[tuple[RecordedEvent, Rating]]] = {}
     for entry, rating in history.of(Rating):
         chains.setdefault(first.get(rating.rating, rating.rating), []).append((entry, rating))

@@ -4,14 +4,14 @@ Raw items are the fact: integers in the instrument's scaled unit (tenths where `
 where a question was not answered. Scores are exact fractions; nothing here is a float.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import getitem
 from typing import NamedTuple
 
@@ -333,14 +333,14 @@ def score_scales(
 ) -> dict[str, ScaleScore]:
     """The scales of `score` alone: what is followed over time. Refuses what `check_items` does."""
     check_items(definition, items)
-    if not definition.scales:
-        return {}
-    rule = definition.missing_rule(at)
-    return {
-        name: _scored(definition, name, items, rule)
-        for name, scale in definition.scales.items()
-        if scale.restates is None
-    }
+    scored = {}
+    for name, facts, in_full in _followed(definition):
+        total = None if facts is None else _in_all(facts, items)
+        if total is None:
+            scored[name] = _of_parts(definition, name, items, definition.missing_rule(at))
+        else:
+            scored[name] = in_full(total)
+    return scored
 
 
 class _Facts(NamedTuple):
@@ -378,6 +378,30 @@ def _facts(definition: Definition, name: str) -> _Facts:
     )
 
 
+class _Followed(NamedTuple):
+    """A scale that is followed over time."""
+
+    name: str
+    facts: _Facts | None
+    """None: it takes more than its own answers added up."""
+    in_full: Callable[[int], ScaleScore]
+    """What it comes to where all were answered, by their sum, whoever's it is."""
+
+
+@lru_cache(256)
+def _followed(definition: Definition) -> tuple[_Followed, ...]:
+    """All but those that restate another: looked up once for a rating, not once for each."""
+    return tuple(
+        _Followed(
+            name,
+            None if scale.sum_of or definition.asked else _facts(definition, name),
+            lru_cache(1024)(partial(_in_full, definition, name)),
+        )
+        for name, scale in definition.scales.items()
+        if scale.restates is None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What the items of one scale come to."""
@@ -386,16 +410,6 @@ class _Part:
     missing: tuple[int, ...] = ()
     unasked: tuple[int, ...] = ()
     answered_unasked: bool = False
-
-
-def _scored(
-    definition: Definition, name: str, items: Sequence[int | None], rule: MissingRule
-) -> ScaleScore:
-    simple = not (definition.scales[name].sum_of or definition.asked)
-    total = _in_all(_facts(definition, name), items) if simple else None
-    if total is None:
-        return _of_parts(definition, name, items, rule)
-    return _in_full(definition, name, total)
 
 
 def _of_parts(
@@ -429,9 +443,7 @@ def _in_all(facts: _Facts, items: Sequence[int | None]) -> int | None:
     return total
 
 
-@lru_cache(16_384)
 def _in_full(definition: Definition, name: str, total: int) -> ScaleScore:
-    """What a scale comes to whose items were all answered, by their sum, whoever's it is."""
     facts = _facts(definition, name)
     value = Fraction(total * facts.factor, len(facts.numbers) * facts.unit)
     return _told(definition, name, value, (), () if facts.verified else (Flag.UNVERIFIED,))
@@ -544,6 +556,7 @@ class SeriesId(NamedTuple):
         return f"{self.instrument}/{self.form}/{self.metric}/{self.key_major}"
 
 
+@lru_cache(1024)
 def series_id(definition: Definition, perspective: str) -> SeriesId:
     """The series to which scores of that form belong; PerspectiveUnknown if there is none."""
     form = definition.forms[definition.perspective(perspective)]

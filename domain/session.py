@@ -241,7 +241,10 @@ def _sessions(before: Growing[UUID, Session], entries: Entries) -> Growing[UUID,
 
 _TELLING = (SessionScheduled, SessionRescheduled, SessionHeld, SessionMissed, SessionCancelled)
 _SESSIONS = Fold(
-    lambda all_: _sessions(Growing(), all_.standing), *_TELLING, then=_sessions, lasts=True
+    lambda all_: _sessions(Growing(), all_.among(*_TELLING)),
+    *_TELLING,
+    then=_sessions,
+    lasts=True,
 )
 
 

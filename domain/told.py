@@ -8,6 +8,7 @@ is passed over.
 from bisect import bisect_right
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar, overload
 from uuid import UUID
@@ -68,6 +69,7 @@ class Growing(Mapping[K, T]):
         return {**self._old, **self._new} if self._new else self._old
 
 
+@cache
 def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[Growing[UUID, None]]:
     """The ids in that field of all standing entries of these kinds; `ever`: also of those that
     were amended or entered in error since, for an id is used once."""
@@ -76,8 +78,7 @@ def ids(field: str, *kinds: type[Event], ever: bool = False) -> Fold[Growing[UUI
         return {getattr(entry.event, field): None for entry in entries}
 
     def among(history: History) -> Growing[UUID, None]:
-        entries = history if ever else history.standing
-        return Growing(named(e for e in entries if isinstance(e.event, kinds)))
+        return Growing(named(history.among(*kinds, ever=ever)))
 
     return Fold(among, *kinds, then=lambda used, news: used.having(named(news)), lasts=True)
 
@@ -138,13 +139,15 @@ class Telling(Generic[T]):
     def _all(self, history: History) -> _Told[T]:
         told: dict[UUID, list[RecordedEvent]] = {}
         passed_over: set[UUID] = set()
-        entries = (entry for entry in history.standing if isinstance(entry.event, self._kinds))
-        for entry in sorted(entries, key=_occurred_at):
+        for entry in sorted(history.among(*self._kinds), key=_occurred_at):
             id_ = self._id_of(entry)
-            if isinstance(entry.event, self._begins) == (id_ not in told):
-                told.setdefault(id_, []).append(entry)
-            else:
+            its = told.get(id_)
+            if isinstance(entry.event, self._begins) != (its is None):
                 passed_over.add(id_)
+            elif its is None:
+                told[id_] = [entry]
+            else:
+                its.append(entry)
         of = {id_: tuple(entries) for id_, entries in told.items()}
         things = {id_: self._come_to(entries, None) for id_, entries in of.items()}
         last = max((entries[0].occurred_at for entries in of.values()), default=None)

@@ -198,6 +198,8 @@ class AllianceCourse(View[State, RatingRow]):
 
     def _stand_alone(self, state: State, news: Entries) -> bool:
         """Whether rows were told, and nothing came but ratings that change no other row."""
+        if not state.rows:
+            return False
         named, replaced = state.entries.folded(_NAMED), state.entries.folded(_REPLACED)
         its: set[UUID] = set()
         for entry in news:
@@ -207,7 +209,7 @@ class AllianceCourse(View[State, RatingRow]):
             if rating.rating in named or rating.rating in replaced or rating.rating in its:
                 return False
             its.add(rating.rating)
-        return bool(state.rows)
+        return True
 
     def rows(self, state: State) -> Mapping[int, RatingRow]:
         if not state.rows:

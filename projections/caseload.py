@@ -33,7 +33,7 @@ from domain.event import (
     Source,
     Stream,
 )
-from domain.goal import Goal, GoalStatus, goals_of
+from domain.goal import Goal, GoalRated, GoalStatus, goals_worded
 from domain.instrument import Definition, Perspective
 from domain.note import notes_awaiting_cosign, unsigned_notes
 from domain.rating import Rating, Superseding, definition_of, ratings_of
@@ -50,7 +50,7 @@ from domain.risk import risks_unreviewed
 from domain.rupture import ruptures_of
 from domain.scoring import Flag, score_scales
 from domain.session import Session, SessionHeld, sessions_of
-from domain.told import Growing
+from domain.told import Growing, ids
 from domain.topics import EVENTS
 from projections.view import Cell, Cells, Number, Row, View, cell, known
 
@@ -210,7 +210,7 @@ class Caseload(View[State, Case]):
                 known_codes = {known(code) for code in reported}
                 news = (cell(entry, c) for c in entry.event.reported if c not in known_codes)
                 reported = (*reported, *news)
-        told_from = (e for e in entries if _family(e.topic) in _FAMILIES or e.amends() is not None)
+        told_from = [e for e in entries if _tells_of_a_case(e.topic) or e.amends() is not None]
         return State(
             entries=state.entries.then(*told_from),
             late=_counted(state.late, [e for e in entries if e.is_late(self._policy)]),
@@ -254,6 +254,11 @@ class Caseload(View[State, Case]):
 @lru_cache(1024)
 def _family(topic: str) -> str:
     return topic.partition(".")[0]
+
+
+@lru_cache(1024)
+def _tells_of_a_case(topic: str) -> bool:
+    return _family(topic) in _FAMILIES
 
 
 def _counted(count: Cell[int] | None, more: Sequence[RecordedEvent]) -> Cell[int] | None:
@@ -339,13 +344,13 @@ def _goals(history: History) -> Mapping[str, Any]:
     """How many goals are pursued, and how many of them not everybody has agreed to."""
     who = history.folded(_WHO)
     required = (*(known(who["clients"]) or ()), *(known(who["therapists"]) or ()))
-    pursued = [goal for goal in goals_of(history).values() if goal.status is GoalStatus.OPEN]
+    pursued = [goal for goal in goals_worded(history).values() if goal.status is GoalStatus.OPEN]
     vague = [goal for goal in pursued if not goal.current.agreed_by(required)]
     counts = {"goals_pursued": pursued, "goals_not_agreed": vague}
     return {name: cell(_last_worded(goals), len(goals)) for name, goals in counts.items() if goals}
 
 
-_GOALS = Fold(_goals, *_kinds("relationship", "goal"))
+_GOALS = Fold(_goals, *(kind for kind in _kinds("relationship", "goal") if kind is not GoalRated))
 
 
 def _last_worded(goals: Iterable[Goal]) -> RecordedEvent:
@@ -368,11 +373,9 @@ class _Rated:
 
 
 def _rated(history: History) -> _Rated:
-    ratings = [entry.event for entry in history if isinstance(entry.event, Rating)]
-    named = {rating.rating: None for rating in ratings}
-    replaced = {rating.superseded: None for rating in ratings if isinstance(rating, Superseding)}
+    named, replaced = history.folded(_NAMED), history.folded(_REPLACED)
     current = [current.entry for current in ratings_of(history).values()]
-    return _with(_Rated(Growing({**named, **replaced}), {}, Growing()), current)
+    return _with(_Rated(named.having(replaced), {}, Growing()), current)
 
 
 def _further(rated: _Rated, news: Entries) -> _Rated | None:
@@ -439,6 +442,8 @@ def _verified(definition: Definition) -> bool:
     return all(map(definition.scale_verified, definition.scales))
 
 
+_NAMED = ids("rating", Rating, ever=True)
+_REPLACED = ids("superseded", Superseding, ever=True)
 _RATINGS = Fold(_rated, Erased, Rating, then=_further)
 
 

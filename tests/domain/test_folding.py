@@ -30,9 +30,9 @@ from domain.event import (
     Refusal,
     Stream,
 )
-from domain.goal import GoalAssented, goals_of
+from domain.goal import GoalAssented, goals_of, goals_worded
 from domain.records import Author, Proposal
-from domain.relationship import Part, relationship_in
+from domain.relationship import Part, Turn, relationship_in
 from domain.session import SessionTimeTaken, taken_about
 from domain.told import Growing, Telling
 from domain.topics import COMMANDS, EVENTS
@@ -215,6 +215,50 @@ def test_entries_of_a_kind_are_those_that_stand(
             for kind in EVENTS.values():
                 found = [(e, e.event) for e in standing if isinstance(e.event, kind)]
                 assert list(history.of(kind)) == found
+
+
+@settings(max_examples=200)
+@for_all(streams(), CUTS, st.sets(st.sampled_from([*EVENTS.values(), Event, Turn, Erased])))
+def test_so_are_those_of_several_kinds(
+    told: list[tuple[RecordedEvent, ...]], cuts: list[int], kinds: set[type]
+) -> None:
+    """Rule 1: in their order; `ever`: as they were recorded."""
+    for entries in told:
+        for history in grown(entries, cuts):
+            its = kinds | {type(entry.event) for entry in list(history)[::2]}
+            standing = History(history).standing
+            for asked in (its, kinds):
+                found = tuple(e for e in standing if isinstance(e.event, tuple(asked)))
+                assert history.among(*asked) == found
+                ever = tuple(e for e in history if isinstance(e.event, tuple(asked)))
+                assert history.among(*asked, ever=True) == ever
+
+
+@settings(max_examples=200)
+@for_all(streams())
+def test_what_stands_is_what_nothing_amends_as_it_was_recorded(
+    told: list[tuple[RecordedEvent, ...]],
+) -> None:
+    """Rule 1: and of what is amended the last that was said; amendments themselves do not stand."""
+    for entries in told:
+        amended = {its.version for entry in entries if (its := entry.amends()) is not None}
+        standing = History(entries).standing
+        untouched = [e for e in entries if e.amends() is None and e.version not in amended]
+        assert [e for e in standing if e.version not in amended] == untouched
+        assert all(entry.amends() is None for entry in standing)
+        versions = [entry.version for entry in standing]
+        assert versions == sorted(set(versions))
+
+
+@settings(max_examples=200)
+@for_all(dense_streams(FAMILIES["goal"]), CUTS)
+def test_goals_without_ratings_are_the_goals_less_their_ratings(
+    told: tuple[RecordedEvent, ...], cuts: list[int]
+) -> None:
+    """Rule 25: how a goal is worded hangs on no rating."""
+    for history in grown(told, cuts):
+        bare = {id_: replace(goal, ratings=()) for id_, goal in goals_of(history).items()}
+        assert plain(goals_worded(history)) == plain(bare)
 
 
 @settings(max_examples=200)
