@@ -161,9 +161,7 @@ class Spellings:
             return None
         try:
             return self._of_form[told[0]]
-        except (
-            KeyError
-        ):  # it is told by another copy of the view, or in a form that is not declared
+        except KeyError:  # another copy of the view tells it, or it is in no declared form
             found = self._of_form[told[0]] = self._told.get(told[0].names)
             return found
 
