@@ -10,7 +10,7 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Va
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Final, Generic, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
 
 from domain.event import Entries, Event, Fold, History, RecordedEvent
@@ -19,6 +19,7 @@ D = TypeVar("D")
 K = TypeVar("K")
 T = TypeVar("T")
 
+_NOTHING: Final = object()
 _occurred_at = attrgetter("occurred_at")
 
 
@@ -48,7 +49,8 @@ class Growing(Mapping[K, T]):
     @overload
     def get(self, key: K, default: T | D, /) -> T | D: ...
     def get(self, key: K, default: T | D | None = None, /) -> T | D | None:
-        return self._new[key] if key in self._new else self._old.get(key, default)
+        found = self._new.get(key, _NOTHING)
+        return self._old.get(key, default) if found is _NOTHING else cast(T, found)
 
     def __contains__(self, key: object) -> bool:
         return key in self._new or key in self._old

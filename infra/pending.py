@@ -99,9 +99,11 @@ class Pending:
         growing = self._growing.get(stream)
         if growing is None:
             return self._before(stream)
-        history = growing.seen or growing.base
-        news = growing.added[history.version - growing.base.version :]
-        if news:
+        history = growing.seen
+        if history is None:
+            history = growing.base
+        if history.version != growing.version:
+            news = growing.added[history.version - growing.base.version :]
             history = growing.seen = history.then(*map(self._recorded, news))
         return history
 
