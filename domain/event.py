@@ -6,10 +6,9 @@ envelope: where it stands in the log, when it happened, when it was recorded and
 knows of bytes, keys or PostgreSQL.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from itertools import chain
@@ -17,9 +16,11 @@ from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cas
 from uuid import UUID
 
 from domain.fold import Among, Stored, read
+from domain.policy import Policy
+from domain.refusal import Refusal
 from domain.values import EARLIEST, Line, Model, Moment, Text
 
-__all__ = ["Line", "Model", "Moment", "Stored", "Text"]  # readers look for them here
+__all__ = ["Line", "Model", "Moment", "Policy", "Refusal", "Stored", "Text"]  # looked for here
 
 
 class Stream(NamedTuple):
@@ -468,35 +469,6 @@ _LAST_TIMES = Fold(
 # --- Decisions ------------------------------------------------------------------------------
 
 
-class Refusal(Exception):
-    """A command that must not become an entry. Its text holds a code and ids, never content."""
-
-    code: ClassVar[str]
-    """Stable, for programs; the class name in kebab-case unless a class says otherwise."""
-    rule: ClassVar[int | None] = None
-    """The number of the rule in docs/reference/rules.md."""
-    status: ClassVar[int] = 409
-    """What HTTP answers: 409 against the record's state, 404 unknown, 422 never possible."""
-    says: ClassVar[str]
-    """One sentence for a person: what is wrong and what mends it. `{name}` names an id."""
-
-    def __init_subclass__(cls) -> None:
-        if "code" not in cls.__dict__:
-            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
-
-    def __init__(self, **ids: UUID | int | str) -> None:
-        self.ids = ids
-        super().__init__(self.code, ids)
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.detail}"
-
-    @property
-    def detail(self) -> str:
-        """The sentence with its ids filled in."""
-        return self.says.format(**self.ids)
-
-
 class OccursInTheFuture(Refusal):
     rule = 4
     status = 422
@@ -512,26 +484,6 @@ class LateReasonMissing(Refusal):
 class EntryUnknown(Refusal):
     status = 404
     says = "There is no such {what} in this record."
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a clinic may set for itself."""
-
-    late_after: timedelta = timedelta(hours=24)
-    clock_tolerance: timedelta = timedelta(seconds=60)
-    amend_within: timedelta = timedelta(days=60)
-    """In which time a request for amendment is acted on (45 CFR 164.526(b)(2))."""
-    amend_extension: timedelta = timedelta(days=30)
-    break_glass: timedelta = timedelta(hours=1)
-    """For how long, at most, an emergency opens a record."""
-    review_within: timedelta = timedelta(days=3)
-    """In which time such an access is reviewed."""
-    emergency_review: timedelta = timedelta(days=30)
-    """In which time, at the latest, a session that was held without consent is reviewed."""
-    retention_years: int = 6
-    """For how long a record is kept after its last entry (45 CFR 164.316(b)(2)(i))."""
-    majority_age: int = 18
 
 
 class New(NamedTuple):
@@ -560,7 +512,7 @@ class Given:
     on_behalf_of: UUID | None = None
     source: Source = Source.ENTERED
     import_id: UUID | None = None
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     reported: list[str] = field(default_factory=list)
 
     def unless_imported(self, refusal: type[Refusal], **ids: UUID | int | str) -> None:

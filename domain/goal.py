@@ -261,11 +261,6 @@ def goals_of(history: History) -> Mapping[UUID, Goal]:
     return _GOALS.of(history)
 
 
-def goals_worded(history: History) -> Mapping[UUID, Goal]:
-    """The same goals without their ratings, for whoever asks for none of them."""
-    return _WORDED.of(history)
-
-
 _goal_in: Callable[[RecordedEvent], UUID] = attrgetter("event.goal")
 
 
@@ -291,9 +286,8 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
                     stances=earlier.stances if earlier else {},
                 )
             case GoalAssented() | GoalDissented() as said if said.revision in revisions:
-                worded = revisions[said.revision]
-                stances = {**worded.stances, said.party: entry}
-                revisions[said.revision] = replace(worded, stances=stances)
+                stances = {**revisions[said.revision].stances, said.party: entry}
+                revisions[said.revision] = replace(revisions[said.revision], stances=stances)
             case GoalReached() | GoalRetired() | GoalReopened():
                 turn = entry
     return Goal(before.id, tuple(revisions.values()), tuple(ratings), turn)
@@ -302,6 +296,7 @@ def _goal(entries: Entries, before: Goal | None) -> Goal:
 _TURNS = (GoalRevised, GoalAssented, GoalDissented, GoalReached, GoalRetired, GoalReopened)
 _GOALS = Telling("goal", GoalProposed, GoalRated, *_TURNS, come_to=_goal)
 _WORDED = Telling("goal", GoalProposed, *_TURNS, come_to=_goal, lasts=True)
+goals_worded = _WORDED.of
 """The same without ratings, which are most of what is told of a goal."""
 _PROPOSED = ids("goal", GoalProposed, ever=True)
 
@@ -315,12 +310,7 @@ def _highest(before: Mapping[UUID, int], entries: Iterable[RecordedEvent]) -> Ma
     return highest
 
 
-_HIGHEST = Fold(
-    lambda history: _highest({}, history.among(GoalRevised, ever=True)),
-    GoalRevised,
-    then=_highest,
-    lasts=True,
-)
+_HIGHEST = Fold(lambda history: _highest({}, history), GoalRevised, then=_highest, lasts=True)
 
 
 def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UUID, datetime]:
@@ -334,10 +324,7 @@ def _last_rated(before: Growing[UUID, datetime], entries: Entries) -> Growing[UU
 
 
 _LAST_RATED = Fold(
-    lambda all_: _last_rated(Growing(), all_.among(GoalRated)),
-    GoalRated,
-    then=_last_rated,
-    lasts=True,
+    lambda all_: _last_rated(Growing(), all_.standing), GoalRated, then=_last_rated, lasts=True
 )
 
 

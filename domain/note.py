@@ -221,7 +221,8 @@ def _id_of(written: ProgressNoteWritten | NoteAddended) -> UUID:
     return written.note if isinstance(written, ProgressNoteWritten) else written.addendum
 
 
-_SIGNABLE = frozenset({ProgressNoteWritten.topic, NoteAddended.topic})
+_PARTS = (ProgressNoteWritten, NoteAddended)
+_SIGNABLE = frozenset(kind.topic for kind in _PARTS)
 
 
 def signatures_of(history: History) -> tuple[Signature, ...]:
@@ -235,9 +236,6 @@ def signatures_of(history: History) -> tuple[Signature, ...]:
 def _signature(entry: RecordedEvent, signed: _Signed, named: RecordedEvent | None) -> Signature:
     fits = named is not None and hmac.compare_digest(named.commitment, signed.commitment)
     return Signature(entry, signed, fits)
-
-
-_PARTS = (ProgressNoteWritten, NoteAddended)
 
 
 class _Notes(NamedTuple):

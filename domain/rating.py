@@ -54,7 +54,8 @@ from domain.relationship import (
     require_open,
 )
 from domain.risk import RiskItemRaised, at_risk
-from domain.scoring import Score, SeriesId, parse_items, score, series_id
+from domain.scoring import Score, parse_items, score
+from domain.series import SeriesId, series_id
 from domain.session import SessionUnknown, session_of
 from domain.text_pack import TextPackAdopted, is_licensed
 from domain.told import Growing, ids

@@ -314,11 +314,10 @@ def relationship_in(entries: Entries) -> Relationship | None:
 
 def _relationship(history: History) -> Relationship | Erased | None:
     first = next((entry.event for entry in history), None)
-    return first if isinstance(first, Erased) else relationship_in(history.among(*_TELLING))
+    return first if isinstance(first, Erased) else relationship_in(history.standing)
 
 
-_TELLING = (Turn, ParticipantJoined, ParticipantLeft)
-_RELATIONSHIP = Fold(_relationship, *_TELLING, Erased, lasts=True)
+_RELATIONSHIP = Fold(_relationship, Turn, ParticipantJoined, ParticipantLeft, Erased, lasts=True)
 
 
 def _turns(

@@ -539,25 +539,3 @@ def _band_readings(
             continue
         within = (b.label for b in bands.bands if Fraction(b.low) <= value <= Fraction(b.high))
         yield BandReading(bands, next(within, None))
-
-
-# --- Series ---------------------------------------------------------------------------------
-
-
-class SeriesId(NamedTuple):
-    """Scores share a series or an axis only if all four agree (rule 32)."""
-
-    instrument: str
-    form: str
-    metric: str
-    key_major: int
-
-    def __str__(self) -> str:
-        return f"{self.instrument}/{self.form}/{self.metric}/{self.key_major}"
-
-
-@lru_cache(1024)
-def series_id(definition: Definition, perspective: str) -> SeriesId:
-    """The series to which scores of that form belong; PerspectiveUnknown if there is none."""
-    form = definition.forms[definition.perspective(perspective)]
-    return SeriesId(definition.id, form, definition.metric, definition.release[0])

@@ -35,11 +35,10 @@ from domain.scoring import (
     Flag,
     RawItems,
     ScaleScore,
-    SeriesId,
     score,
     score_scales,
-    series_id,
 )
+from domain.series import SeriesId, series_id
 from domain.session import SessionHeld, session_numbers
 from domain.told import ids
 from projections.view import (

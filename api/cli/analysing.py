@@ -22,7 +22,8 @@ from domain.methods.congruence import CONGRUENCE
 from domain.methods.report import card_text, render_card, render_method
 from domain.methods.response_quality import RESPONSE_QUALITY
 from domain.methods.series import UNNAMED, Axis, Better, Dyad, Forms, Point, Resolution, Series
-from domain.scoring import parse_items, score, series_id
+from domain.scoring import parse_items, score
+from domain.series import series_id
 
 Item = TypeVar("Item")
 

@@ -27,7 +27,8 @@ from api.pages.people import People
 from domain.event import History
 from domain.goal import GoalStatus
 from domain.instrument import load
-from domain.scoring import Flag, SeriesId
+from domain.scoring import Flag
+from domain.series import SeriesId
 from domain.session import Session, Status, session_numbers, sessions_of
 from projections.alliance_course import RatingRow, Scored
 from projections.caseload import CaseState

@@ -21,7 +21,8 @@ from domain.rating import Rating
 from domain.recording import RecordingStarted, RecordingUsed
 from domain.relationship import ParticipantJoined
 from domain.rupture import RepairAttempted, RuptureLeftOpen, RuptureMarked, RuptureResolved
-from domain.scoring import Flag, SeriesId
+from domain.scoring import Flag
+from domain.series import SeriesId
 from domain.session import SessionHeld
 from domain.task import TaskProposed
 from projections.caseload import Finding, Missing

@@ -44,8 +44,8 @@ from domain.scoring import (
     check_items,
     parse_items,
     score,
-    series_id,
 )
+from domain.series import series_id
 
 WAI, WAI_SR, WAI_S, SRS, SWLS = map(load, ("WAI-36", "WAI-SR", "WAI-S", "SRS-3", "SWLS"))
 
